@@ -1,0 +1,58 @@
+# `make demo` and `make test` work on a clean clone: each makes what it needs.
+PYTHON ?= python3
+VENV ?= .venv
+WORKERS ?= 2
+
+BIN := $(VENV)/bin
+# Byte code is compiled on first import instead of for every file of every package: minutes less.
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-compile --quiet --constraint constraints.txt
+CORE := $(VENV)/.installed-core
+TEST := $(VENV)/.installed-test
+
+.PHONY: help install demo test test-slow lint format bench clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+install: $(TEST) ## make .venv with everything that development needs
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "maporl needs Python 3.11 or newer, and this is " + sys.version.split()[0] + ".\nFix: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+$(CORE): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing maporl into $(VENV) (the downloads are large; once only) …"
+	$(PIP_INSTALL) --editable .
+	@touch $@
+
+# Installing the tests' packages installs the core with them, so one pip run serves both.
+$(TEST): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing maporl and its test tools into $(VENV) (the downloads are large; once only) …"
+	$(PIP_INSTALL) --editable '.[test]'
+	@touch $(CORE) $@
+
+demo: $(CORE) ## train the four-agent team on the built-in benchmark (about 5 minutes on 2 cores)
+	$(BIN)/maporl train --preset clinic --name demo --overwrite
+
+test: $(TEST) ## the tests that every change must pass
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile -q
+
+test-slow: $(TEST) ## kills, long runs and whole trainings
+	$(BIN)/python -m pytest -m slow -q
+
+lint: $(TEST) ## style, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+format: $(TEST) ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(TEST) ## does the team learn, and does each agent matter? (about an hour on 2 cores)
+	$(BIN)/python benchmarks/clinic_learning.py
+
+clean: ## remove .venv and the caches; runs stay
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info

@@ -1,0 +1,48 @@
+"""Reading the answer out of a report: strictly, so that hedging and dumping letters read as no answer."""
+
+from __future__ import annotations
+
+import re
+
+from maporl_cli.core.types import Question
+
+# "Answer: C", "answer is (C)", "Answer - option C". The letter must stand alone: not the
+# article in "answer is A rare …", hence only punctuation, a line end or a "(A)" may follow.
+_STATED = re.compile(
+    r"\banswer\b(?:\s+is)?\s*[:\-]?\s*(?:option\s+)?(?:\(([A-Z])\)|([A-Z])(?=\s*(?:[.,;:)\n]|$)))",
+    re.IGNORECASE,
+)
+_PARENTHESISED = re.compile(r"\(([A-Z])\)")
+_LEADING = re.compile(r"^\s*([A-Z])\s*(?:[.):]|$)")
+_FREE_TEXT = re.compile(r"\banswer\s*:\s*(.+)", re.IGNORECASE)
+
+
+def read_answer(question: Question, report: str) -> str | None:
+    """The answer that `report` commits to: a letter of `question.options`, or free text.
+
+    A letter counts where it is stated ("Answer: C"), else where exactly one stands in
+    parentheses, else where the report opens with it ("C. Aspirin"). Two different letters at
+    the same level, or a letter that is no option, is no answer.
+
+    Returns:
+        The letter or the text; None where no single answer can be read.
+    """
+    if not question.options:
+        found = _FREE_TEXT.search(report)
+        text = (found.group(1) if found else report).strip()
+        return text or None
+    stated = {(first or second).upper() for first, second in _STATED.findall(report)}
+    for letters in (stated, set(_PARENTHESISED.findall(report)), set(_LEADING.findall(report))):
+        if letters:
+            letter = next(iter(letters))
+            return letter if len(letters) == 1 and letter in question.options else None
+    return None
+
+
+def is_correct(question: Question, answer: str | None) -> bool:
+    """Whether `answer` is the gold one; free text is compared without case and spacing."""
+    if answer is None:
+        return False
+    if question.options:
+        return answer == question.answer
+    return " ".join(answer.casefold().split()) == " ".join(question.answer.casefold().split())

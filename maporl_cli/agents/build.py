@@ -1,0 +1,153 @@
+"""From config to team: which model each agent gets, on which device, in which precision."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import PreTrainedModel
+
+from maporl_cli.agents.causal import CausalPolicy
+from maporl_cli.agents.evidence import open_evidence
+from maporl_cli.agents.models import eos_ids, load_model, load_tokenizer, resolve
+from maporl_cli.agents.policy import Policy, plugin_policy
+from maporl_cli.agents.roles import role_book
+from maporl_cli.agents.team import Agent, Team
+from maporl_cli.agents.tiny import tiny_model, tiny_tokenizer
+from maporl_cli.core.config import AgentConfig, Config
+from maporl_cli.core.errors import ConfigError, MissingError
+from maporl_cli.core.randomness import keyed_generator
+
+TINY = "tiny"
+
+
+def default_device() -> torch.device:
+    """The GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def compute_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """The dtype of matrix products; weights that learn stay fp32 whatever it is.
+
+    Raises:
+        MissingError: fp16 on a CPU, which has no fast half precision and no use for a gradient scaler.
+    """
+    if dtype == "auto":
+        if device.type == "cpu":
+            return torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if dtype == "fp16" and device.type == "cpu":
+        raise MissingError(
+            "Half precision (fp16) needs a GPU.",
+            where="model.dtype",
+            why="this machine has none that torch can see",
+            fix="--set model.dtype=fp32, or run on a machine with a GPU",
+        )
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[dtype]
+
+
+def build_policies(
+    config: Config, vocabulary: Sequence[str] | None, device: torch.device
+) -> dict[str, Policy]:
+    """One policy an agent, by agent name; agents of one model share one reading of its weights.
+
+    Args:
+        vocabulary: the words of the benchmark, for tiny policies; None where it has no closed vocabulary.
+
+    Raises:
+        ConfigError: `tiny` without a vocabulary.
+        MissingError: a model is not there or cannot be read.
+    """
+    policies: dict[str, Policy] = {}
+    by_model: dict[str, list[AgentConfig]] = {}
+    for agent in config.team.agents:
+        by_model.setdefault(agent.model or config.model.name, []).append(agent)
+    for name, agents in by_model.items():
+        plugin = plugin_policy(name)
+        if plugin is not None:
+            policies |= {agent.name: plugin(agent.name) for agent in agents}
+        elif name == TINY:
+            policies |= _tiny(config, agents, vocabulary, device)
+        else:
+            policies |= _pretrained(config, name, agents, device)
+    return {agent.name: policies[agent.name] for agent in config.team.agents}
+
+
+def _tiny(
+    config: Config, agents: Sequence[AgentConfig], vocabulary: Sequence[str] | None, device: torch.device
+) -> dict[str, Policy]:
+    if vocabulary is None:
+        raise ConfigError(
+            "Tiny policies know only the words of a built-in benchmark.",
+            where="model.name=tiny",
+            why=f"data.train is {config.data.train!r}, which has no closed vocabulary",
+            fix="--preset smollm2, or --set model.name=… with a pretrained model",
+        )
+    tokenizer = tiny_tokenizer(vocabulary)
+    model = tiny_model(tokenizer, config.run.seed).to(device)  # pyright: ignore[reportArgumentType]
+    stops = frozenset({int(tokenizer.eos_token_id)})
+    return {
+        agent.name: CausalPolicy(
+            copy.deepcopy(model), tokenizer, stops, keep_reference=config.train.kl_coeff > 0
+        )
+        for agent in agents
+    }
+
+
+def _pretrained(
+    config: Config, name: str, agents: Sequence[AgentConfig], device: torch.device
+) -> dict[str, Policy]:
+    path = resolve(name)
+    tokenizer = load_tokenizer(path)
+    compute = compute_dtype(config.model.dtype, device)
+    lora = config.model.finetune == "lora"
+    # Weights that learn are fp32; a base that LoRA freezes needs no master copy.
+    base = load_model(path, compute if lora else torch.float32).to(device)  # pyright: ignore[reportArgumentType]
+    stops = eos_ids(base, tokenizer)
+    shared = _with_adapters(base, config, agents) if lora else None
+    return {
+        agent.name: CausalPolicy(
+            shared if shared is not None else (base if index == 0 else copy.deepcopy(base)),
+            tokenizer,
+            stops,
+            adapter=agent.name if lora else None,
+            compute=compute,
+            gradient_checkpointing=config.model.gradient_checkpointing,
+            keep_reference=config.train.kl_coeff > 0,
+        )
+        for index, agent in enumerate(agents)
+    }
+
+
+def _with_adapters(base: PreTrainedModel, config: Config, agents: Sequence[AgentConfig]) -> PeftModel:
+    """One frozen base with a LoRA adapter (Hu et al. 2021, arXiv 2106.09685) an agent, in fp32."""
+    lora = LoraConfig(
+        r=config.model.lora_r,
+        lora_alpha=config.model.lora_alpha,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    shared: PeftModel | None = None
+    for agent in agents:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(keyed_generator("lora", config.run.seed, agent.name).integers(2**31)))
+            if shared is None:
+                shared = get_peft_model(base, lora, adapter_name=agent.name)  # pyright: ignore
+            else:
+                shared.add_adapter(agent.name, lora)
+    assert shared is not None, "a model group has at least one agent"
+    return shared
+
+
+def build_team(config: Config, policies: dict[str, Policy]) -> Team:
+    """The team that the config describes, around policies that exist already."""
+    book = role_book(config.team.roles)
+    agents = [
+        Agent(seat.name, book.role(seat.name), policies[seat.name], seat.max_new_tokens, seat.temperature)
+        for seat in config.team.agents
+    ]
+    evidence = open_evidence(config.team.evidence, config.team.evidence_top_k)
+    return Team(agents, book, evidence, config.team.max_rounds_per_episode)

@@ -1,0 +1,206 @@
+"""The usual policy: a causal language model of transformers, trained whole or through a LoRA adapter."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from peft import PeftModel
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from maporl_cli.agents.batching import pad_left
+from maporl_cli.agents.policy import Sample, Scored
+from maporl_cli.agents.sampling import generate
+
+
+class CausalPolicy:
+    """One agent's language model.
+
+    Args:
+        model: weights in fp32 (the master weights); shared between agents when `adapter` is given.
+        tokenizer: with a chat template and a pad token.
+        eos_ids: every id that ends a turn.
+        adapter: the name of this agent's LoRA adapter on the shared base; None trains the whole model.
+        compute: the dtype of matrix products; the weights stay fp32 and autocast casts around them.
+        gradient_checkpointing: recompute activations in the backward pass instead of storing them.
+        keep_reference: keep a frozen copy of the start for the KL term (with LoRA the base serves).
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel | PeftModel,
+        tokenizer: PreTrainedTokenizerBase,
+        eos_ids: frozenset[int],
+        *,
+        adapter: str | None = None,
+        compute: torch.dtype = torch.float32,
+        gradient_checkpointing: bool = False,
+        keep_reference: bool = False,
+    ) -> None:
+        self.version = 0
+        self._model = model
+        self.tokenizer = tokenizer
+        self._eos_ids = eos_ids
+        self._adapter = adapter
+        self._compute = compute
+        self._checkpointing = gradient_checkpointing
+        if gradient_checkpointing:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        self._reference = (
+            copy.deepcopy(model).requires_grad_(False) if keep_reference and adapter is None else None
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._model.device
+
+    @property
+    def context_length(self) -> int:
+        return int(self._model.config.max_position_embeddings)
+
+    @property
+    def _pad_id(self) -> int:
+        return int(self.tokenizer.pad_token_id)
+
+    def encode(self, prompt: str) -> tuple[int, ...]:
+        ids = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=False,
+        )
+        return tuple(ids)
+
+    def encode_turn(self, text: str) -> tuple[int, ...]:
+        ids = self.tokenizer.encode(text, add_special_tokens=False)
+        return (*ids, int(self.tokenizer.eos_token_id))
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        return self.tokenizer.decode(list(token_ids), skip_special_tokens=True).strip()
+
+    def sample(
+        self,
+        prompts: Sequence[tuple[int, ...]],
+        generators: Sequence[np.random.Generator | None],
+        *,
+        max_new_tokens: int,
+        temperature: float,
+    ) -> list[Sample]:
+        with self._active() as model:
+            return generate(
+                model,
+                prompts,
+                generators,
+                eos_ids=self._eos_ids,
+                pad_id=self._pad_id,
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+            )
+
+    def score(
+        self,
+        prompts: Sequence[tuple[int, ...]],
+        completions: Sequence[tuple[int, ...]],
+        *,
+        temperature: float,
+    ) -> Scored:
+        with self._active(learning=True) as model:
+            logprobs = self._forward(model, prompts, completions, temperature)
+        chosen = self._pick(logprobs, completions)
+        entropy = -(logprobs.exp() * logprobs).sum(-1)
+        return Scored(_align_left(chosen, completions), _align_left(entropy, completions))
+
+    @torch.no_grad()
+    def reference_logprobs(
+        self,
+        prompts: Sequence[tuple[int, ...]],
+        completions: Sequence[tuple[int, ...]],
+        *,
+        temperature: float,
+    ) -> Tensor:
+        with self._frozen_start() as model:
+            logprobs = self._forward(model, prompts, completions, temperature)
+        return _align_left(self._pick(logprobs, completions), completions)
+
+    def trainable(self) -> Mapping[str, torch.nn.Parameter]:
+        if self._adapter is None:
+            return dict(self._model.named_parameters())
+        mark = f".{self._adapter}."
+        return {name.replace(mark, "."): p for name, p in self._model.named_parameters() if mark in name}
+
+    def save(self, directory: Path) -> None:
+        if self._adapter is None:
+            self._model.save_pretrained(directory)
+        else:
+            self._model.save_pretrained(directory, selected_adapters=[self._adapter])
+            nested = directory / self._adapter  # peft nests every adapter but "default"
+            for path in nested.iterdir():
+                path.rename(directory / path.name)
+            nested.rmdir()
+        self.tokenizer.save_pretrained(directory)
+
+    def _forward(
+        self,
+        model: PreTrainedModel,
+        prompts: Sequence[tuple[int, ...]],
+        completions: Sequence[tuple[int, ...]],
+        temperature: float,
+    ) -> Tensor:
+        """(rows, longest completion, vocabulary) log-probabilities, aligned to the right."""
+        rows = [(*prompt, *completion) for prompt, completion in zip(prompts, completions, strict=True)]
+        batch = pad_left(rows, self._pad_id, self.device)
+        longest = max(map(len, completions))
+        logits = model(
+            input_ids=batch.ids,
+            attention_mask=batch.mask,
+            position_ids=batch.positions,
+            use_cache=False,
+            logits_to_keep=longest + 1,
+        ).logits
+        # Half precision is lifted to fp32 for the softmax; float64 stays what it is.
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        # The logits at a token predict the next one: the last column predicts nothing we have.
+        return (logits[:, :-1] / temperature).log_softmax(-1)
+
+    def _pick(self, logprobs: Tensor, completions: Sequence[tuple[int, ...]]) -> Tensor:
+        """(rows, longest completion): the log-probability of each token of the completions, right-aligned."""
+        targets = pad_left(completions, self._pad_id, self.device)
+        return logprobs.gather(-1, targets.ids.unsqueeze(-1)).squeeze(-1)
+
+    @contextmanager
+    def _active(self, *, learning: bool = False) -> Iterator[PreTrainedModel]:
+        if self._adapter is not None:
+            self._model.set_adapter(self._adapter)
+        # transformers checkpoints activations in training mode only, and then refuses a cache.
+        # No dropout exists in either mode (`agents.build` sets it to 0), so nothing else changes.
+        self._model.train(learning and self._checkpointing)
+        with torch.autocast(self.device.type, self._compute, enabled=self._compute != torch.float32):
+            yield self._model  # pyright: ignore[reportReturnType]  # a PeftModel forwards like its base
+
+    @contextmanager
+    def _frozen_start(self) -> Iterator[PreTrainedModel]:
+        with torch.autocast(self.device.type, self._compute, enabled=self._compute != torch.float32):
+            if self._adapter is None:
+                if self._reference is None:
+                    raise RuntimeError(
+                        "the policy was built without a reference; build it with keep_reference"
+                    )
+                yield self._reference
+            else:
+                with self._model.disable_adapter():
+                    yield self._model  # pyright: ignore[reportReturnType]
+
+
+def _align_left(values: Tensor, completions: Sequence[Sequence[int]]) -> Tensor:
+    longest = values.shape[1]
+    shift = torch.tensor([longest - len(completion) for completion in completions], device=values.device)
+    index = (torch.arange(longest, device=values.device).unsqueeze(0) + shift.unsqueeze(1)).clamp(
+        max=longest - 1
+    )
+    return values.gather(1, index)

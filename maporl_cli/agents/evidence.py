@@ -1,0 +1,128 @@
+"""Where the researcher's snippets come from: the question's own pool, a file, or nowhere.
+
+Ranking is BM25 (bm25s). A pool that fits whole is shown in its own order, so that the ranking
+does not give away which snippet matters.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import bm25s
+import Stemmer
+
+from maporl_cli.core.errors import DataError
+from maporl_cli.core.types import Question, Snippet
+
+
+class Evidence(Protocol):
+    """A source of snippets."""
+
+    def retrieve(self, question: Question, query: str) -> tuple[Snippet, ...]:
+        """The snippets to show for `question`, given what the team is looking for."""
+        ...
+
+
+class NoEvidence:
+    """Nothing is retrieved; evidence components of the reward are then left out."""
+
+    def retrieve(self, question: Question, query: str) -> tuple[Snippet, ...]:
+        return ()
+
+
+class Index:
+    """BM25 over a fixed set of snippets.
+
+    Args:
+        snippets: what can be found; at least one.
+    """
+
+    def __init__(self, snippets: Sequence[Snippet]) -> None:
+        self._snippets = tuple(snippets)
+        self._stemmer = Stemmer.Stemmer("english")
+        self._bm25 = bm25s.BM25()
+        self._bm25.index(self._tokens([snippet.text for snippet in snippets]), show_progress=False)
+
+    def _tokens(self, texts: list[str]) -> bm25s.tokenization.Tokenized:
+        return bm25s.tokenize(texts, stopwords="en", stemmer=self._stemmer, show_progress=False)  # pyright: ignore
+
+    def search(self, query: str, k: int) -> tuple[Snippet, ...]:
+        """The `k` best snippets, best first; ties keep the order of the index."""
+        found, _ = self._bm25.retrieve(
+            self._tokens([query]), k=min(k, len(self._snippets)), show_progress=False, n_threads=1
+        )
+        return tuple(self._snippets[int(place)] for place in found[0])
+
+
+class PoolEvidence:
+    """The `top_k` snippets of the question's own pool."""
+
+    def __init__(self, top_k: int) -> None:
+        self._top_k = top_k
+        self._indexes: dict[str, Index] = {}
+
+    def retrieve(self, question: Question, query: str) -> tuple[Snippet, ...]:
+        if len(question.evidence) <= self._top_k:
+            return question.evidence
+        index = self._indexes.get(question.id)
+        if index is None:
+            index = self._indexes[question.id] = Index(question.evidence)
+        return index.search(query, self._top_k)
+
+
+class FileEvidence:
+    """The `top_k` snippets of one index over a JSONL file of `{"id", "text"}` rows.
+
+    Raises:
+        DataError: a row is not such an object, or the file holds none.
+    """
+
+    def __init__(self, path: Path, top_k: int) -> None:
+        snippets: list[Snippet] = []
+        try:
+            with path.open(encoding="utf-8") as lines:
+                for number, line in enumerate(lines, start=1):
+                    if line.strip():
+                        snippets.append(_snippet(line, f"{path}:{number}"))
+        except OSError as error:
+            raise DataError(
+                "The evidence file cannot be read.",
+                where=str(path),
+                why=error.strerror or str(error),
+                fix="set team.evidence to `pool`, `none`, or a readable JSONL file",
+            ) from error
+        if not snippets:
+            raise DataError(
+                "The evidence file is empty.",
+                where=str(path),
+                fix='add rows such as {"id": "e1", "text": "…"}',
+            )
+        self._index, self._top_k = Index(snippets), top_k
+
+    def retrieve(self, question: Question, query: str) -> tuple[Snippet, ...]:
+        return self._index.search(query, self._top_k)
+
+
+def _snippet(line: str, where: str) -> Snippet:
+    try:
+        row = json.loads(line)
+        return Snippet(id=str(row["id"]), text=str(row["text"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            "A row of the evidence file is no snippet.",
+            where=where,
+            why=f"{type(error).__name__}: {error}",
+            fix='write each row as {"id": "e1", "text": "…"}',
+        ) from error
+
+
+def open_evidence(source: str, top_k: int) -> Evidence:
+    """The evidence that the config's `team.evidence` names: `pool`, `none` or a file."""
+    if source == "pool":
+        return PoolEvidence(top_k)
+    if source == "none":
+        return NoEvidence()
+    return FileEvidence(Path(source), top_k)

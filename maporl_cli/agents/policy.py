@@ -1,0 +1,124 @@
+"""What the rest of the project may ask of a language model, and nothing more.
+
+A policy samples turns with their log-probabilities and scores given ones; how it does so is
+its own business. A new kind of policy is one class and one `register_policy` line
+(`examples/policy_bigram.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One sampled completion.
+
+    Attributes:
+        token_ids: sampled ids, the end-of-turn id included.
+        logprobs: nats, under the distribution each id was drawn from; same length.
+        finished: an end-of-turn id was sampled before the limit.
+    """
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a policy now thinks of given completions; rows are padded on the right.
+
+    Attributes:
+        logprobs: (rows, longest completion), nats, with gradient.
+        entropy: same shape, of the whole distribution at each position, with gradient.
+    """
+
+    logprobs: Tensor
+    entropy: Tensor
+
+
+class Policy(Protocol):
+    """The language model that an agent samples from."""
+
+    version: int
+    """Updates so far; recorded with every turn."""
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens that prompt and completion may have together."""
+        ...
+
+    def encode(self, prompt: str) -> tuple[int, ...]:
+        """Token ids of `prompt` as a user message, ready for the policy's turn to begin."""
+        ...
+
+    def encode_turn(self, text: str) -> tuple[int, ...]:
+        """Token ids of a whole turn, its end included: for demonstrations, never for what was sampled."""
+        ...
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of a turn, special tokens removed."""
+        ...
+
+    def sample(
+        self,
+        prompts: Sequence[tuple[int, ...]],
+        generators: Sequence[np.random.Generator | None],
+        *,
+        max_new_tokens: int,
+        temperature: float,
+    ) -> list[Sample]:
+        """One completion a prompt; a row whose generator is None takes the most likely tokens."""
+        ...
+
+    def score(
+        self,
+        prompts: Sequence[tuple[int, ...]],
+        completions: Sequence[tuple[int, ...]],
+        *,
+        temperature: float,
+    ) -> Scored:
+        """Log-probabilities of exactly these completions under the distribution that `sample` draws from."""
+        ...
+
+    def reference_logprobs(
+        self,
+        prompts: Sequence[tuple[int, ...]],
+        completions: Sequence[tuple[int, ...]],
+        *,
+        temperature: float,
+    ) -> Tensor:
+        """As `score(...).logprobs`, under the policy's frozen start, without gradient."""
+        ...
+
+    def trainable(self) -> Mapping[str, torch.nn.Parameter]:
+        """The parameters that learn, by a name that is stable over runs."""
+        ...
+
+    def save(self, directory: Path) -> None:
+        """Write the policy so that plain `transformers` (or `peft`) loads it."""
+        ...
+
+
+PolicyBuilder = Callable[[str], Policy]
+"""Builds the policy of the agent of the given name."""
+
+_PLUGINS: dict[str, PolicyBuilder] = {}
+
+
+def register_policy(model_name: str, builder: PolicyBuilder) -> None:
+    """Make `model.name: <model_name>` build its policies with `builder`."""
+    _PLUGINS[model_name] = builder
+
+
+def plugin_policy(model_name: str) -> PolicyBuilder | None:
+    """The builder registered for `model_name`, if any."""
+    return _PLUGINS.get(model_name)

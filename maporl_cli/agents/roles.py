@@ -1,0 +1,148 @@
+"""Who sits in a team: what each role may see, and what it is asked to say.
+
+A role is data. A role book holds roles that are made to work together, and how their prompts
+are laid out; `examples/` adds a fifth agent by registering one more role in one file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from maporl_cli.core.errors import ConfigError
+
+Section = Literal["question", "context", "evidence", "options"]
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A seat's view and instruction.
+
+    Attributes:
+        name: the seat it is for; an agent takes the role of its own name.
+        sees: the sections of the question that this seat may see, in prompt order.
+            What teammates said before is always heard.
+        instruction: the last part of the prompt.
+        form: what a whole turn must look like, for roles whose language is fixed; None: anything.
+    """
+
+    name: str
+    sees: tuple[Section, ...]
+    instruction: str
+    form: re.Pattern[str] | None = None
+
+    def has_form(self, text: str) -> bool:
+        """Whether a turn's text looks as this role's turns must."""
+        return self.form is None or self.form.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class RoleBook:
+    """Roles that work together, and the layout their prompts share.
+
+    Attributes:
+        name: what `team.roles` calls it.
+        roles: by seat name.
+        sections: a template a section; `{}` is replaced by the section's text.
+        option, snippet, turn: templates of one option (`letter`, `text`), one snippet (`id`,
+            `text`) and one earlier turn (`agent`, `text`).
+        separator: what stands between the parts.
+    """
+
+    name: str
+    roles: dict[str, Role]
+    sections: Mapping[Section, str]
+    option: str = "({letter}) {text}"
+    snippet: str = "[{id}] {text}"
+    turn: str = "{agent}: {text}"
+    separator: str = "\n"
+
+    def role(self, name: str) -> Role:
+        """The role of the seat `name`.
+
+        Raises:
+            ConfigError: the book has no such role.
+        """
+        if name not in self.roles:
+            raise ConfigError(
+                f"The role book {self.name!r} has no role for the agent {name!r}.",
+                where="team.agents",
+                why=f"it knows: {', '.join(self.roles)}",
+                fix="rename the agent, or register its role in a plug-in (see examples/agent_critic.py)",
+            )
+        return self.roles[name]
+
+
+_REPORTER = (
+    "You are the reporter. Decide on the final answer. Reply with one line: 'Answer: ' and the letter "
+    "of the best option, then your confidence from 0 to 100."
+)
+
+GUIDE = RoleBook(
+    name="guide",
+    roles={
+        role.name: role
+        for role in (
+            Role(
+                "planner",
+                ("question",),
+                "You are the planner. In one short sentence, say what kind of question this is "
+                "and what to look up.",
+            ),
+            Role(
+                "researcher",
+                ("question", "evidence"),
+                "You are the researcher. In one short sentence, give the fact that decides this question; "
+                "quote evidence by its [id] where there is some.",
+            ),
+            Role(
+                "analyst",
+                ("question", "context", "options"),
+                "You are the analyst. In one short sentence, name the option that fits the findings best and why. "
+                "If an option would harm this patient, write 'Safety flag:' and why.",
+            ),
+            Role(
+                "reporter",
+                ("question", "options"),
+                _REPORTER + " Answer any safety flag with 'Flag answered:'.",
+            ),
+            Role("single", ("question", "context", "evidence", "options"), _REPORTER),
+        )
+    },
+    sections={
+        "question": "Question: {}",
+        "context": "Patient: {}",
+        "evidence": "Evidence:\n{}",
+        "options": "Options:\n{}",
+    },
+)
+
+_BOOKS: dict[str, RoleBook] = {GUIDE.name: GUIDE}
+
+
+def register_role_book(book: RoleBook) -> None:
+    """Make `book` available as `team.roles: <book.name>`."""
+    _BOOKS[book.name] = book
+
+
+def register_role(role: Role, *, book: str = "guide") -> None:
+    """Add a seat to a role book, so that `team.agents` can name it."""
+    role_book(book).roles[role.name] = role
+
+
+def role_book(name: str) -> RoleBook:
+    """The role book called `name`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in _BOOKS:
+        raise ConfigError(
+            f"There is no role book {name!r}.",
+            where="team.roles",
+            why=f"registered are: {', '.join(_BOOKS)}",
+            fix="use one of these, or list the plug-in that registers it in run.plugins",
+        )
+    return _BOOKS[name]

@@ -1,0 +1,80 @@
+"""The `maporl` command: its groups, and how every one of them ends.
+
+Nothing here, and nothing the groups import at their top, may import torch or its like:
+`maporl --help` answers within half a second.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from maporl_cli import __version__
+from maporl_cli.cli import config
+from maporl_cli.cli.output import show_error, show_unexpected
+from maporl_cli.cli.train import train
+from maporl_cli.core.atomic import disk_error
+from maporl_cli.core.errors import MaporlError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train teams of language models that work together, and see whether working together helped.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"maporl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _maporl(  # pyright: ignore[reportUnusedFunction]
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command()(train)
+app.add_typer(config.app, name="config")
+
+
+def main() -> None:
+    """Runs the command line and exits with its code.
+
+    0 done, 1 failed, 2 usage, 3 bad config or data, 4 something missing, 130 interrupted.
+    """
+    try:
+        try:
+            app(prog_name="maporl")
+        finally:
+            # Here, and not when Python shuts down: a full disk or a closed pipe shows now.
+            sys.stdout.flush()
+    except MaporlError as error:
+        show_error(error, os.environ)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        _drop_output()
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:  # noqa: BLE001 the last place where it can be told in words
+        told = disk_error(error, str(getattr(error, "filename", None) or "the output"))
+        if told is None:
+            show_unexpected(error, os.environ)
+        else:
+            show_error(told, os.environ)
+        _drop_output()
+        sys.exit(1 if told is None else told.exit_code)
+
+
+def _drop_output() -> None:
+    """Sends what Python still wants to flush nowhere: its reader is gone, or its disk is full."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

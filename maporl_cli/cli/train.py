@@ -1,0 +1,163 @@
+"""`maporl train`: from the command line to the worker, and from its outcome to the reader."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from maporl_cli.cli.options import ConfigFile, DisplayOption, Json, Preset, Sets, resolve
+from maporl_cli.cli.output import emit, result, shown
+from maporl_cli.core.errors import MissingError, UsageError
+
+if TYPE_CHECKING:
+    from maporl_cli.core.config import Config
+    from maporl_cli.core.config_sources import Loaded
+
+
+class Backend(StrEnum):
+    """Where a training runs."""
+
+    local = "local"
+    sagemaker = "sagemaker"
+
+
+def train(
+    backend: Annotated[
+        Backend | None, typer.Argument(help="Where to train; as --on.", show_default=False)
+    ] = None,
+    on: Annotated[Backend | None, typer.Option("--on", help="Where to train. [local]")] = None,
+    preset: Preset = None,
+    config: ConfigFile = None,
+    name: Annotated[str | None, typer.Option("--name", help="The run's name.", metavar="NAME")] = None,
+    output_dir: Annotated[
+        Path | None, typer.Option("--output-dir", help="Where runs are kept. [runs]", metavar="DIR")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Makes the run repeatable. [0]")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run --name, from its last checkpoint.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete a run of the same name.")] = False,
+    sets: Sets = None,
+    display: DisplayOption = None,
+    json: Json = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show settings and batch arithmetic; change nothing.")
+    ] = False,
+) -> None:
+    """Train a team of agents together, and evaluate it before and after."""
+    if backend is not None and on is not None and backend is not on:
+        raise UsageError(
+            f"`maporl train {backend.value} --on {on.value}` asks for two places at once.",
+            fix=f"maporl train --on {on.value}, or maporl train --on {backend.value}",
+        )
+    if (on or backend) is Backend.sagemaker:
+        raise MissingError(
+            "This version of maporl cannot train on SageMaker.",
+            fix="train on this machine: maporl train --on local",
+        )
+    if resume and overwrite:
+        raise UsageError("--resume keeps a run and --overwrite deletes it.", fix="give one of the two")
+    display_now = shown(display, os.environ, terminal=sys.stderr.isatty())
+    flags = {"run.name": name, "run.output_dir": output_dir, "run.seed": seed}
+    if resume and preset is None and config is None:
+        config = _config_of_run(sets or (), flags)
+    loaded = resolve(preset, config, sets, flags)
+    if dry_run:
+        _show_plan(loaded, json)
+        return
+
+    from maporl_cli.worker import train as train_here
+
+    outcome = train_here(
+        loaded.config,
+        resume=resume,
+        overwrite=overwrite,
+        command=shlex.join(["maporl", *sys.argv[1:]]),
+        display=display_now,
+    )
+    if json:
+        emit(outcome)
+    else:
+        result(summary(outcome))
+
+
+def summary(outcome: Mapping[str, Any]) -> str:
+    """The worker's closing event as a small table, the run's path last."""
+    evaluations: Mapping[str, Mapping[str, Any]] = outcome.get("eval") or {}
+    columns = ("accuracy", "sampled", "n")
+    lines = [" " * 16 + "".join(f"{column:>10}" for column in columns)] if evaluations else []
+    for label, values in evaluations.items():
+        lines.append(f"{label:16}" + "".join(f"{_number(values.get(column)):>10}" for column in columns))
+    return "\n".join([*lines, f"steps: {outcome['steps']}", f"run: {outcome['run']}"])
+
+
+def _number(value: object) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _config_of_run(sets: Sequence[str], flags: Mapping[str, Any]) -> Path:
+    """The config of the run to go on with: a resumed run needs no other word than its name."""
+    from maporl_cli.core.config_sources import load_config
+    from maporl_cli.core.run_dir import RunDir, run_names
+
+    place = load_config(
+        environ={key: value for key, value in os.environ.items() if key.startswith("MAPORL_RUN__")},
+        sets=[item for item in sets if item.startswith("run.")],
+        flags=flags,
+    ).config.run
+    if place.name is None:
+        names = ", ".join(run_names(place.output_dir))
+        raise UsageError(
+            "--resume needs to know which run.",
+            why=f"{place.output_dir} holds {names or 'no run'}",
+            fix="maporl train --resume --name NAME",
+        )
+    return RunDir.existing(place.output_dir / place.name).config
+
+
+def _show_plan(loaded: Loaded, json: bool) -> None:
+    from maporl_cli.core.config_yaml import to_yaml
+
+    plan = _plan(loaded.config)
+    if json:
+        config = loaded.config.model_dump(mode="json")
+        emit({"event": "plan", "config": config, "origin": dict(loaded.origin), "batch": plan})
+        return
+    result(to_yaml(loaded.config, loaded.origin).rstrip())
+    result(
+        f"# {plan['steps']} steps of {plan['questions']} questions × {plan['group_size']}"
+        f" = {plan['episodes']} episodes, {plan['gradient_accumulation_steps']} × "
+        f"{plan['per_device_train_batch_size']} at a time"
+    )
+
+
+def _plan(config: Config) -> dict[str, int]:
+    """The batch arithmetic of a training, in questions, episodes and steps."""
+    from maporl_cli.core.batch_arithmetic import accumulation_steps
+    from maporl_cli.training.questions import total_steps
+
+    questions = 0 if config.train.max_steps is not None else _training_questions(config)
+    return {
+        "steps": total_steps(config.train, questions),
+        "questions": config.train.batch_size,
+        "group_size": config.rollout.group_size,
+        "episodes": config.train.batch_size * config.rollout.group_size,
+        "per_device_train_batch_size": config.train.per_device_train_batch_size,
+        "gradient_accumulation_steps": accumulation_steps(config),
+    }
+
+
+def _training_questions(config: Config) -> int:
+    """How many questions an epoch has; only asked where epochs decide the number of steps."""
+    from maporl_cli.data.splits import load_split
+
+    return len(load_split(config).train)

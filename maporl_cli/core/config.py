@@ -1,0 +1,242 @@
+"""The one config model that every command shares.
+
+Values come from presets, files, the environment and flags (`core.config_sources`); this
+module says which keys exist, what they mean, and which combinations contradict each other.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of the config: unknown keys are errors, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class RunConfig(Section):
+    """Where a run lives and what makes it repeatable."""
+
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$")
+    output_dir: Path = Path("runs")
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    plugins: tuple[str, ...] = ()
+    """Python files that register agents, policies, benchmarks or reward components."""
+
+
+class DataConfig(Section):
+    """Which questions are trained on and which are only ever evaluated."""
+
+    train: str = "clinic"
+    """A registered benchmark (`clinic`), or the path of a file of questions."""
+    eval: str | None = None
+    """As `train`; `None`: the benchmark's own evaluation set, or a held-out part of the file."""
+    eval_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """The share of `train` held out where `eval` is not given and `train` is a file."""
+    sample_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of the generated benchmark and of the held-out split."""
+    max_train_samples: Count | None = None
+    max_eval_samples: Count | None = None
+    max_bad_rows: Annotated[int, Field(ge=0)] = 0
+    allow_test_set: bool = False
+    """Train on a file known to be a public test set; recorded in the run's manifest."""
+    dataloader_num_workers: Annotated[int, Field(ge=0)] = 0
+
+
+class AgentConfig(Section):
+    """A seat in the team. The role of the same name in the role book is its prompt and view."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+    model: str | None = None
+    """This agent's own model; `None`: `model.name`."""
+    max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 256
+    temperature: Positive = 1.0
+    learning_rate: Positive | None = None
+    """This agent's own learning rate; `None`: `train.learning_rate`."""
+    trained: bool = True
+    """False leaves the policy at its start: an ablation, or a fixed teammate."""
+
+
+def _guide_team() -> tuple[AgentConfig, ...]:
+    return tuple(AgentConfig(name=name) for name in ("planner", "researcher", "analyst", "reporter"))
+
+
+class TeamConfig(Section):
+    """Who is in the team, in speaking order, and for how long they talk."""
+
+    agents: Annotated[tuple[AgentConfig, ...], Field(min_length=1)] = Field(default_factory=_guide_team)
+    roles: str = "guide"
+    """The role book: `guide` (medical roles in words), `clinic` (the built-in benchmark's), or a plug-in."""
+    max_rounds_per_episode: Annotated[int, Field(ge=1, le=16)] = 1
+    evidence: str = "pool"
+    """`pool` (the question's own snippets), `none`, or the path of a JSONL file of `{"id", "text"}`."""
+    evidence_top_k: Count = 6
+    """How many snippets the researcher is shown; a pool no larger than this is shown whole."""
+
+    @model_validator(mode="after")
+    def _distinct_names(self) -> TeamConfig:
+        names = [agent.name for agent in self.agents]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two agents are named {twice[0]!r}; give each its own name")
+        return self
+
+
+class ModelConfig(Section):
+    """The language model that every agent starts from."""
+
+    name: str = "tiny"
+    """`tiny` (built by the run), a pulled model (`smollm2-135m`), a directory, a hub id, or a plug-in."""
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    finetune: Literal["full", "lora"] = "full"
+    lora_r: Count = 16
+    lora_alpha: Count = 32
+    gradient_checkpointing: bool = False
+
+
+class RolloutConfig(Section):
+    """How a step's episodes are produced."""
+
+    group_size: Annotated[int, Field(ge=2)] = 8
+    sampling: Literal["chain"] = "chain"
+    microbatches: Count = 1
+    """How many parts of the batch travel through the team's graph one after another."""
+
+
+class RewardWeights(Section):
+    """Weights of the components; those that cannot apply are left out and the rest renormalised."""
+
+    accuracy: NonNegative = 0.35
+    medical_relevance: NonNegative = 0.25
+    safety: NonNegative = 0.15
+    collaboration: NonNegative = 0.15
+    evidence_quality: NonNegative = 0.05
+    clinical_reasoning: NonNegative = 0.05
+
+
+class RewardConfig(Section):
+    """What an episode is paid for."""
+
+    weights: RewardWeights = RewardWeights()
+    extra_weights: dict[str, NonNegative] = Field(default_factory=dict)
+    """Weights of components that plug-ins register, by name."""
+    medxpert_accuracy_weight: NonNegative = 1.0
+    """Multiplies the weight of accuracy."""
+    safety_penalty_weight: NonNegative = 1.0
+    """Multiplies the weight of safety."""
+    format_weight: NonNegative = 0.2
+    """Paid for a readable final answer, only in groups whose task rewards differ."""
+
+
+class ColdStartConfig(Section):
+    """The short supervised phase in which built tiny policies learn each role's format."""
+
+    copy_steps: Annotated[int, Field(ge=0)] = 0
+    role_steps: Annotated[int, Field(ge=0)] = 0
+    batch_size: Count = 32
+    learning_rate: Positive = 4e-3
+
+
+class TrainConfig(Section):
+    """The algorithm and its arithmetic."""
+
+    algorithm: str = "rloo"
+    credit: str = "team"
+    learning_rate: Positive = 1e-3
+    num_epochs: Count = 1
+    """Passes over the training questions; `max_steps` ends training earlier."""
+    max_steps: Count | None = None
+    batch_size: Count = 16
+    """Questions a step, over all ranks."""
+    per_device_train_batch_size: Count = 128
+    """Episodes in one forward and backward pass."""
+    gradient_accumulation_steps: Literal["auto"] | Count = "auto"
+    gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Discount for each turn between a turn and the episode's end; 1 shares the reward evenly."""
+    clip_ratio: Positive = 0.2
+    kl_coeff: NonNegative = 0.0
+    entropy_coeff: NonNegative = 0.0
+    max_grad_norm: Positive = 1.0
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    lr_scheduler_type: Literal["cosine", "linear", "constant"] = "cosine"
+    weight_decay: NonNegative = 0.0
+    adam_beta1: Fraction = 0.9
+    adam_beta2: Fraction = 0.98
+    save_every: Count = 10
+    """Steps between checkpoints; the last step always writes one."""
+    eval_every: Annotated[int, Field(ge=0)] = 0
+    """Steps between evaluations during training; 0: only before and after."""
+    keep_checkpoints: Count = 2
+    cold_start: ColdStartConfig = ColdStartConfig()
+
+
+class EvalConfig(Section):
+    """How runs are evaluated before and after training."""
+
+    batch_size: Count = 64
+    """Questions that travel through the team at once."""
+    baselines: tuple[Literal["single", "reporter_alone"], ...] = ()
+    """Trained beside the team, to compare: one agent that sees every view; the reporter with its own."""
+
+
+class MonitoringConfig(Section):
+    """Where metrics go beside `metrics.jsonl`."""
+
+    wandb_mode: Literal["disabled", "offline", "online"] = "disabled"
+    wandb_project: str = "maporl"
+    wandb_tags: tuple[str, ...] = ()
+
+
+class Config(Section):
+    """Everything a command needs to know; `maporl config show` prints it."""
+
+    run: RunConfig = RunConfig()
+    data: DataConfig = DataConfig()
+    team: TeamConfig = TeamConfig()
+    model: ModelConfig = ModelConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    reward: RewardConfig = RewardConfig()
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()
+    monitoring: MonitoringConfig = MonitoringConfig()
+
+    def accumulation_steps(self, replicas: int = 1) -> int:
+        """Forward and backward passes in one update.
+
+        `batch_size × group_size = replicas × per_device_train_batch_size ×
+        gradient_accumulation_steps`, all in episodes. `auto` solves for the last.
+
+        Raises:
+            ValueError: the numbers contradict each other; the message shows them.
+        """
+        train, group = self.train, self.rollout.group_size
+        episodes = train.batch_size * group
+        per_pass = replicas * train.per_device_train_batch_size
+        equation = (
+            f"batch_size {train.batch_size} × group_size {group} = {episodes} episodes, but "
+            f"replicas {replicas} × per_device_train_batch_size {train.per_device_train_batch_size}"
+        )
+        if train.gradient_accumulation_steps == "auto":
+            if episodes % per_pass:
+                raise ValueError(f"{equation} = {per_pass} does not divide it")
+            return episodes // per_pass
+        planned = per_pass * train.gradient_accumulation_steps
+        if planned != episodes:
+            raise ValueError(
+                f"{equation} × gradient_accumulation_steps {train.gradient_accumulation_steps} = {planned}"
+            )
+        return train.gradient_accumulation_steps
+
+    @model_validator(mode="after")
+    def _batch_arithmetic(self) -> Config:
+        self.accumulation_steps()
+        return self

@@ -1,0 +1,75 @@
+"""What a run was made with: enough to make it again, and to tell why two runs differ."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from maporl_cli import __version__
+from maporl_cli.core.atomic import atomic_write
+from maporl_cli.core.config import Config
+from maporl_cli.core.run_dir import RunDir
+
+_PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "langgraph", "numpy", "bm25s")
+
+
+def manifest(
+    config: Config, *, command: str, sources: Mapping[str, str], topology: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The run's manifest.
+
+    Args:
+        config: the resolved config.
+        command: the command line that started the run.
+        sources: data file or benchmark to the SHA-256 of its content.
+        topology: ranks, replicas, devices, threads: whatever the worker found.
+    """
+    return {
+        "versions": {"maporl": __version__, "python": platform.python_version(), **_versions()},
+        "git_commit": git_commit(Path(__file__)),
+        "data": dict(sources),
+        "allow_test_set": config.data.allow_test_set,
+        "seed": config.run.seed,
+        "command": command,
+        "topology": {"platform": platform.platform(), **topology},
+    }
+
+
+def write_manifest(
+    run: RunDir, config: Config, *, command: str, sources: Mapping[str, str], topology: Mapping[str, Any]
+) -> None:
+    """Writes `manifest.json` of a run; arguments as for `manifest`."""
+    told = manifest(config, command=command, sources=sources, topology=topology)
+    atomic_write(run.manifest, json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+
+
+def git_commit(file: Path) -> str | None:
+    """The commit that `file` is of, `-dirty` appended if files beside it differ; None outside of git."""
+    folder = file.parent
+    try:
+        _git(folder, "ls-files", "--error-unmatch", file.name)
+        commit = _git(folder, "rev-parse", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{commit}-dirty" if changed else commit
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
+
+
+def _versions() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

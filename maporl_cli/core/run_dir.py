@@ -1,0 +1,225 @@
+"""A run's directory: where each file of a run lives, and that none of it is lost.
+
+runs/<name>/
+    config.yaml  manifest.json  metrics.jsonl  training.log  training_results.json
+    training_summary.json  report.html  episodes/  logs/  eval/  final_model/<agent>/
+    checkpoints/step_000010/{manifest.json, …}  checkpoints/latest
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maporl_cli.core import config_yaml
+from maporl_cli.core.atomic import append_line, atomic_dir, atomic_write, clean, discard, disk_errors
+from maporl_cli.core.config import Config
+from maporl_cli.core.config_check import check
+from maporl_cli.core.config_keys import nearest
+from maporl_cli.core.config_sources import leaves
+from maporl_cli.core.errors import ConfigError
+
+__all__ = ["RunDir", "append_line", "atomic_dir", "atomic_write", "changed_science_fields", "disk_errors"]
+
+_NO_SCIENCE = (
+    "run.name",
+    "run.output_dir",
+    "monitoring",
+    "train.save_every",
+    "train.keep_checkpoints",
+    "data.dataloader_num_workers",
+    "eval.batch_size",
+)
+"""Keys that a resumed run may change: none of them changes what is learned or measured."""
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The paths of one run. Make one with `open_new`, `for_resume` or `existing`."""
+
+    path: Path
+
+    @staticmethod
+    def open_new(config: Config, *, overwrite: bool = False) -> RunDir:
+        """A fresh directory for a run, holding its `config.yaml`.
+
+        Without `run.name` the run is named after its training data and the time.
+
+        Raises:
+            ConfigError: there is such a run already and `overwrite` is not set, or something
+                that is no run is in its place.
+            MissingError, RunFailed: the place cannot be written, or the disk is full.
+        """
+        name = config.run.name or f"{Path(config.data.train).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+        run = RunDir(config.run.output_dir / name)
+        with disk_errors(run.path):
+            run.path.parent.mkdir(parents=True, exist_ok=True)
+            clean(run.path.parent, deep=False)
+            clean(run.path)
+            if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+                run._make_room(overwrite)
+            run.path.mkdir(exist_ok=True)
+        named = config.model_copy(update={"run": config.run.model_copy(update={"name": name})})
+        run.write_config(named)
+        return run
+
+    @staticmethod
+    def for_resume(config: Config) -> RunDir:
+        """The directory of the run that `config` goes on with, cleaned of half-written files.
+
+        Raises:
+            ConfigError: there is no such run, or `config` changes a key that decides what is
+                learned; the error names each.
+        """
+        if config.run.name is None:
+            raise ConfigError("--resume needs to know which run.", fix="--resume --name NAME")
+        run = RunDir.existing(config.run.output_dir / config.run.name)
+        changed = changed_science_fields(run.load_config(), config)
+        if changed:
+            raise ConfigError(
+                f"The run {run.path} was started with another value of {', '.join(changed)}.",
+                why="a resumed run goes on with what it was started with, or its results would mean nothing",
+                fix=f"leave out what changes it, or start another run with --name {config.run.name}-2",
+            )
+        clean(run.path)
+        run.write_config(config)
+        return run
+
+    @staticmethod
+    def existing(path: Path) -> RunDir:
+        """The run at `path`, to be read.
+
+        Raises:
+            ConfigError: there is no run; the error names the nearest one beside it.
+        """
+        run = RunDir(path)
+        if run.config.is_file():
+            return run
+        names = run_names(path.parent)
+        meant = nearest(path.name, names)
+        raise ConfigError(
+            f"There is no run {path}.",
+            why=f"{path.parent} holds {', '.join(names) if names else 'no run'}",
+            fix=f"did you mean {path.parent / meant}?" if meant else "start it with `maporl train`",
+        )
+
+    @property
+    def config(self) -> Path:
+        """The resolved config, itself fit for `--config`."""
+        return self.path / "config.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        """What the run was made with (`core.manifest`)."""
+        return self.path / "manifest.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One flat JSON object a step."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def episodes(self) -> Path:
+        """The folder of `step_000010.jsonl`, one a step."""
+        return self.path / "episodes"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of `step_000010/` and `latest`."""
+        return self.path / "checkpoints"
+
+    @property
+    def final_model(self) -> Path:
+        """The folder of one model an agent."""
+        return self.path / "final_model"
+
+    @property
+    def logs(self) -> Path:
+        """The folder of `rank_0.log` and its like."""
+        return self.path / "logs"
+
+    @property
+    def evaluation(self) -> Path:
+        """The folder of evaluations and their records."""
+        return self.path / "eval"
+
+    @property
+    def training_log(self) -> Path:
+        """What the run said, a line a step."""
+        return self.path / "training.log"
+
+    @property
+    def results(self) -> Path:
+        """Final metrics, before and after."""
+        return self.path / "training_results.json"
+
+    @property
+    def summary(self) -> Path:
+        """Config summary, data, topology, outcome."""
+        return self.path / "training_summary.json"
+
+    @property
+    def report(self) -> Path:
+        """The page that shows the run."""
+        return self.path / "report.html"
+
+    def write_config(self, config: Config) -> None:
+        """Writes `config` as the run's own."""
+        text = f"# maporl train --config {self.config} --name NEW\n{config_yaml.to_yaml(config)}"
+        atomic_write(self.config, text)
+
+    def load_config(self) -> Config:
+        """The config the run was started with.
+
+        Raises:
+            ConfigError: the file was damaged, or written by another version with other keys.
+        """
+        values = config_yaml.read_file(self.config)
+        return check(values, dict.fromkeys(leaves(values), str(self.config)))
+
+    def _make_room(self, overwrite: bool) -> None:
+        is_run = self.config.is_file() or self.manifest.is_file()
+        if not is_run:
+            raise ConfigError(
+                f"{self.path} is in the way, and it is no run.",
+                why="only runs are ever overwritten",
+                fix="choose another --name or --output-dir",
+            )
+        if not overwrite:
+            raise ConfigError(
+                f"The run {self.path} exists.",
+                fix="--resume goes on with it, --overwrite deletes it, another --name leaves it alone",
+            )
+        discard(self.path)
+
+
+def run_names(output_dir: Path) -> list[str]:
+    """The names of the runs in a directory."""
+    return sorted(config.parent.name for config in output_dir.glob("*/config.yaml"))
+
+
+def changed_science_fields(old: Config, new: Config) -> list[str]:
+    """The dotted keys in which two configs differ and which decide what is learned or measured."""
+    before, after = _flat(old), _flat(new)
+    return [
+        key
+        for key in dict.fromkeys([*before, *after])
+        if before.get(key, _ABSENT) != after.get(key, _ABSENT)
+        and not any(key == free or key.startswith(f"{free}.") for free in _NO_SCIENCE)
+    ]
+
+
+_ABSENT = object()
+
+
+def _flat(config: Config) -> dict[str, Any]:
+    values = config.model_dump(mode="json")
+    return {key: _at(values, key) for key in leaves(values)}
+
+
+def _at(values: Any, key: str) -> Any:
+    for part in key.split("."):
+        values = values[int(part) if isinstance(values, list) else part]
+    return values

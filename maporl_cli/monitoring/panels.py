@@ -1,0 +1,81 @@
+"""Which of a run's metrics are drawn together, and what each drawing is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from maporl_cli.monitoring.plots import Series, line_plot
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A drawing with its words; `svg` is trusted markup, the rest is text."""
+
+    title: str
+    note: str
+    svg: str
+
+
+def metric_panels(metrics: Sequence[Mapping[str, Any]]) -> list[Panel]:
+    """A panel for each kind of metric that was measured at all, in the page's order.
+
+    Args:
+        metrics: a mapping a step, as `jsonl.read_metrics` gives it.
+    """
+    names = list(dict.fromkeys(name for row in metrics for name in row))
+    agents = [name.removesuffix(":loss") for name in names if name.endswith(":loss") and name != "train:loss"]
+    rewards = [name for name in names if ":" in name and name.split(":")[0] not in {"train", "eval", *agents}]
+    drawn = (
+        (
+            "Accuracy",
+            "",
+            {
+                "train:accuracy": "training",
+                "eval:accuracy": "evaluation, greedy",
+                "eval:sampled_accuracy": "evaluation, sampled",
+            },
+            True,
+        ),
+        ("Reward", "", {"train:reward": "total", "train:task_reward": "task"}, False),
+        (
+            "Answers",
+            "Share of training episodes; unreadable also of the evaluation, greedy.",
+            {
+                "train:format": "well formed",
+                "train:invalid": "unreadable",
+                "eval:invalid": "unreadable, evaluation",
+            },
+            True,
+        ),
+        ("Loss", "Policy loss of each agent.", _of_agents(agents, "loss"), False),
+        ("Entropy", "Of each agent, in nats a sampled token.", _of_agents(agents, "entropy"), False),
+        ("Gradient norm", "Of each agent, before clipping.", _of_agents(agents, "grad_norm"), False),
+        (
+            "Left out of learning",
+            "Groups without spread; turns cut at their token limit.",
+            {"train:dead_groups": "dead groups", "train:cut_turns": "cut turns"},
+            True,
+        ),
+        ("Reward components", "", {name: name for name in rewards}, True),
+    )
+    panels: list[Panel] = []
+    for title, note, wanted, share in drawn:
+        series = [
+            line for name, label in wanted.items() if (line := _series(metrics, name, label)) is not None
+        ]
+        if series:
+            panels.append(Panel(title, note, line_plot(title.lower().replace(" ", "-"), series, share=share)))
+    return panels
+
+
+def _of_agents(agents: Sequence[str], metric: str) -> dict[str, str]:
+    return {f"{agent}:{metric}": agent for agent in agents}
+
+
+def _series(metrics: Sequence[Mapping[str, Any]], name: str, label: str) -> Series | None:
+    rows = [(row["step"], row[name]) for row in metrics if name in row]
+    if all(value is None for _, value in rows):
+        return None
+    return Series(label, [step for step, _ in rows], [value for _, value in rows])

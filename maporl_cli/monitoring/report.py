@@ -1,0 +1,79 @@
+"""`report.html`: what a run did, as one page that needs nothing but itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from maporl_cli.core.atomic import atomic_write
+from maporl_cli.core.run_dir import RunDir
+from maporl_cli.monitoring.console import duration
+from maporl_cli.monitoring.jsonl import read_metrics
+from maporl_cli.monitoring.panels import metric_panels
+from maporl_cli.monitoring.plots import MAX_POINTS, Interval, interval_plot
+from maporl_cli.monitoring.run_files import Evaluation, read_evaluations, read_examples, read_object
+
+
+def write_report(run: RunDir) -> Path:
+    """Write the run's `report.html` from the files in its directory, whatever of them is there yet.
+
+    The page holds its drawings as SVG and forbids, by its own content security policy, every
+    script and every request. Text from models and data is escaped.
+
+    Returns:
+        the page's path.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    pages = Environment(
+        loader=PackageLoader("maporl_cli.monitoring", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.filters["percent"] = _percent
+    metrics = read_metrics(run.metrics)
+    evaluations = read_evaluations(run)
+    html = pages.get_template("report.html.j2").render(
+        name=run.path.name,
+        facts=_facts(run, metrics),
+        evaluations=evaluations,
+        intervals=_intervals(evaluations),
+        panels=metric_panels(metrics),
+        max_points=MAX_POINTS,
+        examples=read_examples(run),
+        config=run.config.read_text(encoding="utf-8") if run.config.exists() else "",
+        manifest=run.manifest.read_text(encoding="utf-8") if run.manifest.exists() else "",
+    )
+    # Data may hold half of a surrogate pair, which UTF-8 cannot.
+    atomic_write(run.report, html.encode("utf-8", "replace"))
+    return run.report
+
+
+def _facts(run: RunDir, metrics: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The page's first lines; only what is known."""
+    facts = {"State": "finished" if read_object(run.results) else "not finished"}
+    if metrics:
+        facts["Last step"] = str(metrics[-1]["step"])
+    seconds = [row["train:seconds"] for row in metrics if "train:seconds" in row]
+    if seconds:
+        facts["Training time"] = duration(sum(seconds))
+    tokens = [row["train:tokens"] for row in metrics if "train:tokens" in row]
+    if tokens:
+        facts["Training tokens"] = f"{sum(tokens):,.0f}"
+    return facts
+
+
+def _intervals(evaluations: Sequence[Evaluation]) -> str:
+    rows = [
+        Interval(evaluation.label, evaluation.accuracy, *evaluation.ci95)
+        for evaluation in evaluations
+        if evaluation.ci95 is not None
+    ]
+    return interval_plot("evaluations", rows) if rows else ""
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

@@ -1,0 +1,107 @@
+"""What a report reads from a run's directory; every part may still be missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from maporl_cli.core.run_dir import RunDir
+
+_LABELS = {
+    "before": "Team before training",
+    "after": "Team after training",
+    "single": "One agent alone, sees everything",
+    "reporter_alone": "Reporter alone, sees its own view",
+    "untrained": "Untrained team",
+}
+_KINDS = ("right", "wrong", "unreadable")
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One system's evaluation; None where a figure was not measured.
+
+    Attributes:
+        label: the system in words.
+        accuracy, ci95: greedy accuracy and its Wilson interval.
+        sampled, sampled_ci95: the same, sampled.
+        n, invalid: questions asked, and those without a readable answer.
+        tokens_per_question: prompt and sampled tokens.
+    """
+
+    label: str
+    accuracy: float
+    ci95: tuple[float, float] | None
+    sampled: float | None
+    sampled_ci95: tuple[float, float] | None
+    n: int | None
+    invalid: int | None
+    tokens_per_question: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An episode to show: its step, which kind it is (`right`, `wrong`, `unreadable`), its record."""
+
+    step: int
+    kind: str
+    record: Mapping[str, Any]
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`; empty where the file does not exist yet."""
+    if not path.exists():
+        return {}
+    return cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
+
+
+def read_evaluations(run: RunDir) -> list[Evaluation]:
+    """The run's evaluations: those of its results first, then each further `eval/<name>.json`.
+
+    A run that stopped midway has no results yet, but the files of what it had evaluated.
+    """
+    found = dict(read_object(run.results).get("eval") or {})
+    for path in sorted(run.evaluation.glob("*.json")):
+        found.setdefault(path.stem, read_object(path))
+    order = [name for name in _LABELS if name in found] + [name for name in found if name not in _LABELS]
+    return [_evaluation(name, found[name]) for name in order if "accuracy" in found[name]]
+
+
+def _evaluation(name: str, figures: Mapping[str, Any]) -> Evaluation:
+    return Evaluation(
+        label=_LABELS.get(name, name),
+        accuracy=figures["accuracy"],
+        ci95=_pair(figures.get("ci95")),
+        sampled=figures.get("sampled"),
+        sampled_ci95=_pair(figures.get("sampled_ci95")),
+        n=figures.get("n"),
+        invalid=figures.get("invalid"),
+        tokens_per_question=figures.get("tokens_per_question"),
+    )
+
+
+def _pair(value: list[float] | None) -> tuple[float, float] | None:
+    return None if value is None else (value[0], value[1])
+
+
+def read_examples(run: RunDir) -> list[Example]:
+    """From the first and the last step: one right, one wrong, one unreadable episode, where there are."""
+    files = sorted(run.episodes.glob("step_*.jsonl"))
+    return [example for path in dict.fromkeys([*files[:1], *files[-1:]]) for example in _examples(path)]
+
+
+def _examples(path: Path) -> list[Example]:
+    first: dict[str, Example] = {}
+    for record in _records(path):
+        kind = "unreadable" if record["answer"] is None else "right" if record["correct"] else "wrong"
+        first.setdefault(kind, Example(record["step"], kind, record))
+    return [first[kind] for kind in _KINDS if kind in first]
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8", newline="\n") as lines:
+        for line in lines:
+            yield json.loads(line)

@@ -1,0 +1,35 @@
+"""What a reward component is: a pure function of a finished episode, with a name and a reason.
+
+A new one is one file and one `register_component` line (`examples/reward_brevity.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from maporl_cli.core.types import Episode
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A component's value in [0, 1], and why it is zero where it is."""
+
+    value: float
+    reason: str = ""
+
+
+Component = Callable[[Episode], Measure | None]
+"""Measures a finished episode; None where it cannot apply, which leaves it out of the reward."""
+
+_COMPONENTS: dict[str, Component] = {}
+
+
+def register_component(name: str, component: Component) -> None:
+    """Make `component` part of the reward under `name`; its weight is the config's."""
+    _COMPONENTS[name] = component
+
+
+def components() -> dict[str, Component]:
+    """Every registered component, by name, in order of registration."""
+    return dict(_COMPONENTS)

@@ -1,0 +1,137 @@
+"""Checkpoints: written whole or not at all, and checked before they are believed.
+
+`checkpoints/step_000010/` holds `agents/<agent>/weights.safetensors` of every agent, `state.pt`
+beside it for those that learn,
+`trainer.json` and, written last, `manifest.json` with the size and SHA-256 of every file. The
+directory gets its name by a rename after everything in it is on disk. What a run needs
+beside these is keyed by its seed and the step, so there is no random state and no data cursor
+to store (`core.randomness`, `training.questions`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from maporl_cli.agents.policy import Policy
+from maporl_cli.core.atomic import atomic_dir, atomic_write, discard
+from maporl_cli.training.update import Learner
+
+_MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        step: the last finished step; 0 before the first.
+        tokens: prompt and sampled tokens of all turns so far.
+        seconds: training time so far, over all sittings.
+    """
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        directory: the run's `checkpoints/`.
+        keep: how many of the newest are kept, beside the first.
+
+    Attributes:
+        first: the checkpoint of step 0: the team before training.
+    """
+
+    def __init__(self, directory: Path, *, keep: int) -> None:
+        self._directory = directory
+        self._keep = keep
+        self.first = directory / "step_000000"
+
+    def save(self, progress: Progress, policies: Mapping[str, Policy], learners: Sequence[Learner]) -> Path:
+        """Write the checkpoint of `progress.step`; older ones beyond `keep` are removed afterwards."""
+        target = self._directory / f"step_{progress.step:06d}"
+        if not _is_whole(target):
+            with atomic_dir(target) as draft:
+                for agent, policy in policies.items():
+                    home = draft / "agents" / agent
+                    home.mkdir(parents=True)
+                    weights = {
+                        name: tensor.detach().contiguous() for name, tensor in policy.trainable().items()
+                    }
+                    save_file(weights, home / "weights.safetensors")
+                for learner in learners:
+                    torch.save(learner.state(), draft / "agents" / learner.agent / "state.pt")
+                (draft / "trainer.json").write_text(
+                    json.dumps(
+                        {"step": progress.step, "tokens": progress.tokens, "seconds": progress.seconds}
+                    )
+                )
+                (draft / _MANIFEST).write_text(json.dumps({"files": _digests(draft)}, indent=1))
+        atomic_write(self._directory / "latest", target.name)
+        for old in self._newest_first()[self._keep :]:
+            if old != self.first:
+                discard(old)
+        return target
+
+    def latest(self) -> Path | None:
+        """The newest checkpoint that is whole; damaged ones are passed over."""
+        return next((path for path in self._newest_first() if _is_whole(path)), None)
+
+    def load(self, path: Path, policies: Mapping[str, Policy], learners: Sequence[Learner]) -> Progress:
+        """Put the state in `path` into policies and learners."""
+        load_weights(path, policies)
+        for learner in learners:
+            stored = torch.load(path / "agents" / learner.agent / "state.pt", weights_only=True)
+            learner.load_state(stored)
+        progress: Mapping[str, Any] = json.loads((path / "trainer.json").read_text())
+        return Progress(step=progress["step"], tokens=progress["tokens"], seconds=progress["seconds"])
+
+    def _newest_first(self) -> list[Path]:
+        return sorted(self._directory.glob("step_[0-9]*"), reverse=True)
+
+
+def load_weights(checkpoint: Path, policies: Mapping[str, Policy]) -> None:
+    """Put the weights of a checkpoint into the policies, agent by agent."""
+    for agent, policy in policies.items():
+        copy_weights(load_file(checkpoint / "agents" / agent / "weights.safetensors"), policy)
+
+
+def copy_weights(weights: Mapping[str, Tensor], policy: Policy) -> None:
+    """Overwrite a policy's parameters, by name."""
+    with torch.no_grad():
+        for name, parameter in policy.trainable().items():
+            parameter.copy_(weights[name])
+
+
+def _digests(directory: Path) -> dict[str, dict[str, Any]]:
+    return {
+        str(path.relative_to(directory)): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and path.name != _MANIFEST
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the directory holds exactly what its manifest says."""
+    try:
+        promised = json.loads((path / _MANIFEST).read_text())["files"]
+    except (OSError, ValueError, KeyError):
+        return False
+    return promised == _digests(path)

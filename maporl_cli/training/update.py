@@ -1,0 +1,165 @@
+"""One agent's learner: its policy's optimizer and schedule, and one update from its experiences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.nn.utils import clip_grad_norm_
+from transformers import get_scheduler
+
+from maporl_cli.agents.batching import length_mask, pad_right
+from maporl_cli.agents.policy import Policy
+from maporl_cli.core.config import TrainConfig
+from maporl_cli.training.experience import Experience
+from maporl_cli.training.loss import LossTerms, policy_loss
+
+
+class NotFinite(Exception):
+    """A loss or gradient became NaN or infinite; the weights are as they were before the update."""
+
+    def __init__(self, what: str, agent: str) -> None:
+        super().__init__(f"the {what} of the agent {agent!r} is not a finite number")
+
+
+_SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+
+
+class Learner:
+    """Trains one agent's policy.
+
+    Args:
+        agent: the agent's name, for metrics and errors.
+        policy: what is trained.
+        config: the algorithm's numbers.
+        total_steps: length of the learning-rate schedule.
+        temperature: the agent's sampling temperature; scores are taken under the same distribution.
+        learning_rate: peak learning rate.
+        scale_gradients: use a gradient scaler, as fp16 needs.
+    """
+
+    def __init__(
+        self,
+        agent: str,
+        policy: Policy,
+        config: TrainConfig,
+        *,
+        total_steps: int,
+        temperature: float,
+        learning_rate: float,
+        scale_gradients: bool = False,
+    ) -> None:
+        self.agent = agent
+        self.policy = policy
+        self._config = config
+        self._temperature = temperature
+        self._parameters = dict(policy.trainable())
+        self._optimizer = torch.optim.AdamW(
+            self._parameters.values(),
+            lr=learning_rate,
+            betas=(config.adam_beta1, config.adam_beta2),
+            weight_decay=config.weight_decay,
+        )
+        self._schedule = get_scheduler(
+            _SCHEDULES[config.lr_scheduler_type],
+            self._optimizer,
+            num_warmup_steps=config.warmup_steps,
+            num_training_steps=total_steps,
+        )
+        device = next(iter(self._parameters.values())).device.type
+        self._scaler = torch.amp.GradScaler(device, enabled=scale_gradients)
+
+    def update(self, experiences: Sequence[Experience]) -> dict[str, float]:
+        """One optimizer step on the agent's active turns, in passes of `per_device_train_batch_size` turns.
+
+        Without experiences (every group dead) the weights stay and only the schedule moves on.
+
+        Returns:
+            `<agent>:loss`, `:entropy` (nats a token), `:grad_norm`, `:tokens`, `:clipped` (share),
+            and `:kl` (nats a token) where a reference is kept; only `:tokens` when nothing was learned.
+
+        Raises:
+            NotFinite: a loss or gradient is. The weights are as they were.
+        """
+        tokens = sum(len(experience.turn.token_ids) for experience in experiences)
+        metrics: dict[str, float] = {f"{self.agent}:tokens": float(tokens)}
+        if experiences:
+            loss, kl, entropy, clipped = self._accumulate(experiences, tokens)
+            grad_norm = self._step()
+            metrics |= {
+                f"{self.agent}:loss": loss,
+                f"{self.agent}:entropy": entropy / tokens,
+                f"{self.agent}:grad_norm": grad_norm,
+                f"{self.agent}:clipped": clipped / tokens,
+            }
+            if self._config.kl_coeff:
+                metrics[f"{self.agent}:kl"] = kl / tokens
+            self.policy.version += 1
+        self._schedule.step()
+        return metrics
+
+    def _accumulate(
+        self, experiences: Sequence[Experience], tokens: int
+    ) -> tuple[float, float, float, float]:
+        self._optimizer.zero_grad(set_to_none=True)
+        sums = torch.zeros(4, dtype=torch.float64)
+        size = self._config.per_device_train_batch_size
+        for start in range(0, len(experiences), size):
+            terms = self._loss(experiences[start : start + size], tokens)
+            if not bool(torch.isfinite(terms.loss)):
+                raise NotFinite("loss", self.agent)
+            self._scaler.scale(terms.loss).backward()
+            sums += torch.stack([terms.loss.detach(), terms.kl, terms.entropy, terms.clipped]).double().cpu()
+        loss, kl, entropy, clipped = sums.tolist()
+        return loss, kl, entropy, clipped
+
+    def _loss(self, experiences: Sequence[Experience], tokens: int) -> LossTerms:
+        prompts = [experience.turn.prompt_ids for experience in experiences]
+        completions = [experience.turn.token_ids for experience in experiences]
+        scored = self.policy.score(prompts, completions, temperature=self._temperature)
+        device = scored.logprobs.device
+        reference = None
+        if self._config.kl_coeff:
+            reference = self.policy.reference_logprobs(prompts, completions, temperature=self._temperature)
+        old = pad_right([experience.turn.logprobs for experience in experiences], 0.0, scored.logprobs.dtype)
+        return policy_loss(
+            scored.logprobs,
+            old.to(device),
+            torch.tensor([experience.advantage for experience in experiences], device=device),
+            length_mask([len(completion) for completion in completions], device),
+            tokens,
+            clip_ratio=self._config.clip_ratio,
+            entropy=scored.entropy,
+            entropy_coeff=self._config.entropy_coeff,
+            reference=reference,
+            kl_coeff=self._config.kl_coeff,
+        )
+
+    def _step(self) -> float:
+        self._scaler.unscale_(self._optimizer)
+        grad_norm = float(clip_grad_norm_(self._parameters.values(), self._config.max_grad_norm))
+        # An infinite gradient is fp16's business as usual: the scaler skips the step and halves its scale.
+        if not math.isfinite(grad_norm) and not self._scaler.is_enabled():
+            raise NotFinite("gradient", self.agent)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        return grad_norm
+
+    def state(self) -> dict[str, Any]:
+        """Everything beside the weights that the next update depends on."""
+        return {
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "version": self.policy.version,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Put back what `state` gave."""
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        if state["scaler"]:
+            self._scaler.load_state_dict(state["scaler"])
+        self.policy.version = state["version"]

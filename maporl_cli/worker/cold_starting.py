@@ -1,0 +1,79 @@
+"""Cold-starting the tiny policies of a team: one base learns every role's format, then all agents copy it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import cycle
+
+from maporl_cli.agents.policy import Policy
+from maporl_cli.agents.prompts import render_prompt
+from maporl_cli.agents.roles import RoleBook
+from maporl_cli.core.config import Config
+from maporl_cli.core.randomness import keyed_generator
+from maporl_cli.core.types import Turn
+from maporl_cli.data.benchmarks import ColdStarts
+from maporl_cli.training.checkpoint import copy_weights
+from maporl_cli.training.cold_start import Demonstration, imitate
+
+
+def cold_start(
+    policies: dict[str, Policy],
+    book: RoleBook,
+    benchmark: ColdStarts,
+    config: Config,
+    on_step: Callable[[str, int, int, float], None],
+) -> None:
+    """Train the first policy on demonstrations of all roles of the book, and copy it to the others.
+
+    Every agent of a team, and the baselines of the same run, so start from the same weights.
+
+    Args:
+        policies: tiny policies of one shape, by agent; changed in place.
+        benchmark: gives the demonstrations.
+        on_step: told (phase, step, steps, loss in nats a token).
+    """
+    start = config.train.cold_start
+    base, *others = policies.values()
+    phases = (
+        ("copying", start.copy_steps, _copying(base, benchmark, config)),
+        ("roles", start.role_steps, _roles(base, book, benchmark, config)),
+    )
+    for phase, steps, batches in phases:
+        imitate(
+            base,
+            batches,
+            steps=steps,
+            learning_rate=start.learning_rate,
+            on_step=lambda step, loss, phase=phase, steps=steps: on_step(phase, step, steps, loss),
+        )
+    for other in others:
+        copy_weights(base.trainable(), other)
+
+
+def _copying(policy: Policy, benchmark: ColdStarts, config: Config) -> Iterator[list[Demonstration]]:
+    steps = max(1, config.train.cold_start.copy_steps)
+    generator = keyed_generator("copying", config.run.seed)
+    for step in cycle(range(steps)):
+        yield [
+            _demonstration(policy, *benchmark.copying(generator, step / steps))
+            for _ in range(config.train.cold_start.batch_size)
+        ]
+
+
+def _roles(
+    policy: Policy, book: RoleBook, benchmark: ColdStarts, config: Config
+) -> Iterator[list[Demonstration]]:
+    generator = keyed_generator("roles", config.run.seed)
+    while True:
+        batch: list[Demonstration] = []
+        for role in book.roles.values():
+            for _ in range(config.train.cold_start.batch_size):
+                shown = benchmark.demonstration(role.name, generator)
+                heard = [Turn(agent, 0, (), (), (), text, True, 0) for agent, text in shown.heard]
+                prompt = render_prompt(book, role, shown.question, shown.question.evidence, heard)
+                batch.append(_demonstration(policy, prompt, shown.reply))
+        yield batch
+
+
+def _demonstration(policy: Policy, prompt: str, reply: str) -> Demonstration:
+    return Demonstration(policy.encode(prompt), policy.encode_turn(reply))

@@ -1,0 +1,135 @@
+"""`maporl eval`: a run's team, and what it is compared with, on questions they never trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from maporl_cli.core.config import Config
+from maporl_cli.core.errors import ConfigError, MissingError
+from maporl_cli.core.randomness import Draws, Greedy, Sampled
+from maporl_cli.core.run_dir import RunDir
+from maporl_cli.core.types import Question
+from maporl_cli.data.benchmarks import benchmark as benchmark_called
+from maporl_cli.data.reading import read_questions
+from maporl_cli.data.splits import load_split
+from maporl_cli.evaluation.evaluate import evaluate
+from maporl_cli.monitoring.console import Display
+from maporl_cli.training.checkpoint import Checkpoints, load_weights
+from maporl_cli.training.stop import StopRequest
+from maporl_cli.worker.baselines import baseline_config
+from maporl_cli.worker.narrator import Narrator
+from maporl_cli.worker.plugins import load_plugins
+from maporl_cli.worker.session import Session, cold_start_session, open_session
+
+
+def evaluate_run(
+    config: Config,
+    *,
+    run: Path | None,
+    benchmark: str | None,
+    data: Path | None,
+    limit: int | None,
+    sampled: bool,
+    baselines: Sequence[str],
+    display: Display,
+) -> dict[str, Any]:
+    """Evaluate the team of `run` (without one: the untrained team of `config`), and what it is compared with.
+
+    Args:
+        config: describes the team where there is no run; a run brings its own.
+        benchmark, data: what to ask; neither: the questions the run held out.
+        limit: ask only the first so many.
+        sampled: sample at each agent's temperature instead of taking the likeliest tokens.
+        baselines: any of `untrained`, `single`, `reporter_alone`.
+
+    Returns:
+        The result's fields, and `baselines`: the same for each.
+    """
+    load_plugins(config.run.plugins)
+    with StopRequest() as stop:
+        narrator = Narrator(display, stop)
+        home = None if run is None else RunDir.existing(run)
+        if home is not None:
+            config = home.load_config()
+            load_plugins(config.run.plugins)
+        questions, name = _questions(config, benchmark, data, limit)
+        records = (home.evaluation if home is not None else Path("eval")).resolve()
+        draws: Draws = Sampled(config.run.seed) if sampled else Greedy()
+        mode = "sampled" if sampled else "greedy"
+
+        def ask(session: Session, who: str) -> dict[str, Any]:
+            return evaluate(
+                session.team,
+                questions,
+                draws=draws,
+                batch_size=config.eval.batch_size,
+                records=records / f"{name}.{who}.{mode}.records.jsonl",
+                on_progress=lambda done, total: narrator.progress(f"{who}: question", done, total),
+            ).to_json()
+
+        team = _untrained(config, narrator) if home is None else trained_session(home, config, narrator)
+        result = ask(team, "untrained" if home is None else "team")
+        compared = {which: ask(_baseline(which, home, config, narrator), which) for which in baselines}
+        return result | {"baselines": compared}
+
+
+def trained_session(home: RunDir, config: Config, narrator: Narrator) -> Session:
+    """The team of a run, as its newest checkpoint has it.
+
+    Raises:
+        MissingError: the run has no checkpoint yet.
+    """
+    latest = Checkpoints(home.checkpoints, keep=1).latest()
+    if latest is None:
+        raise MissingError(
+            "The run has no checkpoint to evaluate.",
+            where=str(home.path),
+            why="it stopped before its first one was written, or its checkpoints were removed",
+            fix=f"maporl train --resume --name {home.path.name}",
+        )
+    narrator.say(f"team of {home.path} as of {latest.name}")
+    session = open_session(config)
+    load_weights(latest, session.policies)
+    return session
+
+
+def _untrained(config: Config, narrator: Narrator) -> Session:
+    session = open_session(config)
+    cold_start_session(session, narrator)
+    return session
+
+
+def _baseline(which: str, home: RunDir | None, config: Config, narrator: Narrator) -> Session:
+    if which == "untrained":
+        first = None if home is None else home.checkpoints / "step_000000"
+        if first is None or not first.is_dir():
+            return _untrained(config, narrator)
+        session = open_session(config)
+        load_weights(first, session.policies)
+        return session
+    alone = baseline_config(config, which)
+    if home is None:
+        return _untrained(alone, narrator)
+    trained = RunDir(home.path / "baselines" / which)
+    if not trained.config.is_file():
+        raise ConfigError(
+            f"The run did not train the baseline {which!r}.",
+            where=str(home.path),
+            why=f"its eval.baselines is {list(config.eval.baselines)}",
+            fix=f"train a run with --set eval.baselines=[{which}], or leave {which} out of --baselines",
+        )
+    return trained_session(trained, alone, narrator)
+
+
+def _questions(
+    config: Config, benchmark: str | None, data: Path | None, limit: int | None
+) -> tuple[list[Question], str]:
+    """What to ask, and the name its records go by."""
+    if data is not None:
+        return list(islice(read_questions(data, max_bad_rows=config.data.max_bad_rows), limit)), data.stem
+    if benchmark is None or benchmark == config.data.train:
+        return load_split(config).eval[:limit], "held_out"
+    return list(islice(benchmark_called(benchmark).evaluation(config.data.sample_seed), limit)), benchmark

@@ -1,0 +1,47 @@
+"""Says which phase a run is in, and whether the user wants it to stop there."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from maporl_cli.core.errors import Interrupted
+from maporl_cli.monitoring.console import Display
+from maporl_cli.training.stop import StopRequest
+
+
+class Narrator:
+    """Lines on stderr between training steps, which have a sink of their own.
+
+    Args:
+        display: `none` says nothing.
+        stop: asked whenever a phase reports progress; phases outside of training have nothing
+            to save, so they stop where they are.
+    """
+
+    def __init__(self, display: Display, stop: StopRequest) -> None:
+        self.display = display
+        self.stop = stop
+        self._last = 0.0
+
+    def say(self, text: str) -> None:
+        """One line."""
+        if self.display != "none":
+            print(text, file=sys.stderr, flush=True)
+
+    def progress(self, phase: str, done: int, total: int, note: str = "") -> None:
+        """A line every ten seconds and at the end.
+
+        Raises:
+            Interrupted: a stop was requested.
+        """
+        if self.stop.requested:
+            raise Interrupted(
+                f"Stopped during: {phase}, {done} of {total}.",
+                why="nothing of this phase is kept; what came before it is",
+                fix="run the same command with --resume to go on",
+            )
+        now = time.monotonic()
+        if done == total or now - self._last > 10:
+            self._last = now
+            self.say("  ".join(part for part in (f"{phase} {done}/{total}", note) if part))

@@ -1,0 +1,103 @@
+"""Everything a run needs, built from its config in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from maporl_cli.agents.build import TINY, build_policies, build_team, compute_dtype, default_device
+from maporl_cli.agents.policy import Policy
+from maporl_cli.agents.roles import RoleBook, role_book
+from maporl_cli.agents.team import Team
+from maporl_cli.core.config import Config
+from maporl_cli.core.errors import ConfigError
+from maporl_cli.data.benchmarks import ColdStarts, benchmark, benchmark_names
+from maporl_cli.training.update import Learner
+from maporl_cli.worker.cold_starting import cold_start
+from maporl_cli.worker.narrator import Narrator
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A team that is ready to play.
+
+    Attributes:
+        book: the role book of the team.
+        cold_starts: the benchmark that cold-starts the policies; None where they are pretrained.
+    """
+
+    config: Config
+    book: RoleBook
+    policies: dict[str, Policy]
+    team: Team
+    cold_starts: ColdStarts | None
+
+
+def open_session(config: Config) -> Session:
+    """Build policies and team; nothing is trained yet.
+
+    Raises:
+        ConfigError, MissingError: the team cannot be built as the config says.
+    """
+    cold_starts = _cold_starts(config)
+    vocabulary = None if cold_starts is None else cold_starts.vocabulary()
+    policies = build_policies(config, vocabulary, default_device())
+    return Session(config, role_book(config.team.roles), policies, build_team(config, policies), cold_starts)
+
+
+def open_learners(session: Session, *, steps: int) -> tuple[Learner, ...]:
+    """A learner for each agent that is trained.
+
+    Args:
+        steps: the length of the learning-rate schedule.
+
+    Raises:
+        ConfigError: no agent is trained.
+    """
+    config = session.config
+    seats = [seat for seat in config.team.agents if seat.trained]
+    if not seats:
+        raise ConfigError(
+            "No agent is trained.",
+            where="team.agents.*.trained",
+            fix="leave `trained` true for at least one agent, or use `maporl eval`",
+        )
+    half = compute_dtype(config.model.dtype, default_device()) is torch.float16
+    return tuple(
+        Learner(
+            seat.name,
+            session.policies[seat.name],
+            config.train,
+            total_steps=steps,
+            temperature=seat.temperature,
+            learning_rate=seat.learning_rate or config.train.learning_rate,
+            scale_gradients=half,
+        )
+        for seat in seats
+    )
+
+
+def _cold_starts(config: Config) -> ColdStarts | None:
+    models = {agent.model or config.model.name for agent in config.team.agents}
+    if TINY not in models or config.data.train not in benchmark_names():
+        return None
+    found = benchmark(config.data.train)
+    return found if isinstance(found, ColdStarts) else None
+
+
+def cold_start_session(session: Session, narrator: Narrator) -> None:
+    """Bring tiny policies from random weights to where reinforcement learning can begin.
+
+    Pretrained policies are there already and stay as they are.
+    """
+    if session.cold_starts is not None:
+        cold_start(
+            session.policies,
+            session.book,
+            session.cold_starts,
+            session.config,
+            lambda phase, step, steps, loss: narrator.progress(
+                f"cold start, {phase}: step", step, steps, f"loss {loss:.3f}"
+            ),
+        )

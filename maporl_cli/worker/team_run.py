@@ -1,0 +1,206 @@
+"""Training one team in one run directory: cold start, before, train, after, final model.
+
+Each part leaves a file when it is done and is skipped when that file is there, so a run that
+was stopped or killed anywhere goes on where it was. A baseline is a team run like any other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from maporl_cli.core.atomic import atomic_dir, atomic_write
+from maporl_cli.core.config import Config
+from maporl_cli.core.randomness import Draws, Greedy, Sampled
+from maporl_cli.core.run_dir import RunDir
+from maporl_cli.data.splits import Split
+from maporl_cli.evaluation.evaluate import evaluate
+from maporl_cli.monitoring.console import ConsoleSink
+from maporl_cli.monitoring.episodes import EpisodeFiles
+from maporl_cli.monitoring.jsonl import JsonlSink
+from maporl_cli.monitoring.monitor import Monitor, Sink
+from maporl_cli.monitoring.wandb_sink import WandbSink
+from maporl_cli.rewards.medical import Reward
+from maporl_cli.training.advantage import ESTIMATORS
+from maporl_cli.training.checkpoint import Checkpoints, Progress, copy_weights
+from maporl_cli.training.credit import CREDIT_RULES
+from maporl_cli.training.trainer import Trainer
+from maporl_cli.training.update import Learner
+from maporl_cli.worker.narrator import Narrator
+from maporl_cli.worker.session import Session, cold_start_session, open_learners, open_session
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a team run came to: how far it trained, and its accuracy before and after."""
+
+    progress: Progress
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+class TeamRun:
+    """One team in one directory.
+
+    Args:
+        config: the team's config.
+        run: where everything is written.
+        split: what is trained and evaluated on.
+        steps: training steps in all, given what was measured before training.
+        narrator: reports phases and stops them.
+        start: starting weights for every policy, instead of a cold start.
+        label: names the team in what is shown; empty for the run's own team.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        run: RunDir,
+        split: Split,
+        *,
+        steps: Callable[[Mapping[str, Any]], int],
+        narrator: Narrator,
+        start: Mapping[str, Tensor] | None = None,
+        label: str = "",
+    ) -> None:
+        self._config = config
+        self._run = run
+        self._split = split
+        self._steps = steps
+        self._narrator = narrator
+        self._start = start
+        self._label = f"{label}: " if label else ""
+        self._checkpoints = Checkpoints(run.checkpoints, keep=config.train.keep_checkpoints)
+
+    def go(self) -> Outcome:
+        """Run whatever is still to be done."""
+        session = open_session(self._config)
+        latest = self._checkpoints.latest()
+        if latest is None:
+            self._make_start(session)
+        before = self._measure(session, "before")
+        steps = self._steps(before)
+        learners = open_learners(session, steps=steps)
+        progress = Progress()
+        if latest is None:
+            self._checkpoints.save(progress, session.policies, learners)
+        else:
+            progress = self._checkpoints.load(latest, session.policies, learners)
+            self._narrator.say(f"{self._label}going on from {latest}")
+            self._forget_after(progress.step)
+        if progress.step < steps:
+            progress = self._train(session, learners, steps, progress, before)
+        after = self._measure(session, "after")
+        self._save_models(session)
+        return Outcome(progress, before, after)
+
+    def _make_start(self, session: Session) -> None:
+        """Bring policies with random weights to where reinforcement learning can begin."""
+        if self._start is not None:
+            for policy in session.policies.values():
+                copy_weights(self._start, policy)
+        else:
+            cold_start_session(session, self._narrator)
+
+    def _forget_after(self, step: int) -> None:
+        """Drop what a killed sitting recorded beyond its last checkpoint; it is about to be repeated."""
+        JsonlSink(self._run.metrics).rewind(step)
+        for path in self._run.episodes.glob("step_*.jsonl"):
+            if int(path.stem.removeprefix("step_")) > step:
+                path.unlink()
+
+    def _measure(self, session: Session, when: str) -> dict[str, Any]:
+        """Greedy and sampled accuracy, from the run's records if they were measured before."""
+        path = self._run.evaluation / f"{when}.json"
+        if path.exists():
+            return json.loads(path.read_text())
+        greedy = self._evaluate(session, Greedy(), f"{when}.greedy")
+        sampled = self._evaluate(session, Sampled(self._config.run.seed), f"{when}.sampled")
+        found = {
+            "accuracy": greedy["accuracy"],
+            "ci95": greedy["ci95"],
+            "sampled": sampled["accuracy"],
+            "sampled_ci95": sampled["ci95"],
+            "n": greedy["n"],
+            "invalid": greedy["invalid"],
+            "sampled_invalid": sampled["invalid"],
+            "tokens_per_question": sampled["tokens"] / sampled["n"],
+        }
+        atomic_write(path, json.dumps(found, indent=1))
+        low, high = found["ci95"]
+        self._narrator.say(
+            f"{self._label}{when} training: accuracy {found['accuracy']:.3f} [{low:.3f}, {high:.3f}] greedy, "
+            f"{found['sampled']:.3f} sampled, {found['invalid']} of {found['n']} answers unreadable"
+        )
+        return found
+
+    def _evaluate(self, session: Session, draws: Draws, name: str) -> dict[str, Any]:
+        return evaluate(
+            session.team,
+            self._split.eval,
+            draws=draws,
+            batch_size=self._config.eval.batch_size,
+            records=self._run.evaluation / f"{name}.records.jsonl",
+            on_progress=lambda done, total: self._narrator.progress(
+                f"{self._label}evaluating, {name}: question", done, total
+            ),
+        ).to_json()
+
+    def _train(
+        self,
+        session: Session,
+        learners: Sequence[Learner],
+        steps: int,
+        progress: Progress,
+        before: Mapping[str, Any],
+    ) -> Progress:
+        monitor = self._monitor(steps)
+        try:
+            if progress.step == 0:
+                monitor.log(0, _as_metrics(before))
+            trainer = Trainer(
+                self._config,
+                team=session.team,
+                policies=session.policies,
+                learners=learners,
+                reward=Reward(self._config.reward, session.book),
+                credit=CREDIT_RULES[self._config.train.credit],
+                estimator=ESTIMATORS[self._config.train.algorithm],
+                questions=self._split.train,
+                steps=steps,
+                monitor=monitor,
+                evaluator=lambda: _as_metrics(self._evaluate(session, Greedy(), "during")),
+                checkpoints=self._checkpoints,
+                stop=self._narrator.stop,
+            )
+            return trainer.run(progress)
+        finally:
+            monitor.close()
+
+    def _monitor(self, steps: int) -> Monitor:
+        sinks: list[Sink] = [JsonlSink(self._run.metrics), ConsoleSink(self._narrator.display, steps)]
+        if self._config.monitoring.wandb_mode != "disabled" and not self._label:
+            sinks.append(WandbSink(self._config, self._run.path))
+        return Monitor(sinks, EpisodeFiles(self._run.episodes))
+
+    def _save_models(self, session: Session) -> None:
+        for name, policy in session.policies.items():
+            target: Path = self._run.final_model / name
+            if not target.exists():
+                with atomic_dir(target) as draft:
+                    policy.save(draft)
+
+
+def _as_metrics(measured: Mapping[str, Any]) -> dict[str, float]:
+    metrics = {
+        "eval:accuracy": float(measured["accuracy"]),
+        "eval:invalid": measured["invalid"] / measured["n"],
+    }
+    if "sampled" in measured:
+        metrics["eval:sampled_accuracy"] = float(measured["sampled"])
+    return metrics

@@ -1,0 +1,119 @@
+"""`maporl train`: one run from its config to its results."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from maporl_cli.core.atomic import atomic_write
+from maporl_cli.core.config import Config
+from maporl_cli.core.manifest import write_manifest
+from maporl_cli.core.run_dir import RunDir
+from maporl_cli.data.splits import Split, load_split
+from maporl_cli.monitoring.console import Display
+from maporl_cli.monitoring.report import write_report
+from maporl_cli.training.checkpoint import Checkpoints
+from maporl_cli.training.questions import total_steps
+from maporl_cli.training.stop import StopRequest
+from maporl_cli.worker.baselines import baseline_config, baseline_steps
+from maporl_cli.worker.narrator import Narrator
+from maporl_cli.worker.plugins import load_plugins
+from maporl_cli.worker.team_run import Outcome, TeamRun
+
+
+def train(config: Config, *, resume: bool, overwrite: bool, command: str, display: Display) -> dict[str, Any]:
+    """Train the team and the baselines that `eval.baselines` names, and write the run's results.
+
+    Args:
+        resume: go on with the run that `run.name` names.
+        overwrite: delete a run of that name first.
+        command: the command line, for the manifest.
+        display: how training is shown on stderr.
+
+    Returns:
+        The `done` event: run, steps, and accuracy before, after and of each baseline.
+
+    Raises:
+        MaporlError: whatever went wrong, with its fix. `Interrupted` after Ctrl-C or SIGTERM.
+    """
+    load_plugins(config.run.plugins)
+    with StopRequest() as stop:
+        run = RunDir.for_resume(config) if resume else RunDir.open_new(config, overwrite=overwrite)
+        narrator = Narrator(display, stop)
+        split = load_split(config)
+        for note in split.notes:
+            narrator.say(note)
+        write_manifest(run, config, command=command, sources=split.sources, topology=_topology())
+        steps = total_steps(config.train, len(split.train))
+        began = time.time()
+        team = TeamRun(config, run, split, steps=lambda _: steps, narrator=narrator).go()
+        event = {
+            "event": "done",
+            "run": str(run.path),
+            "steps": team.progress.step,
+            "eval": {"before": team.before, "after": team.after}
+            | {name: _baseline(name, config, run, split, team, narrator) for name in config.eval.baselines},
+        }
+        _write_results(run, config, split, team, event, time.time() - began)
+        write_report(run)
+        return event
+
+
+def _baseline(
+    name: str, config: Config, run: RunDir, split: Split, team: Outcome, narrator: Narrator
+) -> dict[str, Any]:
+    alone = baseline_config(config, name)
+    home = RunDir(run.path / "baselines" / name)
+    home.write_config(alone)
+    start = None
+    if config.train.cold_start.role_steps:
+        first = Checkpoints(run.checkpoints, keep=config.train.keep_checkpoints).first
+        start = load_file(first / "agents" / config.team.agents[-1].name / "weights.safetensors")
+    outcome = TeamRun(
+        alone,
+        home,
+        split,
+        steps=lambda before: baseline_steps(alone, name, team.progress, before),
+        narrator=narrator,
+        start=start,
+        label=name,
+    ).go()
+    return {**outcome.after, "steps": outcome.progress.step, "tokens": outcome.progress.tokens}
+
+
+def _topology() -> dict[str, Any]:
+    return {
+        "world_size": 1,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _write_results(
+    run: RunDir, config: Config, split: Split, team: Outcome, event: Mapping[str, Any], seconds: float
+) -> None:
+    results = {
+        "run": event["run"],
+        "steps": event["steps"],
+        "eval": event["eval"],
+        "train_seconds": team.progress.seconds,
+        "train_tokens": team.progress.tokens,
+        "this_sitting_seconds": seconds,
+    }
+    summary = {
+        "agents": [seat.name for seat in config.team.agents],
+        "model": config.model.name,
+        "algorithm": config.train.algorithm,
+        "credit": config.train.credit,
+        "questions": {"train": len(split.train), "eval": len(split.eval)},
+        "data": split.sources,
+        "topology": _topology(),
+        "outcome": "done",
+    }
+    atomic_write(run.results, json.dumps(results, indent=2))
+    atomic_write(run.summary, json.dumps(summary, indent=2))

@@ -1,0 +1,144 @@
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from maporl_cli.core.errors import DataError
+from maporl_cli.core.randomness import Draws, Greedy, Sampled
+from maporl_cli.core.types import Episode, Question, Turn
+from maporl_cli.evaluation.evaluate import Result, evaluate
+from maporl_cli.evaluation.statistics import wilson
+
+OPTIONS = {"A": "aspirin", "B": "bed rest", "C": "codeine"}
+
+
+def questions(*gold: str) -> list[Question]:
+    return [Question(id=f"q{place}", text="?", options=OPTIONS, answer=letter) for place, letter in enumerate(gold)]
+
+
+def turn(agent: str, prompt: int, sampled: int, round: int = 0) -> Turn:
+    return Turn(agent, round, (0,) * prompt, (1,) * sampled, (-1.0,) * sampled, f"I am the {agent}", True, 0)
+
+
+class Team:
+    """Gives the prepared answers, by question id, and remembers how it was asked."""
+
+    def __init__(self, answers: dict[str, str | None], before: Callable[[], None] = lambda: None) -> None:
+        self.answers, self.before = answers, before
+        self.batches: list[list[str]] = []
+        self.draws: list[Draws] = []
+
+    def play(self, episodes: Sequence[Episode], draws: Draws) -> None:
+        self.before()
+        self.batches.append([episode.question.id for episode in episodes])
+        self.draws.append(draws)
+        for episode in episodes:
+            assert not episode.turns
+            assert episode.answer is None
+            episode.turns += [turn("planner", 5, 2), turn("reporter", 7, 3, round=1)]
+            episode.answer = self.answers[episode.question.id]
+
+
+def run(team: Team, asked: list[Question], records: Path | None = None, **options: object) -> Result:
+    return evaluate(team, asked, **({"draws": Greedy(), "batch_size": 2, "records": records} | options))  # type: ignore[arg-type]
+
+
+def test_counts_right_wrong_and_unreadable() -> None:
+    result = run(Team({"q0": "A", "q1": "C", "q2": None, "q3": "B"}), questions("A", "B", "C", "B"))
+    assert (result.n, result.correct, result.invalid) == (4, 2, 1)
+    assert result.accuracy == 0.5
+    assert result.ci95 == wilson(2, 4)
+    assert result.tokens == 4 * (5 + 2 + 7 + 3)
+    assert result.seconds >= 0
+    assert result.records is None
+
+
+def test_batches_keep_the_order_and_the_draws() -> None:
+    team, draws, seen = Team(dict.fromkeys(("q0", "q1", "q2", "q3", "q4"), "A")), Sampled(seed=3), []
+    run(team, questions(*"ABCAB"), draws=draws, on_progress=lambda *progress: seen.append(progress))
+    assert team.batches == [["q0", "q1"], ["q2", "q3"], ["q4"]]
+    assert team.draws == [draws] * 3
+    assert seen == [(2, 5), (4, 5), (5, 5)]
+
+
+def test_a_record_a_question(tmp_path: Path) -> None:
+    records = tmp_path / "eval" / "before.records.jsonl"
+    result = run(Team({"q0": "A", "q1": None, "q2": "A"}), questions("A", "B", "C"), records)
+    rows = [json.loads(line) for line in records.read_text().splitlines()]
+    assert rows[0] == {
+        "id": "q0",
+        "gold": "A",
+        "answer": "A",
+        "valid": True,
+        "correct": True,
+        "tokens": 17,
+        "turns": [
+            {"agent": "planner", "round": 0, "text": "I am the planner"},
+            {"agent": "reporter", "round": 1, "text": "I am the reporter"},
+        ],
+    }
+    assert [(row["id"], row["answer"], row["valid"], row["correct"]) for row in rows[1:]] == [
+        ("q1", None, False, False),
+        ("q2", "A", True, False),
+    ]
+    assert result.records == records
+    assert sum(row["tokens"] for row in rows) == result.tokens
+
+
+def test_finished_batches_are_on_disk_when_a_later_one_fails(tmp_path: Path) -> None:
+    records = tmp_path / "records.jsonl"
+    calls: list[int] = []
+
+    def lines_so_far() -> None:
+        calls.append(len(records.read_text().splitlines()) if records.exists() else 0)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    team = Team(dict.fromkeys(("q0", "q1", "q2", "q3", "q4"), "A"), before=lines_so_far)
+    with pytest.raises(KeyboardInterrupt):
+        run(team, questions(*"ABCAB"), records)
+    assert calls == [0, 2, 4]
+    assert records.read_text().endswith("}\n")
+
+
+def test_an_earlier_evaluation_is_replaced_not_added_to(tmp_path: Path) -> None:
+    records = tmp_path / "records.jsonl"
+    for _ in range(2):
+        run(Team({"q0": "A"}), questions("A"), records)
+    assert len(records.read_text().splitlines()) == 1
+
+
+def test_what_was_said_stays_on_its_line(tmp_path: Path) -> None:
+    class Talker(Team):
+        def play(self, episodes: Sequence[Episode], draws: Draws) -> None:
+            super().play(episodes, draws)
+            said = Turn("reporter", 0, (), (), (), "one\ntwo\u2028three\x85four", True, 0)
+            episodes[0].turns[:] = [said]
+
+    records = tmp_path / "records.jsonl"
+    run(Talker({"q0": "A"}), questions("A"), records)
+    (line,) = records.read_text().splitlines()
+    assert json.loads(line)["turns"][0]["text"] == "one\ntwo\u2028three\x85four"
+
+
+def test_free_text_is_compared_as_answers_are() -> None:
+    asked = [Question(id="q0", text="?", options={}, answer="Aspirin  daily")]
+    assert run(Team({"q0": "aspirin daily"}), asked).correct == 1
+
+
+def test_no_question_is_an_error_and_leaves_the_records_alone(tmp_path: Path) -> None:
+    records = tmp_path / "records.jsonl"
+    records.write_text("{}\n")
+    with pytest.raises(DataError, match=r"(?s)no question.*Fix: "):
+        run(Team({}), [], records)
+    assert records.read_text() == "{}\n"
+
+
+def test_the_result_as_json(tmp_path: Path) -> None:
+    records = tmp_path / "records.jsonl"
+    found = run(Team({"q0": "A"}), questions("A"), records).to_json()
+    assert json.loads(json.dumps(found)) == found
+    assert set(found) == {"accuracy", "ci95", "n", "correct", "invalid", "tokens", "seconds", "records"}
+    assert found["records"] == str(records)
+    assert found["ci95"] == list(wilson(1, 1))

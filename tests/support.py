@@ -1,0 +1,57 @@
+"""Small real objects that tests share: a word-level tokenizer, tiny policies, questions, episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from maporl_cli.agents.causal import CausalPolicy
+from maporl_cli.agents.tiny import tiny_model, tiny_tokenizer
+from maporl_cli.core.types import Episode, Question, Score, Turn
+
+WORDS = [f"w{index}" for index in range(40)] + ["Answer:", "A", "B", "(A)", "(B)"]
+
+
+def tiny_policy(seed: int = 0, **options) -> CausalPolicy:
+    tokenizer = tiny_tokenizer(WORDS)
+    model = tiny_model(tokenizer, seed)
+    # Random tied embeddings like to repeat the last token; larger weights give varied, peaked choices.
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 2:
+                parameter.mul_(3.0)
+    return CausalPolicy(model, tokenizer, frozenset({int(tokenizer.eos_token_id)}), **options)
+
+
+def question(name: str = "q1", answer: str = "A", options: Sequence[str] = ("yes", "no")) -> Question:
+    return Question(
+        id=name, text=f"text of {name}", options=dict(zip("ABCDEFGHIJ", options, strict=False)), answer=answer
+    )
+
+
+def turn(
+    agent: str = "planner", *, round: int = 0, text: str = "", tokens: int = 2, finished: bool = True
+) -> Turn:
+    return Turn(
+        agent=agent,
+        round=round,
+        prompt_ids=(3, 4, 5),
+        token_ids=tuple(range(6, 6 + tokens)),
+        logprobs=(-1.0,) * tokens,
+        text=text,
+        finished=finished,
+        policy_version=0,
+    )
+
+
+def scored(turns: Sequence[Turn], total: float, *, task: float | None = None, sample: int = 0) -> Episode:
+    value = total if task is None else task
+    return Episode(
+        question=question(),
+        sample=sample,
+        step=1,
+        turns=list(turns),
+        answer="A",
+        score=Score(task=value, form=1.0, total=total, components={"accuracy": value}, reasons={}),
+    )
