@@ -9,6 +9,9 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-com
 CORE := $(VENV)/.installed-core
 TEST := $(VENV)/.installed-test
 
+# The other half of that: the first import must be allowed to keep what it compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help install demo test test-slow lint format bench clean
 .DELETE_ON_ERROR:
 

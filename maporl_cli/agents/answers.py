@@ -6,10 +6,17 @@ import re
 
 from maporl_cli.core.types import Question
 
-# "Answer: C", "answer is (C)", "Answer - option C". The letter must stand alone: not the
-# article in "answer is A rare …", hence only punctuation, a line end or a "(A)" may follow.
+# "Answer: C", "answer is (C)", "Answer - option C", "Answer: C 85%". The letter must stand alone: not
+# the article in "answer is A rare …" or "Answer: A 45-year-old …", hence only punctuation, a line end
+# or a confidence may follow.
+_ALONE = r"(?=\s*(?:\(?\d{1,3}\s*%?\)?\s*)?(?:[.,;:)](?!\w)|\([A-Z]\)|\n|$))"
 _STATED = re.compile(
-    r"\banswer\b(?:\s+is)?\s*[:\-]?\s*(?:option\s+)?(?:\(([A-Z])\)|([A-Z])(?=\s*(?:[.,;:)\n]|$)))",
+    rf"\banswer\b(?:\s+is)?\s*[:\-]?\s*(?:option\s+)?(?:\(([A-Z])\)|([A-Z]){_ALONE})", re.IGNORECASE
+)
+# What follows a letter that is stated as one of several: "A, B", "(A) or (B)", "A, or B".
+_ANOTHER = re.compile(
+    r"\)?\s*(?:[,;/&]\s*)?(?:(?:or|and)\s+)?(?:option\s+)?"
+    r"(?:\([A-Z]\)|\b[A-Z](?=\s*(?:[.,;:)]|$|or\b|and\b)))",
     re.IGNORECASE,
 )
 _PARENTHESISED = re.compile(r"\(([A-Z])\)")
@@ -28,10 +35,14 @@ def read_answer(question: Question, report: str) -> str | None:
         The letter or the text; None where no single answer can be read.
     """
     if not question.options:
-        found = _FREE_TEXT.search(report)
-        text = (found.group(1) if found else report).strip()
+        labelled = _FREE_TEXT.search(report)
+        text = (labelled.group(1) if labelled else report).strip()
         return text or None
-    stated = {(first or second).upper() for first, second in _STATED.findall(report)}
+    report = report.replace("*", "")  # bold type
+    found = list(_STATED.finditer(report))
+    if any(_ANOTHER.match(report, match.end()) for match in found):
+        return None
+    stated = {(match[1] or match[2]).upper() for match in found}
     for letters in (stated, set(_PARENTHESISED.findall(report)), set(_LEADING.findall(report))):
         if letters:
             letter = next(iter(letters))

@@ -11,11 +11,12 @@ from transformers import PreTrainedModel
 
 from maporl_cli.agents.causal import CausalPolicy
 from maporl_cli.agents.evidence import open_evidence
-from maporl_cli.agents.models import eos_ids, load_model, load_tokenizer, resolve
+from maporl_cli.agents.models import eos_ids, load_model, load_tokenizer
 from maporl_cli.agents.policy import Policy, plugin_policy
+from maporl_cli.agents.pull import Progress, pull
 from maporl_cli.agents.roles import role_book
 from maporl_cli.agents.team import Agent, Team
-from maporl_cli.agents.tiny import tiny_model, tiny_tokenizer
+from maporl_cli.agents.tiny import END, tiny_model, tiny_tokenizer
 from maporl_cli.core.config import AgentConfig, Config
 from maporl_cli.core.errors import ConfigError, MissingError
 from maporl_cli.core.randomness import keyed_generator
@@ -49,12 +50,13 @@ def compute_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 
 def build_policies(
-    config: Config, vocabulary: Sequence[str] | None, device: torch.device
+    config: Config, vocabulary: Sequence[str] | None, device: torch.device, say: Progress
 ) -> dict[str, Policy]:
     """One policy an agent, by agent name; agents of one model share one reading of its weights.
 
     Args:
         vocabulary: the words of the benchmark, for tiny policies; None where it has no closed vocabulary.
+        say: told what happens while a model is pulled, on its first use.
 
     Raises:
         ConfigError: `tiny` without a vocabulary.
@@ -71,7 +73,7 @@ def build_policies(
         elif name == TINY:
             policies |= _tiny(config, agents, vocabulary, device)
         else:
-            policies |= _pretrained(config, name, agents, device)
+            policies |= _pretrained(config, name, agents, device, say)
     return {agent.name: policies[agent.name] for agent in config.team.agents}
 
 
@@ -87,7 +89,7 @@ def _tiny(
         )
     tokenizer = tiny_tokenizer(vocabulary)
     model = tiny_model(tokenizer, config.run.seed).to(device)  # pyright: ignore[reportArgumentType]
-    stops = frozenset({int(tokenizer.eos_token_id)})
+    stops = frozenset({tokenizer.get_vocab()[END]})
     return {
         agent.name: CausalPolicy(
             copy.deepcopy(model), tokenizer, stops, keep_reference=config.train.kl_coeff > 0
@@ -97,9 +99,9 @@ def _tiny(
 
 
 def _pretrained(
-    config: Config, name: str, agents: Sequence[AgentConfig], device: torch.device
+    config: Config, name: str, agents: Sequence[AgentConfig], device: torch.device, say: Progress
 ) -> dict[str, Policy]:
-    path = resolve(name)
+    path = pull(name, on_progress=say)
     tokenizer = load_tokenizer(path)
     compute = compute_dtype(config.model.dtype, device)
     lora = config.model.finetune == "lora"

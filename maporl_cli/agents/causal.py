@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,8 +44,9 @@ class CausalPolicy:
         keep_reference: bool = False,
     ) -> None:
         self.version = 0
-        self._model = model
-        self.tokenizer = tokenizer
+        # Their stubs promise less than they do: a PeftModel forwards like the model it wraps.
+        self._model: Any = model
+        self.tokenizer: Any = tokenizer
         self._eos_ids = eos_ids
         self._adapter = adapter
         self._compute = compute
@@ -147,7 +149,7 @@ class CausalPolicy:
 
     def _forward(
         self,
-        model: PreTrainedModel,
+        model: Any,
         prompts: Sequence[tuple[int, ...]],
         completions: Sequence[tuple[int, ...]],
         temperature: float,
@@ -174,17 +176,17 @@ class CausalPolicy:
         return logprobs.gather(-1, targets.ids.unsqueeze(-1)).squeeze(-1)
 
     @contextmanager
-    def _active(self, *, learning: bool = False) -> Iterator[PreTrainedModel]:
+    def _active(self, *, learning: bool = False) -> Iterator[Any]:
         if self._adapter is not None:
             self._model.set_adapter(self._adapter)
         # transformers checkpoints activations in training mode only, and then refuses a cache.
         # No dropout exists in either mode (`agents.build` sets it to 0), so nothing else changes.
         self._model.train(learning and self._checkpointing)
         with torch.autocast(self.device.type, self._compute, enabled=self._compute != torch.float32):
-            yield self._model  # pyright: ignore[reportReturnType]  # a PeftModel forwards like its base
+            yield self._model
 
     @contextmanager
-    def _frozen_start(self) -> Iterator[PreTrainedModel]:
+    def _frozen_start(self) -> Iterator[Any]:
         with torch.autocast(self.device.type, self._compute, enabled=self._compute != torch.float32):
             if self._adapter is None:
                 if self._reference is None:
@@ -194,7 +196,7 @@ class CausalPolicy:
                 yield self._reference
             else:
                 with self._model.disable_adapter():
-                    yield self._model  # pyright: ignore[reportReturnType]
+                    yield self._model
 
 
 def _align_left(values: Tensor, completions: Sequence[Sequence[int]]) -> Tensor:

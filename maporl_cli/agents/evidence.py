@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 import bm25s
+import numpy as np
 import Stemmer
 
 from maporl_cli.core.errors import DataError
@@ -43,18 +44,28 @@ class Index:
     def __init__(self, snippets: Sequence[Snippet]) -> None:
         self._snippets = tuple(snippets)
         self._stemmer = Stemmer.Stemmer("english")
+        texts = self._words([snippet.text for snippet in snippets])
+        self._known = frozenset(word for text in texts for word in text)
         self._bm25 = bm25s.BM25()
-        self._bm25.index(self._tokens([snippet.text for snippet in snippets]), show_progress=False)
+        if self._known:
+            self._bm25.index(texts, show_progress=False)
 
-    def _tokens(self, texts: list[str]) -> bm25s.tokenization.Tokenized:
-        return bm25s.tokenize(texts, stopwords="en", stemmer=self._stemmer, show_progress=False)  # pyright: ignore
+    def _words(self, texts: list[str]) -> list[list[str]]:
+        return bm25s.tokenize(  # pyright: ignore[reportReturnType]
+            texts, stopwords="en", stemmer=self._stemmer, return_ids=False, show_progress=False
+        )
 
     def search(self, query: str, k: int) -> tuple[Snippet, ...]:
         """The `k` best snippets, best first; ties keep the order of the index."""
-        found, _ = self._bm25.retrieve(
-            self._tokens([query]), k=min(k, len(self._snippets)), show_progress=False, n_threads=1
-        )
-        return tuple(self._snippets[int(place)] for place in found[0])
+        k = min(k, len(self._snippets))
+        words = [word for word in self._words([query])[0] if word in self._known]
+        if not words:
+            return self._snippets[:k]
+        scores = self._bm25.get_scores(words)
+        # bm25s's own top-k breaks ties at random places; a stable sort of the few that can win does not.
+        able = np.flatnonzero(scores >= np.partition(scores, -k)[-k])
+        best = able[np.argsort(-scores[able], kind="stable")][:k]
+        return tuple(self._snippets[int(place)] for place in best)
 
 
 class PoolEvidence:
@@ -62,14 +73,15 @@ class PoolEvidence:
 
     def __init__(self, top_k: int) -> None:
         self._top_k = top_k
-        self._indexes: dict[str, Index] = {}
+        # By content: an id is unique within its file only, and a run reads several.
+        self._indexes: dict[tuple[Snippet, ...], Index] = {}
 
     def retrieve(self, question: Question, query: str) -> tuple[Snippet, ...]:
         if len(question.evidence) <= self._top_k:
             return question.evidence
-        index = self._indexes.get(question.id)
+        index = self._indexes.get(question.evidence)
         if index is None:
-            index = self._indexes[question.id] = Index(question.evidence)
+            index = self._indexes[question.evidence] = Index(question.evidence)
         return index.search(query, self._top_k)
 
 
@@ -87,11 +99,11 @@ class FileEvidence:
                 for number, line in enumerate(lines, start=1):
                     if line.strip():
                         snippets.append(_snippet(line, f"{path}:{number}"))
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise DataError(
                 "The evidence file cannot be read.",
                 where=str(path),
-                why=error.strerror or str(error),
+                why=(error.strerror if isinstance(error, OSError) else None) or str(error),
                 fix="set team.evidence to `pool`, `none`, or a readable JSONL file",
             ) from error
         if not snippets:

@@ -153,7 +153,8 @@ def _weight_files(directory: Path, fix: str) -> list[Path]:
 
 def _check_weights(path: Path, fix: str) -> None:
     try:
-        with safe_open(path, framework="numpy") as weights:
+        opened: Any = safe_open(path, framework="numpy")
+        with opened as weights:
             empty = not weights.keys()
     except (SafetensorError, OSError) as error:
         raise _damaged(path, str(error), fix) from error

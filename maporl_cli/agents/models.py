@@ -5,20 +5,19 @@ from __future__ import annotations
 import difflib
 import errno
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, snapshot_download  # pyright: ignore[reportUnknownVariableType]
 from huggingface_hub.errors import (
     GatedRepoError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from jinja2 import TemplateError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -33,6 +32,9 @@ from maporl_cli.core.errors import ConfigError, MissingError
 
 HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt", "vocab.txt")
 """Everything that loading needs; leaves out copies of the weights in other formats."""
+
+HUB_TIMEOUT = 10
+"""Seconds that the hub has for its first answer."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -79,8 +81,10 @@ def download(repo: str, *, revision: str | None = None, into: Path | None = None
         OSError: the disk is full or not writable.
     """
     try:
+        # Asked first, and once: snapshot_download tries for half a minute where there is no network.
+        HfApi().model_info(repo, revision=revision, timeout=HUB_TIMEOUT)
         path = snapshot_download(
-            repo, revision=revision, local_dir=into, allow_patterns=list(HUB_FILES), etag_timeout=10
+            repo, revision=revision, local_dir=into, allow_patterns=list(HUB_FILES), etag_timeout=HUB_TIMEOUT
         )
     except (
         Exception
@@ -138,7 +142,11 @@ def load_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:
     try:
         with quiet_loading():
             model, info = loader.from_pretrained(
-                path, dtype=dtype, local_files_only=True, output_loading_info=True
+                path,
+                dtype=dtype,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # told below, by name
             )
     except Exception as error:  # transformers lets errors of every kind through for a file that it can't use
         if isinstance(error, MemoryError):
@@ -146,10 +154,10 @@ def load_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:
         raise MissingError(
             "The model cannot be loaded.", where=str(path), why=_first_line(error), fix=fix
         ) from error
-    lacking = sorted({str(key) for kind in ("missing_keys", "mismatched_keys") for key in _keys(info[kind])})
+    lacking = sorted({*_names(info["missing_keys"]), *_names(info["mismatched_keys"])})
     if lacking:
         raise MissingError(
-            f"The model's weights do not fit its config.json: {len(lacking)} are missing or of another shape.",
+            f"{len(lacking)} weights of the model are missing or of the wrong shape.",
             where=str(path),
             why=f"the first is {lacking[0]}",
             fix=fix,
@@ -186,7 +194,7 @@ def eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> froze
 
 
 @contextmanager
-def quiet_loading() -> Iterator[None]:
+def quiet_loading() -> Generator[None]:
     """Without the progress bars of transformers, which would break a live display."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
@@ -236,8 +244,8 @@ def _no_download(repo: str, error: Exception) -> MissingError:
     else:
         why = f"the Hugging Face hub cannot be reached ({_first_line(error)})"
         fix = (
-            "connect to the internet, or copy the model's files (config.json, model.safetensors, tokenizer.json, "
-            "tokenizer_config.json) here and give their directory as the model's name"
+            "connect to the internet, or copy the model's files (config.json, model.safetensors, "
+            "tokenizer.json, tokenizer_config.json) here and give their directory as the model's name"
         )
     return MissingError(
         f"The model {repo} is neither a directory nor in the hub's cache here, and cannot be downloaded.",
@@ -246,7 +254,7 @@ def _no_download(repo: str, error: Exception) -> MissingError:
     )
 
 
-def _check_chat_template(tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
+def _check_chat_template(tokenizer: Any, path: Path) -> None:
     fix = "choose an instruct model, or put its chat template into the directory as chat_template.jinja"
     if not tokenizer.chat_template:
         raise ConfigError(
@@ -256,7 +264,7 @@ def _check_chat_template(tokenizer: PreTrainedTokenizerBase, path: Path) -> None
         )
     try:
         tokenizer.apply_chat_template([{"role": "user", "content": "?"}], tokenize=False)
-    except (TemplateError, ValueError) as error:
+    except Exception as error:  # a template is a program, and can fail in any way
         raise ConfigError(
             "The chat template of the model's tokenizer fails.",
             where=str(path),
@@ -265,9 +273,9 @@ def _check_chat_template(tokenizer: PreTrainedTokenizerBase, path: Path) -> None
         ) from error
 
 
-def _keys(keys: Iterable[Any]) -> Iterator[Any]:
+def _names(keys: Iterable[Any]) -> list[str]:
     """Names of weights; a mismatched one comes with its two shapes."""
-    return (key[0] if isinstance(key, tuple) else key for key in keys)
+    return [key if isinstance(key, str) else str(key[0]) for key in keys]
 
 
 def _first_line(error: Exception) -> str:

@@ -37,16 +37,17 @@ LOCK_SECONDS = 1800
 """How long to wait for another process that is pulling the same model."""
 
 
-def pull(name: str, *, on_progress: Progress) -> Path:
+def pull(name: str, *, on_progress: Progress, thorough: bool = False) -> Path:
     """Makes sure that a model is on this machine, whole, and returns its directory.
 
-    What is there already stays if it matches its checksums, and is brought again if not. The
+    What is there already stays, and nothing is written then; what is damaged is brought again. The
     directory appears under its name only once it is complete, so a killed pull leaves nothing
     that `resolve` would take; a second process waits for the first and uses what it brought.
 
     Args:
         name: a known model, or whatever else `resolve` takes.
         on_progress: told what happens, in sentences.
+        thorough: compare what is there with its checksums, byte for byte, and not only its sizes.
 
     Raises:
         MissingError: the weights cannot be had, or are not those that were published.
@@ -55,20 +56,23 @@ def pull(name: str, *, on_progress: Progress) -> Path:
     known = KNOWN_MODELS.get(name)
     if known is None:
         return resolve(name)
-    root = models_directory()
-    lock = _lock(root, name, on_progress)
+    target = models_directory() / name
+    if not _faults(target, thorough):
+        return resolve(name)
+    lock = _lock(target, name, on_progress)
     try:
-        if (root / name).is_dir():
-            on_progress(f"checking {root / name}")
-            faults = manifest_faults(root / name, thorough=True)
-            if not faults:
-                return resolve(name)
-            on_progress(f"bringing it again: {'; '.join(faults)}")
-        clean(root, deep=False)
-        _build(root / name, name, known, on_progress)
+        faults = _faults(target, thorough)  # again: another process may have brought it meanwhile
+        if faults:
+            if target.is_dir():
+                on_progress(f"bringing {name} again: {'; '.join(faults)}")
+            clean(target.parent, deep=False)
+            _build(target, name, known, on_progress)
     except RunFailed as error:
         raise RunFailed(
-            error.what, where=error.where, why=error.why, fix=f"free 1 GB there, then: maporl model pull {name}"
+            error.what,
+            where=error.where,
+            why=error.why,
+            fix=f"free 1 GB there, then: maporl model pull {name}",
         ) from error
     finally:
         lock.release()
@@ -81,23 +85,23 @@ def convert_gguf(gguf: Path, directory: Path) -> None:
     The quantised weights are expanded, not repaired: they stay as coarse as the file has them,
     and bf16 rounds them far more finely than the quantisation did.
     """
-    tokenizer: Any = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    tokenizers: Any = AutoTokenizer
+    models: Any = AutoModelForCausalLM
+    tokenizer = tokenizers.from_pretrained(gguf.parent, gguf_file=gguf.name)
     # GGUF says only "smollm" about how text is cut up before merging, and transformers then cuts as
     # GPT-2 does. The published tokenizer first sets every digit apart.
-    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(  # pyright: ignore[reportUnknownMemberType]
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     with quiet_loading():
-        quantised: Any = AutoModelForCausalLM.from_pretrained(
-            gguf.parent, gguf_file=gguf.name, dtype=torch.float32
-        )
-    config = copy.deepcopy(quantised.config)
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    # A fresh model, since transformers refuses to save one that it knows as quantised.
-    plain: Any = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    plain.load_state_dict(quantised.state_dict())
-    plain.save_pretrained(directory)
+        quantised = models.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        config = copy.deepcopy(quantised.config)
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
+        # A fresh model, since transformers refuses to save one that it knows as quantised.
+        plain = models.from_config(config, dtype=torch.bfloat16)
+        plain.load_state_dict(quantised.state_dict())
+        plain.save_pretrained(directory)
     tokenizer.model_max_length = config.max_position_embeddings
     tokenizer.save_pretrained(directory)
 
@@ -176,11 +180,15 @@ def _empty(directory: Path) -> None:
             path.unlink()
 
 
-def _lock(root: Path, name: str, on_progress: Progress) -> FileLock:
+def _faults(target: Path, thorough: bool) -> list[str]:
+    return manifest_faults(target, thorough=thorough) if target.is_dir() else ["it is not there"]
+
+
+def _lock(target: Path, name: str, on_progress: Progress) -> FileLock:
     """The lock of one model, held. The system frees it when its process ends, however that ends."""
-    path = root / f".{name}.lock"
+    path = target.with_name(f".{name}.lock")
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path)
         try:
             lock.acquire(timeout=0)
@@ -195,7 +203,7 @@ def _lock(root: Path, name: str, on_progress: Progress) -> FileLock:
         ) from error
     except OSError as error:
         raise MissingError(
-            f"The model cache {root} cannot be written.",
+            f"The model cache {target.parent} cannot be written.",
             why=error.strerror or str(error),
             fix="set XDG_CACHE_HOME to a directory that you may write to",
         ) from error

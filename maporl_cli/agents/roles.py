@@ -100,8 +100,8 @@ GUIDE = RoleBook(
             Role(
                 "analyst",
                 ("question", "context", "options"),
-                "You are the analyst. In one short sentence, name the option that fits the findings best and why. "
-                "If an option would harm this patient, write 'Safety flag:' and why.",
+                "You are the analyst. In one short sentence, name the option that fits the findings best "
+                "and why. If an option would harm this patient, write 'Safety flag:' and why.",
             ),
             Role(
                 "reporter",

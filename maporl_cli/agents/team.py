@@ -67,7 +67,7 @@ class Team:
         for before, after in zip([START, *names], [*names, "close_round"], strict=True):
             graph.add_edge(before, after)
         graph.add_conditional_edges(
-            "close_round", lambda batch: names[0] if any(batch["active"]) else END, [names[0], END]
+            "close_round", lambda state: names[0] if any(state["active"]) else END, [names[0], END]
         )
         self._graph = graph.compile()
 
@@ -86,12 +86,12 @@ class Team:
         )
 
     def _node(self, agent: Agent):  # a closure for LangGraph, typed by its inner function
-        def speak(batch: Batch) -> dict[str, object]:
-            active = [episode for episode, on in zip(batch["episodes"], batch["active"], strict=True) if on]
+        def speak(state: Batch) -> dict[str, object]:
+            active = [episode for episode, on in zip(state["episodes"], state["active"], strict=True) if on]
             prompts = [self._prompt(agent, episode) for episode in active]
             samples = agent.policy.sample(
                 prompts,
-                [batch["draws"].generator(episode, batch["round"], agent.name) for episode in active],
+                [state["draws"].generator(episode, state["round"], agent.name) for episode in active],
                 max_new_tokens=agent.max_new_tokens,
                 temperature=agent.temperature,
             )
@@ -99,7 +99,7 @@ class Team:
                 episode.turns.append(
                     Turn(
                         agent=agent.name,
-                        round=batch["round"],
+                        round=state["round"],
                         prompt_ids=prompt,
                         token_ids=sample.token_ids,
                         logprobs=sample.logprobs,
@@ -130,12 +130,12 @@ class Team:
             )
         return prompt
 
-    def _close_round(self, batch: Batch) -> dict[str, object]:
+    def _close_round(self, state: Batch) -> dict[str, object]:
         reporter = self.agents[-1].name
-        last = batch["round"] + 1 == self._max_rounds
-        active = list(batch["active"])
-        for index, episode in enumerate(batch["episodes"]):
+        last = state["round"] + 1 == self._max_rounds
+        active = list(state["active"])
+        for index, episode in enumerate(state["episodes"]):
             if active[index]:
                 episode.answer = read_answer(episode.question, episode.turns[-1].text)
                 active[index] = not last and not has_settled(episode.question, episode.turns, reporter)
-        return {"active": active, "round": batch["round"] + 1}
+        return {"active": active, "round": state["round"] + 1}

@@ -16,13 +16,16 @@ from maporl_cli.cli.output import emit, result, shown
 from maporl_cli.core.errors import UsageError
 
 BASELINES = ("single", "untrained", "reporter_alone")
-DEFAULT_BENCHMARK = "clinic"
 
 
 def evaluate(
     benchmark: Annotated[
         str | None,
-        typer.Argument(metavar="[BENCHMARK]", help="What to evaluate on. [clinic]", show_default=False),
+        typer.Argument(
+            metavar="[BENCHMARK]",
+            help="What to evaluate on. [what the run held out; without a run: clinic]",
+            show_default=False,
+        ),
     ] = None,
     run: Annotated[
         Path | None,
@@ -78,7 +81,7 @@ def evaluate(
     found = evaluate_run(
         loaded.config,
         run=run,
-        benchmark=None if data is not None else benchmark or DEFAULT_BENCHMARK,
+        benchmark=benchmark,
         data=data,
         limit=limit,
         sampled=sampled,

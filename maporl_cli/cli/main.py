@@ -13,7 +13,9 @@ from typing import Annotated
 import typer
 
 from maporl_cli import __version__
-from maporl_cli.cli import config
+from maporl_cli.cli import config, data, model
+from maporl_cli.cli.ask import ask
+from maporl_cli.cli.evaluation import evaluate
 from maporl_cli.cli.output import show_error, show_unexpected
 from maporl_cli.cli.train import train
 from maporl_cli.core.atomic import disk_error
@@ -43,6 +45,11 @@ def _maporl(  # pyright: ignore[reportUnusedFunction]
 
 
 app.command()(train)
+app.command("eval")(evaluate)
+app.command("evaluate", hidden=True)(evaluate)
+app.command()(ask)
+app.add_typer(data.app, name="data")
+app.add_typer(model.app, name="model")
 app.add_typer(config.app, name="config")
 
 

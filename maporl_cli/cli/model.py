@@ -20,14 +20,15 @@ def _group() -> None:  # pyright: ignore[reportUnusedFunction]
 @app.command()
 def pull(
     name: Annotated[
-        str, typer.Argument(help="A known model (smollm2-135m), or a hub id such as Qwen/Qwen2.5-0.5B-Instruct.")
+        str,
+        typer.Argument(help="A known model (smollm2-135m), or a hub id (Qwen/Qwen2.5-0.5B-Instruct)."),
     ],
     json: Json = False,
 ) -> None:
     """Download a model once, check it, and print its directory."""
     from maporl_cli.agents.pull import pull as pull_model
 
-    path = pull_model(name, on_progress=say)
+    path = pull_model(name, on_progress=say, thorough=True)
     if json:
         emit({"name": name, "path": str(path)})
     else:

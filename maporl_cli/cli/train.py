@@ -160,4 +160,9 @@ def _training_questions(config: Config) -> int:
     """How many questions an epoch has; only asked where epochs decide the number of steps."""
     from maporl_cli.data.splits import load_split
 
+    if config.run.plugins:
+        # Only then, since it brings torch along: a plug-in may hold the benchmark.
+        from maporl_cli.worker.plugins import load_plugins
+
+        load_plugins(config.run.plugins)
     return len(load_split(config).train)

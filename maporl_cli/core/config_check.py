@@ -100,11 +100,13 @@ def _expected(problem: ErrorDetails) -> str:
 
 
 def _sources(key: str, origin: Mapping[str, str]) -> str:
-    """Where `key` was given; for a key that was not, where its neighbours were."""
-    below = [source for name, source in origin.items() if name == key or name.startswith(f"{key}.")]
-    parent = key.rpartition(".")[0]
-    beside = [source for name, source in origin.items() if name.startswith(f"{parent}.")]
-    return ", ".join(dict.fromkeys(below or beside)) or "default"
+    """Where `key` was given; for a key that was not, where the nearest part of the config around it was."""
+    while key:
+        given = [source for name, source in origin.items() if name == key or name.startswith(f"{key}.")]
+        if given:
+            return ", ".join(dict.fromkeys(given))
+        key = key.rpartition(".")[0]
+    return "default"
 
 
 def _batch_error(problem: ErrorDetails, values: Mapping[str, Any], origin: Mapping[str, str]) -> ConfigError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -99,10 +98,10 @@ def _mapping_lines(
     for key, value in values.items():
         dotted = f"{at}.{key}" if at else key
         if isinstance(value, dict) and value:
-            yield f"{indent}{key}:"
+            yield f"{indent}{_scalar(key)}:"
             yield from _mapping_lines(cast("dict[str, Any]", value), origin, dotted, indent + "  ")
         elif isinstance(value, list) and value and isinstance(value[0], dict):
-            yield f"{indent}{key}:"
+            yield f"{indent}{_scalar(key)}:"
             for index, item in enumerate(cast("list[dict[str, Any]]", value)):
                 lines = _mapping_lines(item, origin, f"{dotted}.{index}", indent + "    ")
                 # The dash takes the place of the first line's last two blanks.
@@ -110,11 +109,17 @@ def _mapping_lines(
                 yield from lines
         else:
             comment = f"  # {origin[dotted]}" if dotted in origin else ""
-            yield f"{indent}{key}: {_scalar(value)}{comment}"
+            yield f"{indent}{_scalar(key)}: {_scalar(value)}{comment}"
 
 
 def _scalar(value: Any) -> str:
-    if isinstance(value, str) and not value.isprintable():
-        return json.dumps(value)
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1 << 20)
+    # Text with control or unassigned characters is escaped, all other is left readable.
+    escaped = isinstance(value, str) and not value.isprintable()
+    text = yaml.safe_dump(
+        value,
+        default_flow_style=True,
+        default_style='"' if escaped else None,
+        allow_unicode=not escaped,
+        width=1 << 20,
+    )
     return text.removesuffix("\n...\n").rstrip("\n")

@@ -16,9 +16,8 @@ from typing import Any
 from maporl_cli.core import config_yaml
 from maporl_cli.core.atomic import append_line, atomic_dir, atomic_write, clean, discard, disk_errors
 from maporl_cli.core.config import Config
-from maporl_cli.core.config_check import check
 from maporl_cli.core.config_keys import nearest
-from maporl_cli.core.config_sources import leaves
+from maporl_cli.core.config_sources import leaves, load_config
 from maporl_cli.core.errors import ConfigError
 
 __all__ = ["RunDir", "append_line", "atomic_dir", "atomic_write", "changed_science_fields", "disk_errors"]
@@ -176,8 +175,7 @@ class RunDir:
         Raises:
             ConfigError: the file was damaged, or written by another version with other keys.
         """
-        values = config_yaml.read_file(self.config)
-        return check(values, dict.fromkeys(leaves(values), str(self.config)))
+        return load_config(file=self.config).config
 
     def _make_room(self, overwrite: bool) -> None:
         is_run = self.config.is_file() or self.manifest.is_file()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -58,14 +58,23 @@ class QuestionReader:
         path: a `.json` file (an array, an object of rows) or a file with a JSON object a line.
         max_bad_rows: bad rows that are tolerated; `None`: any number.
         limit: stop after so many questions.
+        rows: reads the rows; a source that is no file is given here, and `path` names it.
 
     Attributes:
         bad: the bad rows met so far.
         formats: how many rows each format had so far.
     """
 
-    def __init__(self, path: Path, *, max_bad_rows: int | None = 0, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_bad_rows: int | None = 0,
+        limit: int | None = None,
+        rows: Callable[[Path], Iterable[Row]] = stream_rows,
+    ) -> None:
         self.path = path
+        self._rows_of = rows
         self.bad: list[BadRow] = []
         self.formats: Counter[str] = Counter()
         self._max_bad_rows = max_bad_rows
@@ -106,7 +115,7 @@ class QuestionReader:
 
     def _rows(self) -> Iterator[Row]:
         try:
-            yield from stream_rows(self.path)
+            yield from self._rows_of(self.path)
         except Unreadable as error:
             # The rest of the file is lost, so this is not one bad row among others.
             self.bad.append(BadRow(f"after row {self.formats.total() + len(self.bad)}", str(error)))
@@ -164,7 +173,7 @@ class QuestionReader:
             where=f"{self.path}: {shown}",
             why=f"data.max_bad_rows is {allowed}; at least {len(self.bad)} rows are bad",
             fix=f"maporl data validate {self.path} lists every bad row; correct them, or leave them out "
-            "with --set data.max_bad_rows=N",
+            "with data.max_bad_rows=N (in maporl data: --max-bad-rows N)",
         )
 
 

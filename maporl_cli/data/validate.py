@@ -97,8 +97,8 @@ def validate(path: Path) -> FileReport:
         found = test_set_of_row(question)
         if found and not test_set:
             test_set = f"{place} is from {found}"
-    exact = [rows.tolist() for rows in equal_runs(np.frombuffer(contents, np.uint64))]
-    conflicts = [rows for rows in exact if len({answers[row] for row in rows}) > 1]
+    exact: list[list[int]] = [rows.tolist() for rows in equal_runs(np.frombuffer(contents, np.uint64))]
+    conflicts = [rows for rows in exact if any(answers[row] != answers[rows[0]] for row in rows)]
     return FileReport(
         path=path,
         questions=len(places),

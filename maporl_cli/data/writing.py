@@ -26,11 +26,11 @@ def writing_questions(path: Path) -> Generator[Callable[[Question], None]]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("w", encoding="utf-8", newline="\n") as file:
-                yield (
-                    lambda question: (
-                        file.write(json.dumps(to_row(question), ensure_ascii=False) + "\n") and None
-                    )
-                )
+
+                def write(question: Question) -> None:
+                    file.write(json.dumps(to_row(question), ensure_ascii=False) + "\n")
+
+                yield write
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -46,8 +46,9 @@ def write_questions(path: Path, questions: Iterable[Question]) -> int:
     """
     count = 0
     with writing_questions(path) as write:
-        for count, question in enumerate(questions, start=1):
+        for question in questions:
             write(question)
+            count += 1
     return count
 
 

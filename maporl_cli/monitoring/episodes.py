@@ -59,6 +59,7 @@ def episode_record(episode: Episode) -> dict[str, Any]:
         if episode.score is None
         else {
             "task": episode.score.task,
+            "form": episode.score.form,
             "total": episode.score.total,
             "components": dict(episode.score.components),
             "reasons": dict(episode.score.reasons),

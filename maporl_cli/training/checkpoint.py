@@ -8,6 +8,9 @@ beside these is keyed by its seed and the step, so there is no random state and 
 to store (`core.randomness`, `training.questions`).
 """
 
+# torch, safetensors and transformers leave parts of their signatures untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import hashlib
@@ -80,9 +83,12 @@ class Checkpoints:
                 )
                 (draft / _MANIFEST).write_text(json.dumps({"files": _digests(draft)}, indent=1))
         atomic_write(self._directory / "latest", target.name)
-        for old in self._newest_first()[self._keep :]:
-            if old != self.first:
-                discard(old)
+        # What is newer than the checkpoint just written was passed over as damaged when the run went on.
+        others = [path for path in self._newest_first() if path != target]
+        newer = [path for path in others if path.name > target.name]
+        for path in [*newer, *others[len(newer) + self._keep - 1 :]]:
+            if path != self.first:
+                discard(path)
         return target
 
     def latest(self) -> Path | None:
@@ -132,6 +138,6 @@ def _is_whole(path: Path) -> bool:
     """Whether the directory holds exactly what its manifest says."""
     try:
         promised = json.loads((path / _MANIFEST).read_text())["files"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return False
     return promised == _digests(path)

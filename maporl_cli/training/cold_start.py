@@ -4,6 +4,9 @@ What is imitated is given by the benchmark: random tokens to copy, then demonstr
 form is right and whose content is uninformed. No demonstration holds a solution.
 """
 
+# torch, safetensors and transformers leave parts of their signatures untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,5 +1,8 @@
 """One agent's learner: its policy's optimizer and schedule, and one update from its experiences."""
 
+# torch, safetensors and transformers leave parts of their signatures untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import math

@@ -23,19 +23,16 @@ def ask_team(
     """The finished episodes of the team on `questions`, each agent taking its likeliest words.
 
     Args:
-        config: describes the team where there is no run; a run brings its own.
+        config: describes the team; with a run, that run's config and what the user changed of it.
     """
     load_plugins(config.run.plugins)
     with StopRequest() as stop:
         narrator = Narrator(display, stop)
         if run is None:
-            session = open_session(config)
+            session = open_session(config, narrator)
             cold_start_session(session, narrator)
         else:
-            home = RunDir.existing(run)
-            config = home.load_config()
-            load_plugins(config.run.plugins)
-            session = trained_session(home, config, narrator)
+            session = trained_session(RunDir.existing(run), config, narrator)
         episodes = [Episode(question=question, sample=0, step=0) for question in questions]
         session.team.play(episodes, Greedy())
         return episodes

@@ -7,6 +7,7 @@ Both start from the very weights the team started from.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from maporl_cli.core.config import Config
@@ -34,7 +35,7 @@ def baseline_config(config: Config, name: str) -> Config:
     return config.model_copy(update={"team": team})
 
 
-def baseline_steps(config: Config, name: str, team: Progress, before: dict[str, Any]) -> int:
+def baseline_steps(config: Config, name: str, team: Progress, before: Mapping[str, Any]) -> int:
     """How long the baseline trains.
 
     Args:

@@ -39,7 +39,7 @@ def evaluate_run(
     """Evaluate the team of `run` (without one: the untrained team of `config`), and what it is compared with.
 
     Args:
-        config: describes the team where there is no run; a run brings its own.
+        config: describes the team; with a run, that run's config and what the user changed of it.
         benchmark, data: what to ask; neither: the questions the run held out.
         limit: ask only the first so many.
         sampled: sample at each agent's temperature instead of taking the likeliest tokens.
@@ -52,9 +52,6 @@ def evaluate_run(
     with StopRequest() as stop:
         narrator = Narrator(display, stop)
         home = None if run is None else RunDir.existing(run)
-        if home is not None:
-            config = home.load_config()
-            load_plugins(config.run.plugins)
         questions, name = _questions(config, benchmark, data, limit)
         records = (home.evaluation if home is not None else Path("eval")).resolve()
         draws: Draws = Sampled(config.run.seed) if sampled else Greedy()
@@ -91,13 +88,13 @@ def trained_session(home: RunDir, config: Config, narrator: Narrator) -> Session
             fix=f"maporl train --resume --name {home.path.name}",
         )
     narrator.say(f"team of {home.path} as of {latest.name}")
-    session = open_session(config)
+    session = open_session(config, narrator)
     load_weights(latest, session.policies)
     return session
 
 
 def _untrained(config: Config, narrator: Narrator) -> Session:
-    session = open_session(config)
+    session = open_session(config, narrator)
     cold_start_session(session, narrator)
     return session
 
@@ -107,7 +104,7 @@ def _baseline(which: str, home: RunDir | None, config: Config, narrator: Narrato
         first = None if home is None else home.checkpoints / "step_000000"
         if first is None or not first.is_dir():
             return _untrained(config, narrator)
-        session = open_session(config)
+        session = open_session(config, narrator)
         load_weights(first, session.policies)
         return session
     alone = baseline_config(config, which)

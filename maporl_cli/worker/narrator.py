@@ -20,7 +20,7 @@ class Narrator:
     """
 
     def __init__(self, display: Display, stop: StopRequest) -> None:
-        self.display = display
+        self.display: Display = display
         self.stop = stop
         self._last = 0.0
 

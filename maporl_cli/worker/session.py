@@ -34,7 +34,7 @@ class Session:
     cold_starts: ColdStarts | None
 
 
-def open_session(config: Config) -> Session:
+def open_session(config: Config, narrator: Narrator) -> Session:
     """Build policies and team; nothing is trained yet.
 
     Raises:
@@ -42,7 +42,7 @@ def open_session(config: Config) -> Session:
     """
     cold_starts = _cold_starts(config)
     vocabulary = None if cold_starts is None else cold_starts.vocabulary()
-    policies = build_policies(config, vocabulary, default_device())
+    policies = build_policies(config, vocabulary, default_device(), narrator.say)
     return Session(config, role_book(config.team.roles), policies, build_team(config, policies), cold_starts)
 
 

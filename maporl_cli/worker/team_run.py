@@ -79,7 +79,7 @@ class TeamRun:
 
     def go(self) -> Outcome:
         """Run whatever is still to be done."""
-        session = open_session(self._config)
+        session = open_session(self._config, self._narrator)
         latest = self._checkpoints.latest()
         if latest is None:
             self._make_start(session)

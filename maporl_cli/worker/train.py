@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from maporl_cli.core.atomic import atomic_write
 from maporl_cli.core.config import Config
+from maporl_cli.core.errors import Interrupted, RunFailed
 from maporl_cli.core.manifest import write_manifest
 from maporl_cli.core.run_dir import RunDir
 from maporl_cli.data.splits import Split, load_split
@@ -51,13 +52,19 @@ def train(config: Config, *, resume: bool, overwrite: bool, command: str, displa
         write_manifest(run, config, command=command, sources=split.sources, topology=_topology())
         steps = total_steps(config.train, len(split.train))
         began = time.time()
-        team = TeamRun(config, run, split, steps=lambda _: steps, narrator=narrator).go()
+        try:
+            team = TeamRun(config, run, split, steps=lambda _: steps, narrator=narrator).go()
+            baselines = {
+                name: _baseline(name, config, run, split, team, narrator) for name in config.eval.baselines
+            }
+        except (Interrupted, RunFailed):
+            write_report(run)  # what there is so far, so that a stopped run can be looked at
+            raise
         event = {
             "event": "done",
             "run": str(run.path),
             "steps": team.progress.step,
-            "eval": {"before": team.before, "after": team.after}
-            | {name: _baseline(name, config, run, split, team, narrator) for name in config.eval.baselines},
+            "eval": {"before": team.before, "after": team.after, **baselines},
         }
         _write_results(run, config, split, team, event, time.time() - began)
         write_report(run)
@@ -83,7 +90,7 @@ def _baseline(
         start=start,
         label=name,
     ).go()
-    return {**outcome.after, "steps": outcome.progress.step, "tokens": outcome.progress.tokens}
+    return {**outcome.after, "steps": outcome.progress.step, "train_tokens": outcome.progress.tokens}
 
 
 def _topology() -> dict[str, Any]:

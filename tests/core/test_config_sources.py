@@ -46,7 +46,7 @@ class TestPrecedence:
         assert loaded.config.run.seed == seed
         assert loaded.origin["run.seed"] == origin
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(
         st.lists(
             st.tuples(st.sampled_from(["learning_rate", "weight_decay", "kl_coeff"]), st.floats(1e-6, 1)),
@@ -134,6 +134,12 @@ class TestAgents:
     def test_two_agents_of_one_name(self):
         with pytest.raises(ConfigError, match="two agents are named 'a'"):
             load_config(sets=["team.agents=[{name: a}, {name: a}]"])
+
+    def test_a_bad_item_is_told_once(self):
+        with pytest.raises(ConfigError) as error:
+            load_config(sets=["team.agents=[{}]"])
+        assert error.value.what == "team.agents.0.name is missing."
+        assert error.value.where == "--set"
 
     def test_an_agent_without_a_name(self):
         with pytest.raises(ConfigError, match=r"team\.agents\.1\.name is missing"):
@@ -279,6 +285,22 @@ class TestBatchArithmetic:
         for way in ways:
             load_config(sets=[*sets, *([common] if common else []), way]).config.accumulation_steps()
 
+    @pytest.mark.parametrize(
+        ("sets", "fix"),
+        [
+            # 3 × 8 = 24 in passes of 10: 8 divides 24, and 5 × 8 = 40 is 4 passes.
+            (["train.batch_size=3", "train.per_device_train_batch_size=10"], (8, "5")),
+            # 7 × 8 = 56 in passes of 16: 14 divides 56, and 6 × 8 = 48, 8 × 8 = 64 are 3 and 4 passes.
+            (["train.batch_size=7", "train.per_device_train_batch_size=16"], (14, "6 or 8")),
+        ],
+    )
+    def test_the_fix_is_the_nearest_one(self, sets, fix):
+        with pytest.raises(ConfigError) as error:
+            load_config(sets=sets)
+        per_pass, questions = fix
+        expected = f"set train.per_device_train_batch_size={per_pass}, or train.batch_size={questions}"
+        assert error.value.fix == expected
+
     def test_the_numbers_are_shown(self):
         with pytest.raises(ConfigError, match="batch_size 3 × group_size 8 = 24 episodes"):
             load_config(sets=["train.batch_size=3", "train.per_device_train_batch_size=10"])
@@ -387,11 +409,11 @@ class TestDump:
         path = write(tmp_path, to_yaml(loaded.config, loaded.origin if with_origin else None))
         assert load_config(file=path).config == loaded.config
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(
         st.text(max_size=30),
         st.floats(1e-30, 1e30),
-        st.dictionaries(st.text(min_size=1, max_size=8), st.floats(0, 9)),
+        st.dictionaries(st.text(max_size=8), st.floats(0, 9), max_size=3),
     )
     def test_any_text_number_and_name_survives(self, text, number, table):
         config = Config.model_validate(

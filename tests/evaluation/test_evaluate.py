@@ -14,7 +14,10 @@ OPTIONS = {"A": "aspirin", "B": "bed rest", "C": "codeine"}
 
 
 def questions(*gold: str) -> list[Question]:
-    return [Question(id=f"q{place}", text="?", options=OPTIONS, answer=letter) for place, letter in enumerate(gold)]
+    return [
+        Question(id=f"q{place}", text="?", options=OPTIONS, answer=letter)
+        for place, letter in enumerate(gold)
+    ]
 
 
 def turn(agent: str, prompt: int, sampled: int, round: int = 0) -> Turn:

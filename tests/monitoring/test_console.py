@@ -68,7 +68,14 @@ def test_rich_shows_the_last_state_and_what_was_measured_before_it(monkeypatch: 
     shown = screen.getvalue()
     assert asked == [{"stderr": True}]
     last = shown[shown.rindex("10/40") :]
-    for words in ("accuracy 0.500", "reward 0.625", "loss -0.0123", "1,500 tokens/s", "eval accuracy 0.210", "ETA 1m"):
+    for words in (
+        "accuracy 0.500",
+        "reward 0.625",
+        "loss -0.0123",
+        "1,500 tokens/s",
+        "eval accuracy 0.210",
+        "ETA 1m",
+    ):
         assert words in last
     assert shown.endswith("\x1b[?25h")  # the cursor is back
 

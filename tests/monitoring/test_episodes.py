@@ -17,7 +17,7 @@ def episode(answer: str | None = "B", sample: int = 0) -> Episode:
         labels={"medical_task": "Treatment"},
     )
     turn = Turn("planner", 0, (1, 2), (3, 4), (-0.5, -0.25), "look it up", True, 7)
-    score = Score(task=1.0, total=1.2, components={"accuracy": 1.0}, reasons={})
+    score = Score(task=1.0, form=0.75, total=1.2, components={"accuracy": 1.0}, reasons={})
     return Episode(question, sample, 10, [turn], answer, score)
 
 
@@ -39,7 +39,13 @@ def test_a_file_a_step_with_every_token(tmp_path: Path) -> None:
     ]
     assert first["question"]["options"] == {"A": "wait", "B": "act"}
     assert (first["step"], first["sample"], first["answer"], first["correct"]) == (10, 0, "B", True)
-    assert first["score"] == {"task": 1.0, "total": 1.2, "components": {"accuracy": 1.0}, "reasons": {}}
+    assert first["score"] == {
+        "task": 1.0,
+        "form": 0.75,
+        "total": 1.2,
+        "components": {"accuracy": 1.0},
+        "reasons": {},
+    }
     assert (second["sample"], second["answer"], second["correct"]) == (1, None, False)
     assert "secret reasoning" not in path.read_text()
 

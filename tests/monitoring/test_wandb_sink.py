@@ -60,4 +60,3 @@ def test_online_without_a_key_says_what_to_do(tmp_path: Path) -> None:
     assert "Weights & Biases cannot be used." in done.stderr
     assert "wandb_mode=offline" in done.stderr
     assert "Traceback" not in done.stderr
-

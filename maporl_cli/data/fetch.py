@@ -1,0 +1,160 @@
+"""Public data sets from the Hugging Face hub, written in the project's own shape."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from maporl_cli.core.errors import DataError, MissingError, UsageError
+from maporl_cli.data.json_rows import Row
+from maporl_cli.data.reading import SHOWN, BadRow, QuestionReader
+from maporl_cli.data.writing import writing_questions
+
+# (repository, config, split) to its rows, one at a time.
+Load = Callable[[str, str | None, str], Iterable[Mapping[str, object]]]
+
+
+@dataclass(frozen=True, slots=True)
+class HubSet:
+    """A data set on the hub.
+
+    Attributes:
+        repository, config: where it is.
+        splits: those with labels, and the name each gets in our file's name.
+        note: what whoever trains on it should know.
+    """
+
+    repository: str
+    config: str | None
+    splits: Mapping[str, str]
+    note: str = ""
+
+
+HUB_SETS: Mapping[str, HubSet] = {
+    "medxpert": HubSet(
+        "TsinghuaC3I/MedXpertQA",
+        "Text",
+        {"dev": "dev", "test": "test"},
+        "MedXpertQA has no training split: evaluate on it, train on something else",
+    ),
+    "medqa": HubSet("GBaker/MedQA-USMLE-4-options", None, {"train": "train", "test": "test"}),
+    "medmcqa": HubSet(
+        "openlifescienceai/medmcqa",
+        None,
+        {"train": "train", "validation": "validation"},
+        "the labels of MedMCQA's test split are not public, so it is left out",
+    ),
+    "pubmedqa": HubSet(
+        "qiaojin/PubMedQA",
+        "pqa_labeled",
+        {"train": "labeled"},
+        "PubMedQA's test set is 500 of these 1,000 rows: leave those out of training to compare with others",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A file that was written, how many questions it holds, and the rows that were none."""
+
+    path: Path
+    questions: int
+    bad: list[BadRow]
+
+
+def files_of(name: str, out: Path) -> list[Path]:
+    """The files that `fetch` writes.
+
+    Raises:
+        UsageError: there is no such data set; the nearest name is offered.
+    """
+    return [out / f"{name}_{split}.jsonl" for split in _hub_set(name).splits.values()]
+
+
+def fetch(name: str, out: Path, *, max_bad_rows: int = 0, load: Load | None = None) -> Iterator[Fetched]:
+    """Writes each split of the data set `name` to `out`, streaming; yields each as it is complete.
+
+    Args:
+        name: a key of `HUB_SETS`.
+        out: a directory.
+        max_bad_rows: rows of a split that may be no questions.
+        load: reads a split of a repository; `None`: the hub, through `datasets`.
+
+    Raises:
+        UsageError: there is no such data set.
+        MissingError: the hub cannot be reached, or `datasets` is offline.
+        DataError: more rows of a split than `max_bad_rows` are no questions.
+    """
+    hub_set = _hub_set(name)
+    load = load or _load_from_hub
+    for path, split in zip(files_of(name, out), hub_set.splits, strict=True):
+        source = f"{hub_set.repository} {split}"
+        rows = functools.partial(_hub_rows, name, split, path, load)
+        reader = QuestionReader(Path(source), max_bad_rows=None, rows=rows)
+        questions = 0
+        with writing_questions(path) as write:
+            for _, question in reader:
+                write(question)
+                questions += 1
+            if len(reader.bad) > max_bad_rows or not questions:
+                raise _too_many_bad(name, source, reader.bad)
+        yield Fetched(path, questions, reader.bad)
+
+
+def _hub_rows(name: str, split: str, path: Path, load: Load, _: Path) -> Iterator[Row]:
+    hub_set = HUB_SETS[name]
+    with _hub_errors(name, split, path):
+        for number, row in enumerate(load(hub_set.repository, hub_set.config, split), start=1):
+            yield Row(f"row {number}", dict(row))
+
+
+def _load_from_hub(repository: str, config: str | None, split: str) -> Iterable[Mapping[str, object]]:
+    import datasets  # pyright: ignore[reportMissingTypeStubs]
+
+    return cast(Any, datasets).load_dataset(repository, config, split=split, streaming=True)
+
+
+@contextmanager
+def _hub_errors(name: str, split: str, path: Path) -> Generator[None]:
+    """Turns what `datasets` and the hub's clients raise for want of a connection into words."""
+    import httpx
+    from datasets.exceptions import DatasetsError  # pyright: ignore[reportMissingTypeStubs]
+
+    try:
+        yield
+    except (OSError, DatasetsError, httpx.HTTPError) as error:
+        hub_set = HUB_SETS[name]
+        raise MissingError(
+            f"The data set {name} cannot be read from the Hugging Face hub.",
+            where=f"{hub_set.repository}, split {split}",
+            why=f"{type(error).__name__}: {error}".splitlines()[0],
+            fix=f"connect to the network and try again; or, on a machine that has one, download "
+            f"https://huggingface.co/datasets/{hub_set.repository}, save the split as JSONL (one row a "
+            f"line, as `datasets` writes with to_json), bring it here as {path.name} and check it with "
+            f"maporl data validate {path.name}",
+        ) from error
+
+
+def _hub_set(name: str) -> HubSet:
+    if name in HUB_SETS:
+        return HUB_SETS[name]
+    near = difflib.get_close_matches(name, HUB_SETS, n=1)
+    raise UsageError(
+        f"There is no data set {name!r} to fetch.",
+        why=f"known are {', '.join(HUB_SETS)}",
+        fix=f"did you mean {near[0]}?" if near else "name one of them",
+    )
+
+
+def _too_many_bad(name: str, source: str, bad: list[BadRow]) -> DataError:
+    shown = "; ".join(f"{row.place}: {row.reason}" for row in bad[:SHOWN])
+    return DataError(
+        f"{len(bad)} rows of {source} are not questions; nothing was written.",
+        where=shown or source,
+        fix=f"leave them out with maporl data fetch {name} --max-bad-rows {max(1, len(bad))}",
+    )

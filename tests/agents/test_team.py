@@ -1,0 +1,305 @@
+"""The graph: who speaks when, who hears what, and when an episode is over. No model needed."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import torch
+from support import tiny_policy
+
+from maporl_cli.agents.evidence import NoEvidence, PoolEvidence
+from maporl_cli.agents.policy import Sample
+from maporl_cli.agents.roles import Role, RoleBook
+from maporl_cli.agents.team import Agent, Team
+from maporl_cli.core.errors import DataError
+from maporl_cli.core.randomness import Greedy, Sampled
+from maporl_cli.core.types import Episode, Question, Snippet
+
+NAMES = ("planner", "analyst", "reporter")
+BOOK = RoleBook(
+    name="toy",
+    roles={
+        "planner": Role("planner", ("question",), "plan"),
+        "analyst": Role("analyst", ("question", "evidence"), "analyse"),
+        "reporter": Role("reporter", ("question", "options"), "report"),
+    },
+    sections={"question": "{}", "evidence": "{}", "options": "{}", "context": "{}"},
+    separator=" ",
+)
+
+
+class Scripted:
+    """Says what `script(prompt)` tells it to, in ids that no encoder would give for that text."""
+
+    context_length = 10_000
+
+    def __init__(self, script: Callable[[str], str], version: int = 0) -> None:
+        self.version = version
+        self._script = script
+        self._words: list[str] = []
+        self.calls: list[list[str]] = []
+        self.generators: list = []
+        self.limits: list[tuple[int, float]] = []
+        self.finished = True
+
+    def encode(self, prompt: str) -> tuple[int, ...]:
+        self._words += [word for word in prompt.split() if word not in self._words]
+        return tuple(self._words.index(word) for word in prompt.split())
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Each word was sampled as two ids, of which the second is nothing."""
+        return " ".join(self._words[token - 5000] for token in token_ids[::2])
+
+    def sample(self, prompts, generators, *, max_new_tokens, temperature):
+        texts = [" ".join(self._words[token] for token in prompt) for prompt in prompts]
+        self.calls.append(texts)
+        self.generators.append(generators)
+        self.limits.append((max_new_tokens, temperature))
+        samples = []
+        for text in texts:
+            words = self.encode(self._script(text))
+            ids = tuple(part for word in words for part in (word + 5000, 9999))
+            samples.append(Sample(ids, tuple(-0.5 - index for index in range(len(ids))), self.finished))
+        return samples
+
+
+def team(scripts: dict[str, Callable[[str], str]], *, rounds=1, evidence=None, names=NAMES, **limits):
+    policies = {name: Scripted(scripts.get(name, lambda _: "hm"), version=3) for name in names}
+    agents = [
+        Agent(name, BOOK.role(name), policies[name], limits.get(name, 8), 0.5 + index)
+        for index, name in enumerate(names)
+    ]
+    return Team(agents, BOOK, evidence or NoEvidence(), rounds), policies
+
+
+def episodes(*names: str, snippets=()):
+    return [
+        Episode(
+            question=Question(
+                id=name, text=f"stem-{name}", options={"A": "yes", "B": "no"}, answer="A", evidence=snippets
+            ),
+            sample=0,
+            step=1,
+        )
+        for name in names
+    ]
+
+
+def test_agents_speak_in_order_and_hear_everything_said_before():
+    played, policies = team({"planner": lambda _: "look", "analyst": lambda _: "fine", "reporter": lambda _: "(B)"})
+    (episode,) = batch = episodes("q1")
+    played.play(batch, Greedy())
+    assert [(turn.agent, turn.round, turn.text) for turn in episode.turns] == [
+        ("planner", 0, "look"),
+        ("analyst", 0, "fine"),
+        ("reporter", 0, "(B)"),
+    ]
+    assert policies["planner"].calls == [["stem-q1 plan"]]
+    assert policies["analyst"].calls == [["stem-q1 planner: look analyse"]]
+    assert policies["reporter"].calls == [
+        ["stem-q1 (A) yes (B) no planner: look analyst: fine report"]
+    ]
+    assert episode.answer == "B"
+
+
+def test_a_turn_is_recorded_as_it_was_sampled():
+    """Ids are neither decoded and encoded again, nor is the prompt anything but what was sampled on."""
+    played, policies = team({"planner": lambda _: "look here"})
+    (episode,) = batch = episodes("q1")
+    policies["planner"].finished = False
+    played.play(batch, Greedy())
+    first = episode.turns[0]
+    planner = policies["planner"]
+    assert first.prompt_ids == planner.encode("stem-q1 plan")
+    look, here = planner.encode("look here")
+    assert first.token_ids == (look + 5000, 9999, here + 5000, 9999)
+    assert first.logprobs == (-0.5, -1.5, -2.5, -3.5)
+    assert (first.finished, first.policy_version) == (False, 3)
+    assert episode.turns[1].finished
+
+
+def test_each_agent_has_its_own_limits_and_streams():
+    played, policies = team({"reporter": lambda _: "(A)"}, planner=4, analyst=6)
+    batch = episodes("q1", "q2")
+    played.play(batch, Sampled(7))
+    assert policies["planner"].limits == [(4, 0.5)]
+    assert policies["analyst"].limits == [(6, 1.5)]
+    for name in NAMES:
+        drawn = [generator.random(3).tolist() for generator in policies[name].generators[0]]
+        keyed = [Sampled(7).generator(episode, 0, name).random(3).tolist() for episode in batch]
+        assert drawn == keyed
+    played, policies = team({"reporter": lambda _: "(A)"})
+    played.play(episodes("q1"), Greedy())
+    assert policies["planner"].generators == [[None]]
+
+
+def test_settled_episodes_rest_while_others_go_on():
+    """q1 settles in round 0, q2 in round 2, q3 never."""
+
+    def report(prompt: str) -> str:
+        if "stem-q1" in prompt:
+            return "(A)"
+        if "stem-q2" in prompt and prompt.count("reporter:") == 2:
+            return "(B)"
+        return "unsure"
+
+    played, policies = team({"reporter": report}, rounds=4)
+    one, two, three = batch = episodes("q1", "q2", "q3")
+    played.play(batch, Greedy())
+    assert [len(episode.turns) for episode in batch] == [3, 9, 12]
+    assert [episode.answer for episode in batch] == ["A", "B", None]
+    assert [turn.round for turn in three.turns] == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert [turn.agent for turn in two.turns] == [*NAMES] * 3
+    # one call an agent and round, over the active ones alone
+    for name in NAMES:
+        asked = [[text.split()[0] for text in call] for call in policies[name].calls]
+        assert asked == [
+            ["stem-q1", "stem-q2", "stem-q3"],
+            ["stem-q2", "stem-q3"],
+            ["stem-q2", "stem-q3"],
+            ["stem-q3"],
+        ]
+    assert one.turns[-1].round == 0
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 5, 16])
+def test_never_more_than_the_rounds_allowed(rounds):
+    played, policies = team({}, rounds=rounds)
+    (episode,) = batch = episodes("q1")
+    played.play(batch, Greedy())
+    assert len(episode.turns) == 3 * rounds
+    assert len(policies["planner"].calls) == rounds
+
+
+def test_streams_differ_from_round_to_round():
+    played, policies = team({}, rounds=2)
+    played.play(episodes("q1"), Sampled(0))
+    first, second = (call[0].random(4).tolist() for call in policies["planner"].generators)
+    assert first != second
+
+
+def test_a_later_round_sees_the_earlier_report_and_may_revise_it():
+    def report(prompt: str) -> str:
+        return "(B) after all" if "reporter: (A)" in prompt else "(A) for now"
+
+    def analyse(prompt: str) -> str:
+        return "(B) rather"
+
+    played, policies = team({"reporter": report, "analyst": analyse}, rounds=3)
+    (episode,) = batch = episodes("q1")
+    played.play(batch, Greedy())
+    assert policies["planner"].calls[1] == [
+        "stem-q1 planner: hm analyst: (B) rather reporter: (A) for now plan"
+    ]
+    assert [turn.text for turn in episode.turns if turn.agent == "reporter"] == ["(A) for now", "(B) after all"]
+    assert episode.answer == "B"
+
+
+def test_the_answer_is_that_of_the_last_report_even_where_an_earlier_one_was_readable():
+    def report(prompt: str) -> str:
+        return "unsure now" if "reporter:" in prompt else "(A)"
+
+    played, _ = team({"reporter": report, "analyst": lambda _: "(B)"}, rounds=2)
+    (episode,) = batch = episodes("q1")
+    played.play(batch, Greedy())
+    assert episode.answer is None
+
+
+def test_a_safety_flag_starts_another_round_until_it_is_answered():
+    def report(prompt: str) -> str:
+        return "Flag answered: mild. (A)" if "reporter:" in prompt else "(A)"
+
+    def analyse(prompt: str) -> str:
+        return "(A) fits" if "reporter:" in prompt else "Safety flag: allergic"
+
+    played, _ = team({"reporter": report, "analyst": analyse}, rounds=4)
+    (episode,) = batch = episodes("q1")
+    played.play(batch, Greedy())
+    assert [turn.round for turn in episode.turns] == [0, 0, 0, 1, 1, 1]
+    assert episode.answer == "A"
+
+
+def test_evidence_is_looked_up_with_what_the_team_said():
+    snippets = tuple(Snippet(f"e{n}", word) for n, word in enumerate(("heart", "liver", "kidney")))
+    played, policies = team({"planner": lambda _: "kidney"}, evidence=PoolEvidence(1))
+    played.play(episodes("q1", snippets=snippets), Greedy())
+    assert policies["analyst"].calls == [["stem-q1 [e2] kidney planner: kidney analyse"]]
+    assert "[e" not in policies["reporter"].calls[0][0]
+
+
+def test_a_prompt_that_does_not_fit_names_the_question_and_the_agent():
+    played, policies = team({"reporter": lambda _: "(A)"})
+    policies["reporter"].context_length = len(policies["reporter"].encode(
+        "stem-q1 (A) yes (B) no planner: hm analyst: hm report"
+    )) + 8
+    played.play(episodes("q1"), Greedy())  # just fits
+    policies["reporter"].context_length -= 1
+    with pytest.raises(DataError, match="agent 'reporter'") as told:
+        played.play(episodes("q1"), Greedy())
+    assert told.value.where == "question q1"
+    assert "10 prompt tokens + 8 new ones > 17" in told.value.why
+
+
+def test_no_episodes_no_calls():
+    played, policies = team({})
+    played.play([], Greedy())
+    assert policies["planner"].calls == []
+
+
+def test_one_agent_is_a_team():
+    played, _ = team({"reporter": lambda _: "(B)"}, names=("reporter",), rounds=3)
+    (episode,) = batch = episodes("q1")
+    played.play(batch, Greedy())
+    assert ([turn.agent for turn in episode.turns], episode.answer) == (["reporter"], "B")
+
+
+def real_team(rounds=2):
+    book = RoleBook(
+        name="words",
+        roles={name: Role(name, ("question",), f"w{index}") for index, name in enumerate(NAMES)},
+        sections={"question": "{}"},
+        turn="{text}",
+        separator=" ",
+    )
+    agents = [Agent(name, book.role(name), tiny_policy(seed), 6, 1.2) for seed, name in enumerate(NAMES)]
+    return Team(agents, book, NoEvidence(), rounds)
+
+
+def real_episodes():
+    return [
+        Episode(Question(f"q{n}", " ".join(["w5"] * (1 + n % 3) + ["w9"]), {"A": "w1", "B": "w2"}, "A"), sample, 4)
+        for n in range(4)
+        for sample in range(3)
+    ]
+
+
+def test_the_same_episodes_whatever_the_batch():
+    played = real_team()
+    whole, parts, reverse = real_episodes(), real_episodes(), real_episodes()
+    played.play(whole, Sampled(5))
+    for start in range(0, len(parts), 5):
+        played.play(parts[start : start + 5], Sampled(5))
+    played.play(reverse[::-1], Sampled(5))
+    assert len({episode.turns[0].token_ids for episode in whole}) > 8
+    for other in (parts, reverse):
+        for one, two in zip(whole, other, strict=True):
+            assert [turn.token_ids for turn in one.turns] == [turn.token_ids for turn in two.turns]
+            assert [turn.prompt_ids for turn in one.turns] == [turn.prompt_ids for turn in two.turns]
+            assert one.answer == two.answer
+            for first, second in zip(one.turns, two.turns, strict=True):
+                assert first.logprobs == pytest.approx(second.logprobs, abs=1e-5)
+
+
+def test_recorded_logprobs_are_those_of_the_recorded_ids_on_the_recorded_prompt():
+    played = real_team(rounds=1)
+    batch = real_episodes()[:4]
+    played.play(batch, Sampled(5))
+    for agent in played.agents:
+        turns = [turn for episode in batch for turn in episode.turns if turn.agent == agent.name]
+        with torch.no_grad():
+            scored = agent.policy.score(
+                [turn.prompt_ids for turn in turns], [turn.token_ids for turn in turns], temperature=1.2
+            )
+        for row, turn in enumerate(turns):
+            fresh = scored.logprobs[row, : len(turn.token_ids)].numpy()
+            assert np.allclose(fresh, turn.logprobs, atol=2e-5)

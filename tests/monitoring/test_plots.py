@@ -1,0 +1,96 @@
+import re
+from itertools import pairwise
+
+import pytest
+
+from maporl_cli.monitoring.plots import MAX_POINTS, Interval, Series, interval_plot, line_plot
+
+NUMBERS = list(range(5))
+
+
+def lines(svg: str) -> list[list[tuple[float, float]]]:
+    """The points (in SVG units) of every drawn data line; grey ones are the grid's."""
+    drawn = re.findall(r'<path d="([^"]*)" clip-path="[^"]*" style="fill: none; stroke(?!: #e4e4e4)', svg)
+    return [[(float(x), float(y)) for x, y in re.findall(r"[ML] (\S+) (\S+)", path)] for path in drawn]
+
+
+def test_a_line_a_series_with_its_label() -> None:
+    svg = line_plot(
+        "loss", [Series("planner", NUMBERS, [1, 4, 2, 5, 3]), Series("analyst", NUMBERS, [5, 1, 4, 2, 3])]
+    )
+    assert svg.startswith('<svg role="img" ')
+    assert svg.rstrip().endswith("</svg>")
+    for words in (">planner<", ">analyst<", ">step<"):
+        assert words in svg
+    first, second = lines(svg)
+    assert [x for x, _ in first] == [x for x, _ in second]
+    assert [y for _, y in first] != [y for _, y in second]
+
+
+def test_one_point_is_still_a_mark() -> None:
+    svg = line_plot("one", [Series("a", [1], [0.5])])
+    assert svg.count("<use ") > line_plot("none", [Series("a", [], [])]).count("<use ")
+
+
+def test_what_was_not_finite_leaves_no_trace() -> None:
+    with_gap = line_plot("x", [Series("a", NUMBERS, [1, None, 2, None, 3])])
+    without = line_plot("x", [Series("a", [0, 2, 4], [1, 2, 3])])
+    assert with_gap == without
+
+
+def test_long_runs_are_drawn_as_means_of_equal_stretches() -> None:
+    length = MAX_POINTS * 40 + 30
+    zigzag = [float(step % 2) for step in range(length)]
+    (line,) = lines(line_plot("x", [Series("a", range(length), zigzag)], share=True))
+    ((_, middle), _) = lines(line_plot("x", [Series("a", [0, 1], [0.5, 0.5])], share=True))[0]
+    (_, bottom), (_, top) = lines(line_plot("x", [Series("a", [0, 1], [0.0, 1.0])], share=True))[0]
+    assert len(line) == MAX_POINTS
+    assert [y for _, y in line] == pytest.approx([middle] * MAX_POINTS, abs=0.02 * (bottom - top))
+    gaps = [after - before for (before, _), (after, _) in pairwise(line)]
+    assert gaps == pytest.approx([gaps[0]] * len(gaps), rel=0.05)
+
+
+def test_a_short_run_is_drawn_as_it_is() -> None:
+    (line,) = lines(
+        line_plot("x", [Series("a", range(MAX_POINTS), [float(n * n % 7) for n in range(MAX_POINTS)])])
+    )
+    assert len(line) == MAX_POINTS
+
+
+def test_shares_are_shown_as_per_cent_on_a_fixed_axis() -> None:
+    svg = line_plot("share", [Series("a", NUMBERS, [0.4, 0.41, 0.42, 0.43, 0.44])], share=True)
+    assert ">0%<" in svg
+    assert ">100%<" in svg
+    assert "%<" not in line_plot("free", [Series("a", NUMBERS, [0.4, 0.41, 0.42, 0.43, 0.44])])
+
+
+def test_a_row_an_interval() -> None:
+    svg = interval_plot("evaluations", [Interval("before", 0.2, 0.1, 0.3), Interval("after", 0.9, 0.8, 0.95)])
+    assert svg.index(">before<") < svg.index(">after<")
+    assert ">100%<" in svg
+
+
+def test_drawings_on_one_page_share_no_id_and_ask_for_nothing() -> None:
+    series = [Series("a", NUMBERS, [1, 4, 2, 5, 3])]
+    first, second = line_plot("first", series), line_plot("second", series)
+    ids = [set(re.findall(r'\bid="([^"]+)"', svg)) for svg in (first, second)]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+    for svg, known in zip((first, second), ids, strict=True):
+        used = set(re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', svg))
+        assert {one or other for one, other in used} <= known
+        assert not re.findall(r'(?:src|href)="(?!#)', svg)
+        assert "<script" not in svg
+        assert "<metadata" not in svg
+
+
+def test_the_same_data_gives_the_same_drawing() -> None:
+    series = [Series("a", NUMBERS, [1, 4, 2, 5, 3])]
+    assert line_plot("x", series) == line_plot("x", series)
+
+
+@pytest.mark.parametrize("label", ["a & b", "<script>alert(1)</script>"])
+def test_labels_are_text(label: str) -> None:
+    svg = line_plot("x", [Series(label, NUMBERS, NUMBERS)])
+    assert "<script" not in svg
+    assert label not in svg

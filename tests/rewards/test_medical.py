@@ -1,0 +1,203 @@
+"""The weighted reward: weights, what does not apply, multipliers, and when the format is paid."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support import question, turn
+
+from maporl_cli.agents.roles import Role, RoleBook
+from maporl_cli.core.config import RewardConfig
+from maporl_cli.core.errors import ConfigError
+from maporl_cli.core.types import Episode
+from maporl_cli.rewards import component
+from maporl_cli.rewards.component import Measure, register_component
+from maporl_cli.rewards.medical import Reward
+
+BOOK = RoleBook(
+    name="toy",
+    roles={
+        "planner": Role("planner", (), "", re.compile("fine")),
+        "reporter": Role("reporter", (), "", re.compile("fine")),
+    },
+    sections={},
+)
+ONLY_ACCURACY = {
+    "accuracy": 1.0,
+    "medical_relevance": 0.0,
+    "safety": 0.0,
+    "collaboration": 0.0,
+    "evidence_quality": 0.0,
+    "clinical_reasoning": 0.0,
+}
+
+
+@pytest.fixture(autouse=True)
+def own_registry(monkeypatch):
+    """What a test registers is gone after it."""
+    monkeypatch.setattr(component, "_COMPONENTS", dict(component._COMPONENTS))
+
+
+def reward(**settings):
+    return Reward(RewardConfig.model_validate(settings), BOOK)
+
+
+def episode(answer: str | None = "A", forms: str = "ff"):
+    """An episode of planner and reporter; `f` marks a turn in form, `x` one that is not."""
+    turns = [
+        turn(agent, text="fine" if form == "f" else "odd")
+        for agent, form in zip(("planner", "reporter"), forms, strict=True)
+    ]
+    return Episode(question(answer="A"), 0, 1, turns=turns, answer=answer)
+
+
+def scores(group, **settings):
+    reward(**settings).score([group])
+    return [played.score for played in group]
+
+
+def test_the_weighted_mean_by_hand():
+    register_component("safety", lambda _: Measure(0.5))
+    register_component("collaboration", lambda _: Measure(0.0, "nobody listened"))
+    weights = {"accuracy": 0.4, "safety": 0.2, "collaboration": 0.2, "medical_relevance": 0.9}
+    (right,) = scores([episode("A")], weights=weights)
+    # (0.4·1 + 0.2·0.5 + 0.2·0) / 0.8; medical_relevance has no component and stands in no sum
+    assert right.task == pytest.approx(0.5 / 0.8)
+    assert right.components == {"accuracy": 1.0, "safety": 0.5, "collaboration": 0.0}
+    assert right.reasons == {"collaboration": "nobody listened"}
+    (wrong,) = scores([episode("B")], weights=weights)
+    assert wrong.task == pytest.approx(0.1 / 0.8)
+    assert set(wrong.reasons) == {"accuracy", "collaboration"}
+
+
+def test_a_component_that_does_not_apply_leaves_both_sums():
+    register_component("safety", lambda played: None if played.answer == "A" else Measure(0.5))
+    weights = {"accuracy": 0.25, "safety": 0.75}
+    right, wrong = scores([episode("A"), episode("B")], weights=weights, format_weight=0)
+    assert (right.task, dict(right.components)) == (1.0, {"accuracy": 1.0})
+    assert wrong.task == pytest.approx(0.75 * 0.5)
+
+
+def test_multipliers():
+    register_component("safety", lambda _: Measure(0.0))
+    register_component("collaboration", lambda _: Measure(0.0))
+    weights = {"accuracy": 0.35, "safety": 0.15, "collaboration": 0.15}
+    (plain,) = scores([episode("A")], weights=weights)
+    assert plain.task == pytest.approx(0.35 / 0.65)
+    (guide,) = scores(
+        [episode("A")], weights=weights, medxpert_accuracy_weight=2.0, safety_penalty_weight=3.0
+    )
+    assert guide.task == pytest.approx(0.70 / (0.70 + 0.45 + 0.15))
+
+
+def test_the_guides_weights_are_the_default_and_accuracy_alone_applies_so_far():
+    assert RewardConfig().weights.model_dump() == {
+        "accuracy": 0.35,
+        "medical_relevance": 0.25,
+        "safety": 0.15,
+        "collaboration": 0.15,
+        "evidence_quality": 0.05,
+        "clinical_reasoning": 0.05,
+    }
+    right, wrong = scores([episode("A"), episode("B")])
+    assert (right.task, wrong.task) == (1.0, 0.0)
+
+
+def test_a_component_without_weight_is_never_called():
+    def broken(_):
+        raise AssertionError("called")
+
+    register_component("safety", broken)
+    register_component("mine", broken)
+    scores([episode()], weights=ONLY_ACCURACY)
+    scores([episode()], weights={**ONLY_ACCURACY, "safety": 1.0}, safety_penalty_weight=0)
+
+
+def test_a_plugins_component_gets_its_extra_weight():
+    register_component("brevity", lambda _: Measure(0.5))
+    (right,) = scores([episode("A")], weights=ONLY_ACCURACY, extra_weights={"brevity": 3.0})
+    assert right.task == pytest.approx((1 + 1.5) / 4)
+    assert right.components == {"accuracy": 1.0, "brevity": 0.5}
+
+
+def test_a_failing_component_fails_loudly():
+    def broken(_):
+        raise ZeroDivisionError
+
+    register_component("safety", broken)
+    with pytest.raises(ZeroDivisionError):
+        scores([episode()])
+
+
+def test_format_is_paid_only_where_the_groups_task_rewards_differ():
+    settings = {"weights": ONLY_ACCURACY, "format_weight": 0.2}
+    live = scores([episode("A", "xf"), episode("B", "ff"), episode(None, "fx")], **settings)
+    assert [score.total for score in live] == pytest.approx([1.1, 0.2, 0.1])
+    assert [score.form for score in live] == [0.5, 1.0, 0.5]
+    dead = scores([episode("B", "ff"), episode("B", "xx")], **settings)
+    assert [score.total for score in dead] == [0.0, 0.0]
+    assert [score.form for score in dead] == [1.0, 0.0], "still measured"
+    all_right = scores([episode("A", "ff"), episode("A", "xx")], **settings)
+    assert [score.total for score in all_right] == [1.0, 1.0]
+
+
+def test_each_group_is_judged_by_itself():
+    groups = [[episode("A"), episode("B")], [episode("B"), episode("B")]]
+    reward(weights=ONLY_ACCURACY).score(groups)
+    assert [played.score.total for group in groups for played in group] == pytest.approx([1.2, 0.2, 0.0, 0.0])
+
+
+ANSWERS = st.sampled_from(["A", "B", None])
+FORMS = st.sampled_from(["ff", "fx", "xf", "xx"])
+
+
+@given(st.lists(st.tuples(ANSWERS, FORMS), min_size=2, max_size=8), st.floats(0, 0.999))
+def test_a_wrong_answer_never_out_earns_a_right_one(played, format_weight):
+    group = [episode(answer, forms) for answer, forms in played]
+    totals = {True: [], False: []}
+    for (answer, _), score in zip(
+        played, scores(group, weights=ONLY_ACCURACY, format_weight=format_weight), strict=True
+    ):
+        totals[answer == "A"].append(score.total)
+    assert min(totals[True], default=2.0) > max(totals[False], default=-1.0)
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=3, max_size=3),
+    st.lists(st.floats(0.001, 5), min_size=3, max_size=3),
+)
+def test_the_task_reward_stays_within_its_components(values, weights):
+    names = ("safety", "collaboration", "evidence_quality")
+    for name, value in zip(names, values, strict=True):
+        register_component(name, lambda _, value=value: Measure(value))
+    given_weights = {**ONLY_ACCURACY, "accuracy": 0.0, **dict(zip(names, weights, strict=True))}
+    (score,) = scores([episode()], weights=given_weights)
+    assert min(values) - 1e-9 <= score.task <= max(values) + 1e-9
+
+
+def test_an_extra_weight_that_names_no_component():
+    with pytest.raises(ConfigError, match="'brevty'") as told:
+        reward(extra_weights={"brevty": 1.0})
+    assert told.value.where == "reward.extra_weights.brevty"
+    assert "accuracy" in told.value.why
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"weights": dict.fromkeys(ONLY_ACCURACY, 0.0)},
+        {"medxpert_accuracy_weight": 0},
+        {"weights": {**ONLY_ACCURACY, "accuracy": 0.0, "safety": 1.0}},  # which has no component yet
+    ],
+)
+def test_weights_that_leave_nothing_to_earn(settings):
+    with pytest.raises(ConfigError, match="weight 0"):
+        reward(**settings)
+
+
+def test_an_episode_to_which_nothing_applies():
+    register_component("safety", lambda _: None)
+    with pytest.raises(ConfigError, match="No reward component applies") as told:
+        scores([episode()], weights={**ONLY_ACCURACY, "accuracy": 0.0, "safety": 1.0})
+    assert told.value.where == "question q1"

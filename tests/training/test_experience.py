@@ -1,0 +1,125 @@
+"""From scored episodes to experiences, worked by hand."""
+
+import pytest
+from support import scored, turn
+
+from maporl_cli.training.advantage.rloo import leave_one_out
+from maporl_cli.training.credit.team import team_credit
+from maporl_cli.training.experience import gather, is_dead
+
+AGENTS = ("planner", "analyst", "reporter")
+
+
+def collect(groups, agents=AGENTS, gamma=1.0):
+    return gather(groups, agents, team_credit, leave_one_out, gamma)
+
+
+def advantages(gathered, agent):
+    return [experience.advantage for experience in gathered.by_agent[agent]]
+
+
+def rounds(*agents_by_round, total, task=None, finished=True):
+    turns = [
+        turn(agent, round=round, text=f"{agent} {round}", finished=finished)
+        for round, agents in enumerate(agents_by_round)
+        for agent in agents
+    ]
+    return scored(turns, total, task=task)
+
+
+def test_one_round_of_one_group():
+    group = [rounds(AGENTS, total=value) for value in (1.0, 0.0, 0.0, 1.0)]
+    gathered = collect([group])
+    for agent in AGENTS:
+        assert advantages(gathered, agent) == pytest.approx([2 / 3, -2 / 3, -2 / 3, 2 / 3])
+        turns = [experience.turn for experience in gathered.by_agent[agent]]
+        assert turns == [next(t for t in episode.turns if t.agent == agent) for episode in group]
+    assert (gathered.dead_groups, gathered.cut_turns) == (0, 0)
+
+
+def test_two_rounds_of_three_agents_with_a_discount():
+    """γ = ½. Returns by turn; the reporter of the first episode speaks at places 3 and 6 of 6.
+
+    first, two rounds, reward 1:  p 1/32, a 1/16, r 1/8, p 1/4, a 1/2, r 1
+    second, one round, reward 0:  0, 0, 0
+    third, one round, reward .8:  p .2, a .4, r .8
+
+    Means of p: (1/32 + 1/4)/2 = 9/64, 0, .2.  Baselines: .1, (9/64 + .2)/2, 9/128.
+    """
+    group = [
+        rounds(AGENTS, AGENTS, total=1.0),
+        rounds(AGENTS, total=0.0),
+        rounds(AGENTS, total=0.8),
+    ]
+    gathered = collect([group], gamma=0.5)
+    assert advantages(gathered, "planner") == pytest.approx(
+        [1 / 32 - 0.1, 1 / 4 - 0.1, -(9 / 64 + 0.2) / 2, 0.2 - 9 / 128]
+    )
+    # means 9/32, 0, .4; baselines .2, (9/32 + .4)/2, 9/64
+    assert advantages(gathered, "analyst") == pytest.approx(
+        [1 / 16 - 0.2, 1 / 2 - 0.2, -(9 / 32 + 0.4) / 2, 0.4 - 9 / 64]
+    )
+    # means 9/16, 0, .8; baselines .4, (9/16 + .8)/2, 9/32
+    assert advantages(gathered, "reporter") == pytest.approx(
+        [1 / 8 - 0.4, 1 - 0.4, -(9 / 16 + 0.8) / 2, 0.8 - 9 / 32]
+    )
+    assert [experience.turn.round for experience in gathered.by_agent["reporter"]] == [0, 1, 0, 0]
+
+
+def test_groups_are_compared_within_themselves():
+    easy = [rounds(AGENTS, total=value) for value in (1.0, 0.5)]
+    hard = [rounds(AGENTS, total=value) for value in (0.0, 0.5)]
+    assert advantages(collect([easy, hard]), "planner") == pytest.approx([0.5, -0.5, -0.5, 0.5])
+
+
+def test_a_dead_group_leaves_altogether_and_is_counted():
+    dead = [rounds(AGENTS, total=1.0) for _ in range(3)]
+    live = [rounds(AGENTS, total=value) for value in (1.0, 0.0, 0.0)]
+    gathered = collect([dead, live, dead])
+    assert gathered.dead_groups == 2
+    assert len(gathered.by_agent["planner"]) == 3
+    assert collect([dead]).by_agent == {agent: [] for agent in AGENTS}
+
+
+def test_a_group_whose_totals_differ_by_format_alone_is_dead():
+    group = [rounds(AGENTS, total=total, task=1.0) for total in (1.0, 1.2)]
+    assert is_dead(group)
+    assert collect([group]).by_agent["planner"] == []
+    assert not is_dead([rounds(AGENTS, total=1.0, task=task) for task in (0.5, 0.6)])
+
+
+def test_a_cut_turn_is_not_trained_on_but_counts_in_the_baselines():
+    group = [rounds(AGENTS, total=1.0, finished=False), *(rounds(AGENTS, total=v) for v in (0.0, 0.5))]
+    gathered = collect([group])
+    # the others' baselines hold the cut episode's 1
+    assert advantages(gathered, "planner") == pytest.approx([0 - 0.75, 0.5 - 0.5])
+    assert gathered.cut_turns == 3
+    tokens = sum(len(experience.turn.token_ids) for experience in gathered.by_agent["planner"])
+    assert tokens == 4
+
+
+def test_cut_turns_of_dead_groups_are_not_counted_twice():
+    assert collect([[rounds(AGENTS, total=1.0, finished=False)] * 2]).cut_turns == 0
+
+
+def test_one_cut_turn_leaves_the_other_turns_of_its_episode():
+    cut = scored([turn("planner", finished=False), turn("analyst"), turn("reporter")], 1.0)
+    gathered = collect([[cut, rounds(AGENTS, total=0.0)]])
+    assert [len(gathered.by_agent[agent]) for agent in AGENTS] == [1, 2, 2]
+    assert advantages(gathered, "planner") == [-1.0]
+
+
+def test_an_agent_that_is_not_asked_for_learns_nothing():
+    group = [rounds(AGENTS, total=value) for value in (1.0, 0.0)]
+    assert set(collect([group], agents=("analyst",)).by_agent) == {"analyst"}
+
+
+def test_an_agent_that_spoke_in_some_episodes_is_compared_among_those():
+    group = [
+        rounds(("planner", "reporter"), total=1.0),
+        rounds(("reporter",), total=0.2),
+        rounds(("planner", "reporter"), total=0.0),
+    ]
+    gathered = collect([group], agents=("planner", "reporter"))
+    assert advantages(gathered, "planner") == pytest.approx([1.0, -1.0])
+    assert advantages(gathered, "reporter") == pytest.approx([0.9, 0.2 - 0.5, -0.6])

@@ -1,0 +1,56 @@
+"""What a step's episodes say, by hand."""
+
+import pytest
+from support import question, turn
+
+from maporl_cli.core.types import Episode, Score
+from maporl_cli.training.experience import Gathered
+from maporl_cli.training.metrics import step_metrics
+
+
+def played(answer, *turns, **components):
+    score = Score(task=0.5, form=0.25, total=0.75, components=components, reasons={})
+    return Episode(question(answer="A"), 0, 1, turns=list(turns), answer=answer, score=score)
+
+
+TWO = [turn("planner", tokens=2), turn("reporter", tokens=3)]
+FOUR = [*TWO, turn("planner", round=1, tokens=2, finished=False), turn("reporter", round=1, tokens=1)]
+
+
+def measured(*episodes, dead=0, groups=2):
+    return step_metrics(episodes, Gathered({}, dead, 0), groups)
+
+
+def test_by_hand():
+    metrics = measured(
+        played("A", *TWO, accuracy=1.0),
+        played("B", *TWO, accuracy=0.0),
+        played(None, *FOUR, accuracy=0.0),
+        dead=1,
+    )
+    assert metrics == pytest.approx(
+        {
+            "train:accuracy": 1 / 3,
+            "train:reward": 0.75,
+            "train:task_reward": 0.5,
+            "train:format": 0.25,
+            "train:invalid": 1 / 3,
+            "train:dead_groups": 0.5,
+            "train:cut_turns": 1 / 8,
+            "train:rounds": 4 / 3,
+            # three prompt tokens a turn: 8 · 3 + (2 + 3) + (2 + 3) + (2 + 3 + 2 + 1)
+            "train:tokens": 42.0,
+        }
+    )
+
+
+def test_components_go_by_the_guides_names_and_only_where_they_were_measured():
+    metrics = measured(
+        played("A", *TWO, accuracy=1.0, safety=0.5, collaboration=1.0, brevity=0.5),
+        played("A", *TWO, accuracy=1.0, safety=1.0),
+    )
+    assert metrics["safety:score"] == 0.75
+    assert metrics["collaboration:score"] == 1.0, "the mean over the episodes that it applied to"
+    assert metrics["reward:brevity"] == 0.5
+    assert not {"medical:relevance", "evidence:quality", "reasoning:score"} & set(metrics)
+    assert not any("accuracy" in name for name in set(metrics) - {"train:accuracy"})

@@ -1,0 +1,45 @@
+"""Ctrl-C and SIGTERM."""
+
+import os
+import signal
+
+import pytest
+
+from maporl_cli.training.stop import StopRequest
+
+
+def send(number):
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_is_remembered_and_interrupts_nothing(number):
+    with StopRequest() as stop:
+        assert not stop.requested
+        send(number)
+        done = sum(range(1000))
+    assert (stop.requested, done) == (True, 499500)
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_one_is_not_waited_for(second):
+    with StopRequest() as stop:
+        send(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            send(second)
+    assert stop.requested
+
+
+def test_the_handlers_before_come_back_also_after_an_error():
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with pytest.raises(RuntimeError, match="inside"), StopRequest():
+        assert signal.getsignal(signal.SIGTERM) != before[signal.SIGTERM]
+        raise RuntimeError("inside")
+    assert {number: signal.getsignal(number) for number in before} == before
+
+
+def test_two_do_not_share_a_request():
+    with StopRequest():
+        send(signal.SIGTERM)
+    with StopRequest() as fresh:
+        assert not fresh.requested

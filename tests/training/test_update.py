@@ -1,0 +1,312 @@
+"""One agent's update: accumulation, schedule, clipping, failures and its state."""
+
+import io
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from support import tiny_policy
+
+from maporl_cli.agents.policy import Scored
+from maporl_cli.core.config import TrainConfig
+from maporl_cli.core.randomness import keyed_generator
+from maporl_cli.core.types import Turn
+from maporl_cli.training.experience import Experience
+from maporl_cli.training.update import Learner, NotFinite
+
+PROMPTS = [(3, 4, 5), (6, 7), (8,), (9, 10, 11, 12), (13, 14), (3, 4, 5), (20,)]
+ADVANTAGES = [0.5, -1.0, 0.25, 1.5, -0.75, 0.0, 0.3]
+
+
+def learner(policy, *, steps=10, temperature=1.0, scale=False, **settings) -> Learner:
+    config = TrainConfig.model_validate({"max_grad_norm": 1e9, "lr_scheduler_type": "constant", **settings})
+    return Learner(
+        "planner",
+        policy,
+        config,
+        total_steps=steps,
+        temperature=temperature,
+        learning_rate=config.learning_rate,
+        scale_gradients=scale,
+    )
+
+
+def experiences(policy, *, temperature=1.0, key=0) -> list[Experience]:
+    """Turns sampled from the policy, of different lengths."""
+    streams = [keyed_generator("e", key, index) for index in range(len(PROMPTS))]
+    samples = policy.sample(PROMPTS, streams, max_new_tokens=6, temperature=temperature)
+    made = []
+    for index, (prompt, sample, advantage) in enumerate(zip(PROMPTS, samples, ADVANTAGES, strict=True)):
+        length = 1 + (index * 2) % len(sample.token_ids)
+        turn = Turn("planner", 0, prompt, sample.token_ids[:length], sample.logprobs[:length], "", True, 0)
+        made.append(Experience(turn, advantage))
+    return made
+
+
+def weights(policy):
+    return {name: parameter.detach().clone() for name, parameter in policy.trainable().items()}
+
+
+def equal(one, other):
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def gradients(policy):
+    return {name: parameter.grad.clone() for name, parameter in policy.trainable().items()}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_microbatches_add_up_to_one_large_batch(size):
+    whole, parts = tiny_policy(), tiny_policy()
+    batch = experiences(whole)
+    one = learner(whole, per_device_train_batch_size=128, entropy_coeff=0.01).update(batch)
+    other = learner(parts, per_device_train_batch_size=size, entropy_coeff=0.01).update(batch)
+    assert other == pytest.approx(one, abs=1e-5)
+    for name, gradient in gradients(whole).items():
+        assert torch.allclose(gradients(parts)[name], gradient, atol=1e-6, rtol=1e-5), name
+
+
+def test_the_gradient_is_the_policy_gradient_over_all_tokens():
+    """Written again, a row at a time: −Σ A · log π / (tokens of the whole update)."""
+    policy, twin = tiny_policy(), tiny_policy()
+    batch = experiences(policy)
+    learner(policy, per_device_train_batch_size=2).update(batch)
+    tokens = sum(len(experience.turn.token_ids) for experience in batch)
+    for experience in batch:
+        turn = experience.turn
+        logprobs = twin.score([turn.prompt_ids], [turn.token_ids], temperature=1.0).logprobs
+        (-experience.advantage * logprobs.sum() / tokens).backward()
+    for name, gradient in gradients(twin).items():
+        assert torch.allclose(gradients(policy)[name], gradient, atol=1e-6, rtol=1e-4), name
+
+
+def test_metrics_on_policy_at_the_sampling_temperature():
+    policy = tiny_policy()
+    batch = experiences(policy, temperature=1.7)
+    metrics = learner(policy, temperature=1.7).update(batch)
+    lengths = [len(experience.turn.token_ids) for experience in batch]
+    assert len(set(lengths)) > 2
+    expected = -sum(a * n for a, n in zip(ADVANTAGES, lengths, strict=True)) / sum(lengths)
+    assert metrics["planner:loss"] == pytest.approx(expected, abs=1e-4)
+    assert metrics["planner:tokens"] == sum(lengths)
+    assert metrics["planner:clipped"] == 0.0
+    assert 0 < metrics["planner:entropy"] < math.log(48)
+    assert metrics["planner:grad_norm"] > 0
+    assert "planner:kl" not in metrics
+
+
+def test_entropy_is_the_mean_over_tokens():
+    policy = tiny_policy()
+    batch = experiences(policy)
+    scored = [
+        policy.score([e.turn.prompt_ids], [e.turn.token_ids], temperature=1.0).entropy.sum().item() for e in batch
+    ]
+    metrics = learner(policy, per_device_train_batch_size=2).update(batch)
+    assert metrics["planner:entropy"] == pytest.approx(sum(scored) / metrics["planner:tokens"], rel=1e-4)
+
+
+def test_clipped_is_the_share_of_tokens_far_from_where_they_were_sampled():
+    policy = tiny_policy()
+    near, *_, far = experiences(policy)
+    moved = replace(far, turn=replace(far.turn, logprobs=tuple(x - 1.0 for x in far.turn.logprobs)))
+    metrics = learner(policy).update([near, moved])
+    tokens = [len(e.turn.token_ids) for e in (near, moved)]
+    assert metrics["planner:clipped"] == pytest.approx(tokens[1] / sum(tokens))
+
+
+def test_the_kl_is_measured_against_the_start():
+    policy = tiny_policy(keep_reference=True)
+    mine = learner(policy, kl_coeff=0.1, learning_rate=0.01)
+    assert mine.update(experiences(policy))["planner:kl"] == pytest.approx(0.0, abs=1e-5)
+    assert mine.update(experiences(policy, key=1))["planner:kl"] > 1e-4
+
+
+def test_an_update_moves_the_weights_and_counts():
+    policy = tiny_policy()
+    start = weights(policy)
+    learner(policy).update(experiences(policy))
+    assert not equal(start, weights(policy))
+    assert policy.version == 1
+
+
+def test_without_experiences_the_weights_stay_and_the_schedule_moves_on():
+    policy = tiny_policy()
+    mine = learner(policy, steps=4, lr_scheduler_type="linear", learning_rate=0.1, weight_decay=0.5)
+    mine.update(experiences(policy))
+    after, moments = weights(policy), mine.state()["optimizer"]["state"][0]["exp_avg"].clone()
+    assert mine.update([]) == {"planner:tokens": 0.0}
+    assert equal(after, weights(policy))
+    assert torch.equal(mine.state()["optimizer"]["state"][0]["exp_avg"], moments)
+    assert policy.version == 1
+    assert rate(mine) == pytest.approx(0.1 * 2 / 4)
+
+
+def rate(mine):
+    """The learning rate of the next update."""
+    (value,) = mine.state()["schedule"]["_last_lr"]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("settings", "rates"),
+    [
+        ({"lr_scheduler_type": "cosine"}, [1, (1 + math.cos(math.pi / 4)) / 2, 0.5, (1 - math.cos(math.pi / 4)) / 2]),
+        (
+            {"lr_scheduler_type": "cosine", "warmup_steps": 2, "steps": 6},
+            [0, 0.5, 1, (1 + math.cos(math.pi / 4)) / 2, 0.5, (1 - math.cos(math.pi / 4)) / 2],
+        ),
+        ({"lr_scheduler_type": "linear"}, [1, 0.75, 0.5, 0.25]),
+        ({"lr_scheduler_type": "linear", "warmup_steps": 2}, [0, 0.5, 1, 0.5]),
+        ({"lr_scheduler_type": "constant", "warmup_steps": 1}, [0, 1, 1, 1]),
+    ],
+)
+def test_learning_rates_by_hand(settings, rates):
+    mine = learner(tiny_policy(), learning_rate=2.0, **{"steps": 4, **settings})
+    found = []
+    for _ in rates:
+        found.append(rate(mine))
+        mine.update([])
+    assert found == pytest.approx([2.0 * expected for expected in rates])
+
+
+def test_the_schedules_rate_is_the_one_applied():
+    """Adam's first step moves a weight by the learning rate, whatever the size of its gradient."""
+    policy = tiny_policy()
+    start = weights(policy)
+    learner(policy, learning_rate=0.01, adam_beta1=0.5).update(experiences(policy))
+    moved = torch.cat([(weights(policy)[name] - start[name]).abs().flatten() for name in start])
+    assert moved.max().item() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_weight_decay():
+    policy, plain = tiny_policy(), tiny_policy()
+    start = weights(policy)
+    for mine in (learner(policy, learning_rate=0.01, weight_decay=0.5), learner(plain, learning_rate=0.01)):
+        mine.update(experiences(mine.policy))
+    name = "model.embed_tokens.weight"
+    expected = weights(plain)[name] - 0.01 * 0.5 * start[name]
+    assert torch.allclose(weights(policy)[name], expected, atol=1e-6)
+
+
+def test_gradients_are_clipped_and_their_norm_is_reported_before():
+    free, clipped = tiny_policy(), tiny_policy()
+    batch = experiences(free)
+    norm = learner(free).update(batch)["planner:grad_norm"]
+    whole = torch.cat([gradient.flatten() for gradient in gradients(free).values()])
+    assert whole.norm().item() == pytest.approx(norm, rel=1e-4)
+    metrics = learner(clipped, max_grad_norm=norm / 10).update(batch)
+    assert metrics["planner:grad_norm"] == pytest.approx(norm, rel=1e-4)
+    left = torch.cat([gradient.flatten() for gradient in gradients(clipped).values()])
+    assert torch.allclose(left, whole / 10, atol=norm * 1e-5)
+
+
+def test_gradients_of_the_last_update_are_forgotten():
+    policy, twin = tiny_policy(), tiny_policy()
+    mine = learner(policy, learning_rate=1e-12)
+    mine.update(experiences(policy))
+    mine.update(experiences(policy, key=1))
+    learner(twin, learning_rate=1e-12).update(experiences(twin, key=1))
+    for name, gradient in gradients(twin).items():
+        assert torch.allclose(gradients(policy)[name], gradient, atol=1e-6), name
+
+
+def test_damaged_weights_stop_before_anything_is_changed():
+    policy = tiny_policy()
+    batch = experiences(policy)
+    mine = learner(policy)
+    with torch.no_grad():
+        policy.trainable()["model.norm.weight"][0] = float("nan")
+    start = weights(policy)
+    with pytest.raises(NotFinite, match="loss of the agent 'planner'"):
+        mine.update(batch)
+    assert all(torch.equal(start[n], w) for n, w in weights(policy).items() if n != "model.norm.weight")
+    assert policy.version == 0
+
+
+def test_a_bad_advantage_in_the_last_microbatch_changes_nothing_either():
+    policy = tiny_policy()
+    start = weights(policy)
+    *batch, last = experiences(policy)
+    with pytest.raises(NotFinite, match="loss"):
+        learner(policy, per_device_train_batch_size=2).update([*batch, replace(last, advantage=float("inf"))])
+    assert equal(start, weights(policy))
+
+
+class RootPolicy:
+    """log π = −√w − 0.1: finite at w = 0, where its slope is not."""
+
+    version = 0
+
+    def __init__(self, value: float) -> None:
+        self.weight = torch.nn.Parameter(torch.tensor(value))
+
+    def trainable(self):
+        return {"weight": self.weight}
+
+    def score(self, prompts, completions, *, temperature):
+        logprobs = (-self.weight.sqrt() - 0.1).expand(len(prompts), max(map(len, completions)))
+        return Scored(logprobs, torch.zeros_like(logprobs))
+
+
+def one_token(advantage=1.0):
+    return [Experience(Turn("planner", 0, (1,), (2,), (-0.1,), "", True, 0), advantage)]
+
+
+def test_an_infinite_gradient_stops_and_changes_nothing():
+    policy = RootPolicy(0.0)
+    with pytest.raises(NotFinite, match="gradient of the agent 'planner'"):
+        learner(policy, max_grad_norm=1.0).update(one_token())
+    assert policy.weight.item() == 0.0
+
+
+def test_scaled_gradients_give_the_same_update():
+    plain, scaled = tiny_policy(), tiny_policy()
+    batch = experiences(plain)
+    one = learner(plain, max_grad_norm=0.1).update(batch)
+    other = learner(scaled, max_grad_norm=0.1, scale=True).update(batch)
+    assert other == pytest.approx(one, rel=1e-5)
+    for name, weight in weights(plain).items():
+        assert torch.allclose(weights(scaled)[name], weight, atol=1e-6), name
+
+
+def test_a_scaler_skips_an_infinite_gradient_and_halves_its_scale():
+    policy = RootPolicy(0.0)
+    mine = learner(policy, max_grad_norm=1.0, scale=True)
+    mine.update(one_token(0.5))
+    before = mine.state()["scaler"]["scale"]
+    mine.update(one_token(0.5))
+    assert policy.weight.item() == 0.0
+    assert mine.state()["scaler"]["scale"] == before / 2
+
+
+@pytest.mark.parametrize("scale", [False, True])
+def test_two_and_a_resume_and_two_equal_four_bit_for_bit(scale):
+    def run(policy, mine, keys):
+        metrics = []
+        for key in keys:
+            metrics.append(mine.update(experiences(policy, key=key) if key != 2 else []))
+        return metrics
+
+    options = {"learning_rate": 0.01, "lr_scheduler_type": "cosine", "warmup_steps": 1, "weight_decay": 0.1}
+    straight = tiny_policy()
+    expected = run(straight, learner(straight, steps=6, scale=scale, **options), range(6))
+
+    first = tiny_policy()
+    mine = learner(first, steps=6, scale=scale, **options)
+    run(first, mine, range(3))
+    file = io.BytesIO()
+    torch.save({"weights": weights(first), "state": mine.state()}, file)
+    file.seek(0)
+    stored = torch.load(file, weights_only=True)
+
+    second = tiny_policy(seed=9)
+    with torch.no_grad():
+        for name, parameter in second.trainable().items():
+            parameter.copy_(stored["weights"][name])
+    again = learner(second, steps=6, scale=scale, **options)
+    again.load_state(stored["state"])
+    assert second.version == 2
+    assert run(second, again, range(3, 6)) == expected[3:]
+    assert equal(weights(straight), weights(second))
+    assert second.version == straight.version == 5
