@@ -9,6 +9,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel
 
+from maporl_cli.agents import clinic_roles as _registers_the_book_clinic  # noqa: F401
 from maporl_cli.agents.causal import CausalPolicy
 from maporl_cli.agents.evidence import open_evidence
 from maporl_cli.agents.models import eos_ids, load_model, load_tokenizer

@@ -16,6 +16,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maporl_cli.core.errors import RunFailed
+
+
+class NotFinite(RunFailed):
+    """A policy gave, or would have learned from, something that is NaN or infinite."""
+
+    def __init__(self, what: str, agent: str) -> None:
+        super().__init__(
+            f"The {what} of the agent {agent!r} is not a finite number.",
+            why="an update diverged, or the weights are damaged",
+            fix="go back to a checkpoint or model that is whole; if it happens in training again, lower "
+            "train.learning_rate or train.max_grad_norm",
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import TypedDict
 
 from langgraph.graph import END, START, StateGraph
 
 from maporl_cli.agents.answers import read_answer
 from maporl_cli.agents.evidence import Evidence
-from maporl_cli.agents.policy import Policy
+from maporl_cli.agents.policy import NotFinite, Policy
 from maporl_cli.agents.prompts import render_prompt
 from maporl_cli.agents.roles import Role, RoleBook
 from maporl_cli.agents.rounds import has_settled
@@ -76,6 +77,7 @@ class Team:
 
         Raises:
             DataError: a prompt does not fit a model's context; names the question and the agent.
+            NotFinite: a policy gave no probabilities; names the agent.
         """
         if not episodes:
             return
@@ -95,6 +97,9 @@ class Team:
                 max_new_tokens=agent.max_new_tokens,
                 temperature=agent.temperature,
             )
+            # Damaged weights babble: their turns are cut and their groups dead, so no loss would ever tell.
+            if not all(isfinite(logprob) for sample in samples for logprob in sample.logprobs):
+                raise NotFinite("log-probability of a turn", agent.name)
             for episode, prompt, sample in zip(active, prompts, samples, strict=True):
                 episode.turns.append(
                     Turn(

@@ -19,7 +19,7 @@ from maporl_cli.cli.evaluation import evaluate
 from maporl_cli.cli.output import show_error, show_unexpected
 from maporl_cli.cli.train import train
 from maporl_cli.core.atomic import disk_error
-from maporl_cli.core.errors import MaporlError
+from maporl_cli.core.errors import MaporlError, MissingError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -73,13 +73,23 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:  # noqa: BLE001 the last place where it can be told in words
-        told = disk_error(error, str(getattr(error, "filename", None) or "the output"))
+        told = _known(error)
         if told is None:
             show_unexpected(error, os.environ)
         else:
             show_error(told, os.environ)
         _drop_output()
         sys.exit(1 if told is None else told.exit_code)
+
+
+def _known(error: Exception) -> MaporlError | None:
+    """The sentence for what the machine lacks: room, permission, a package."""
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("maporl_cli"):
+        return MissingError(
+            f"The package {error.name} is not installed.",
+            fix="install maporl with all it needs: make install, or pip install -e .",
+        )
+    return disk_error(error, str(getattr(error, "filename", None) or "the output"))
 
 
 def _drop_output() -> None:

@@ -84,9 +84,9 @@ class Checkpoints:
                 (draft / _MANIFEST).write_text(json.dumps({"files": _digests(draft)}, indent=1))
         atomic_write(self._directory / "latest", target.name)
         # What is newer than the checkpoint just written was passed over as damaged when the run went on.
-        others = [path for path in self._newest_first() if path != target]
-        newer = [path for path in others if path.name > target.name]
-        for path in [*newer, *others[len(newer) + self._keep - 1 :]]:
+        written = self._newest_first()
+        place = written.index(target)
+        for path in [*written[:place], *written[place + self._keep :]]:
             if path != self.first:
                 discard(path)
         return target
@@ -105,7 +105,9 @@ class Checkpoints:
         return Progress(step=progress["step"], tokens=progress["tokens"], seconds=progress["seconds"])
 
     def _newest_first(self) -> list[Path]:
-        return sorted(self._directory.glob("step_[0-9]*"), reverse=True)
+        # The longer name is the later step, also past the six digits that names are filled up to.
+        paths = self._directory.glob("step_[0-9]*")
+        return sorted(paths, key=lambda path: (len(path.name), path.name), reverse=True)
 
 
 def load_weights(checkpoint: Path, policies: Mapping[str, Policy]) -> None:
@@ -140,4 +142,4 @@ def _is_whole(path: Path) -> bool:
         promised = json.loads((path / _MANIFEST).read_text())["files"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return promised == _digests(path)
+    return bool(promised) and promised == _digests(path)

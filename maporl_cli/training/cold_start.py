@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from maporl_cli.agents.batching import length_mask
 from maporl_cli.agents.policy import Policy
@@ -28,7 +29,7 @@ class Demonstration:
 
 def imitate(
     policy: Policy,
-    batches: Iterator[Sequence[Demonstration]],
+    batches: Iterator[Sequence[Sequence[Demonstration]]],
     *,
     steps: int,
     learning_rate: float,
@@ -37,19 +38,34 @@ def imitate(
     """Maximise the likelihood of `steps` batches of demonstrations with AdamW, in place.
 
     Args:
+        batches: each in parts of about one length, which cost less apart than padded to the
+            longest; every part counts the same, whatever its number of tokens.
+        learning_rate: the peak, after a short warm-up and before a linear decay over the last 40 %.
         on_step: called with the step (from 1) and its mean loss in nats a token.
     """
-    optimizer = torch.optim.AdamW(
-        policy.trainable().values(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.0
-    )
+    parameters = list(policy.trainable().values())
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _scale(step, steps))
     for step in range(1, steps + 1):
-        batch = next(batches)
-        completions = [shown.token_ids for shown in batch]
-        scored = policy.score([shown.prompt_ids for shown in batch], completions, temperature=1.0)
-        mask = length_mask([len(completion) for completion in completions], scored.logprobs.device)
-        loss = -torch.where(mask, scored.logprobs, 0.0).sum() / mask.sum()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(policy.trainable().values(), 1.0)
+        parts = next(batches)
+        total = 0.0
+        for part in parts:
+            loss = _loss(policy, part) / len(parts)
+            loss.backward()
+            total += float(loss.detach())
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        on_step(step, float(loss.detach()))
+        schedule.step()
+        on_step(step, total)
+
+
+def _scale(step: int, steps: int) -> float:
+    return min(1.0, (step + 1) / 20, max(0.02, (steps - step) / (0.4 * max(1, steps))))
+
+
+def _loss(policy: Policy, shown: Sequence[Demonstration]) -> Tensor:
+    completions = [demonstration.token_ids for demonstration in shown]
+    scored = policy.score([demonstration.prompt_ids for demonstration in shown], completions, temperature=1.0)
+    mask = length_mask([len(completion) for completion in completions], scored.logprobs.device)
+    return -torch.where(mask, scored.logprobs, 0.0).sum() / mask.sum()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from maporl_cli.agents.policy import Policy
+from maporl_cli.agents.policy import NotFinite, Policy
 from maporl_cli.agents.team import Team
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import Interrupted, RunFailed
@@ -21,7 +21,7 @@ from maporl_cli.training.metrics import step_metrics
 from maporl_cli.training.questions import question_batch
 from maporl_cli.training.rollout import rollout
 from maporl_cli.training.stop import StopRequest
-from maporl_cli.training.update import Learner, NotFinite
+from maporl_cli.training.update import Learner
 
 
 class Monitor(Protocol):
@@ -84,30 +84,43 @@ class Trainer:
 
         Raises:
             Interrupted: a stop was requested; a checkpoint of the last finished step is on disk.
-            RunFailed: a loss or gradient is not finite.
+            RunFailed: a probability, loss or gradient is not finite.
         """
         while progress.step < self._steps:
-            began = time.monotonic()
-            step = progress.step + 1
-            groups = self._roll_out(step)
-            self._reward.score(groups)
-            gathered = self._gather(groups)
-            learned = self._update(gathered, step)
-            episodes = [episode for group in groups for episode in group]
-            metrics = step_metrics(episodes, gathered, len(groups)) | learned
-            seconds = time.monotonic() - began
-            progress = replace(
-                progress,
-                step=step,
-                tokens=progress.tokens + int(metrics["train:tokens"]),
-                seconds=progress.seconds + seconds,
-            )
-            if self._config.train.eval_every and step % self._config.train.eval_every == 0:
-                metrics |= self._evaluator()
-            self._monitor.episodes(step, episodes)
-            self._monitor.log(step, metrics | {"train:seconds": seconds})
+            try:
+                progress = self._step(progress)
+            except NotFinite as error:
+                last = self._checkpoints.latest()
+                raise RunFailed(
+                    f"Training stopped. {error.what}",
+                    where=f"step {progress.step + 1}; last good checkpoint: {last or 'none'}",
+                    why="the update diverged, or weights or inputs are damaged",
+                    fix="start a new run with a lower train.learning_rate or a smaller train.max_grad_norm, "
+                    "or look at the episodes of the steps before",
+                ) from error
             self._checkpoint(progress)
         return progress
+
+    def _step(self, progress: Progress) -> Progress:
+        began = time.monotonic()
+        step = progress.step + 1
+        groups = self._roll_out(step)
+        self._reward.score(groups)
+        gathered = self._gather(groups)
+        learned = self._update(gathered)
+        episodes = [episode for group in groups for episode in group]
+        metrics = step_metrics(episodes, gathered, len(groups)) | learned
+        seconds = time.monotonic() - began
+        if self._config.train.eval_every and step % self._config.train.eval_every == 0:
+            metrics |= self._evaluator()
+        self._monitor.episodes(step, episodes)
+        self._monitor.log(step, metrics | {"train:seconds": seconds})
+        return replace(
+            progress,
+            step=step,
+            tokens=progress.tokens + int(metrics["train:tokens"]),
+            seconds=progress.seconds + seconds,
+        )
 
     def _roll_out(self, step: int) -> list[list[Episode]]:
         config = self._config
@@ -125,20 +138,10 @@ class Trainer:
         agents = [learner.agent for learner in self._learners]
         return gather(groups, agents, self._credit, self._estimator, self._config.train.gamma)
 
-    def _update(self, gathered: Gathered, step: int) -> dict[str, float]:
+    def _update(self, gathered: Gathered) -> dict[str, float]:
         metrics: dict[str, float] = {}
         for learner in self._learners:
-            try:
-                metrics |= learner.update(gathered.by_agent[learner.agent])
-            except NotFinite as error:
-                last = self._checkpoints.latest()
-                raise RunFailed(
-                    f"Training stopped: {error}.",
-                    where=f"step {step}; last good checkpoint: {last or 'none'}",
-                    why="the update diverged, or weights or inputs are damaged",
-                    fix="start a new run with a lower train.learning_rate or a smaller train.max_grad_norm, "
-                    "or look at the episodes of the steps before",
-                ) from error
+            metrics |= learner.update(gathered.by_agent[learner.agent])
         losses = [value for name, value in metrics.items() if name.endswith(":loss")]
         if losses:
             metrics["train:loss"] = sum(losses) / len(losses)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,18 +15,10 @@ from torch.nn.utils import clip_grad_norm_
 from transformers import get_scheduler
 
 from maporl_cli.agents.batching import length_mask, pad_right
-from maporl_cli.agents.policy import Policy
+from maporl_cli.agents.policy import NotFinite, Policy
 from maporl_cli.core.config import TrainConfig
 from maporl_cli.training.experience import Experience
 from maporl_cli.training.loss import LossTerms, policy_loss
-
-
-class NotFinite(Exception):
-    """A loss or gradient became NaN or infinite; the weights are as they were before the update."""
-
-    def __init__(self, what: str, agent: str) -> None:
-        super().__init__(f"the {what} of the agent {agent!r} is not a finite number")
-
 
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
@@ -100,7 +93,10 @@ class Learner:
             if self._config.kl_coeff:
                 metrics[f"{self.agent}:kl"] = kl / tokens
             self.policy.version += 1
-        self._schedule.step()
+        with warnings.catch_warnings():
+            # torch warns of a schedule that moves on without an update, as in a step of dead groups.
+            warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+            self._schedule.step()
         return metrics
 
     def _accumulate(

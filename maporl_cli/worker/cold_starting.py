@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import cycle
 
+from numpy.random import Generator
+
 from maporl_cli.agents.policy import Policy
 from maporl_cli.agents.prompts import render_prompt
 from maporl_cli.agents.roles import RoleBook
@@ -50,29 +52,38 @@ def cold_start(
         copy_weights(base.trainable(), other)
 
 
-def _copying(policy: Policy, benchmark: ColdStarts, config: Config) -> Iterator[list[Demonstration]]:
+Parts = list[list[Demonstration]]
+
+
+def _copying(policy: Policy, benchmark: ColdStarts, config: Config) -> Iterator[Parts]:
     steps = max(1, config.train.cold_start.copy_steps)
     generator = keyed_generator("copying", config.run.seed)
     for step in cycle(range(steps)):
-        yield [
-            _demonstration(policy, *benchmark.copying(generator, step / steps))
-            for _ in range(config.train.cold_start.batch_size)
-        ]
+        yield [_copies(policy, benchmark, config, generator, step / steps)]
 
 
-def _roles(
-    policy: Policy, book: RoleBook, benchmark: ColdStarts, config: Config
-) -> Iterator[list[Demonstration]]:
+def _copies(
+    policy: Policy, benchmark: ColdStarts, config: Config, generator: Generator, progress: float
+) -> list[Demonstration]:
+    return [
+        _demonstration(policy, *benchmark.copying(generator, progress))
+        for _ in range(config.train.cold_start.batch_size)
+    ]
+
+
+def _roles(policy: Policy, book: RoleBook, benchmark: ColdStarts, config: Config) -> Iterator[Parts]:
     generator = keyed_generator("roles", config.run.seed)
     while True:
-        batch: list[Demonstration] = []
+        parts: Parts = []
         for role in book.roles.values():
+            part: list[Demonstration] = []
             for _ in range(config.train.cold_start.batch_size):
                 shown = benchmark.demonstration(role.name, generator)
                 heard = [Turn(agent, 0, (), (), (), text, True, 0) for agent, text in shown.heard]
                 prompt = render_prompt(book, role, shown.question, shown.question.evidence, heard)
-                batch.append(_demonstration(policy, prompt, shown.reply))
-        yield batch
+                part.append(_demonstration(policy, prompt, shown.reply))
+            parts.append(part)
+        yield parts
 
 
 def _demonstration(policy: Policy, prompt: str, reply: str) -> Demonstration:

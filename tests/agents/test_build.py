@@ -19,7 +19,11 @@ CPU = torch.device("cpu")
 def config(*names: str, model: dict | None = None, **sections) -> Config:
     seats = [{"name": name, "max_new_tokens": 4 + index} for index, name in enumerate(names)]
     return Config.model_validate(
-        {"team": {"agents": seats, **sections.pop("team", {})}, "model": model or {"name": "tiny"}, **sections}
+        {
+            "team": {"agents": seats, **sections.pop("team", {})},
+            "model": model or {"name": "tiny"},
+            **sections,
+        }
     )
 
 
@@ -103,7 +107,9 @@ def test_adapters_depend_on_the_seed_and_the_name_not_on_their_order(saved):
     for agent in ("planner", "analyst"):
         same = [torch.equal(a, b) for a, b in zip(weights(one[agent]).values(), weights(two[agent]).values())]  # noqa: B905
         assert all(same)
-        assert not all(torch.equal(weights(one[agent])[n], weights(other[agent])[n]) for n in weights(one[agent]))
+        assert not all(
+            torch.equal(weights(one[agent])[n], weights(other[agent])[n]) for n in weights(one[agent])
+        )
 
 
 def test_a_half_precision_base_keeps_fp32_adapters(saved):

@@ -96,9 +96,7 @@ def test_a_file_is_one_index_for_all_questions(tmp_path):
     assert evidence.retrieve(question(), "aspirin") == (Snippet("f1", "aspirin thins blood"),)
 
 
-@pytest.mark.parametrize(
-    "row", ["{", "[1, 2]", '{"id": "x"}', '{"text": "x"}', "7", "null", '"id text"']
-)
+@pytest.mark.parametrize("row", ["{", "[1, 2]", '{"id": "x"}', '{"text": "x"}', "7", "null", '"id text"'])
 def test_a_bad_row_is_named_by_file_and_line(tmp_path, row):
     path = tmp_path / "evidence.jsonl"
     path.write_text('{"id": "f1", "text": "fine"}\n\n' + row + "\n")

@@ -21,7 +21,12 @@ ASKED = Question(
     rationale="RATIONALE",
     labels={"subject": "LABEL"},
 )
-MARKS = {"question": ["STEM"], "context": ["CHART"], "evidence": ["FACT", "OTHER", "e1"], "options": ["FIRST", "SECOND"]}
+MARKS = {
+    "question": ["STEM"],
+    "context": ["CHART"],
+    "evidence": ["FACT", "OTHER", "e1"],
+    "options": ["FIRST", "SECOND"],
+}
 BOOK = RoleBook(
     name="toy",
     roles={
@@ -60,7 +65,9 @@ def test_the_snippets_shown_are_those_retrieved_not_the_whole_pool():
 
 def test_braces_in_data_are_text():
     odd = replace(ASKED, text="{0} {x} {}", options={"A": "{letter}"})
-    assert prompt("all", odd, [turn(text="{agent}")], snippets=()).startswith("O (A) {letter} / Q {0} {x} {} /")
+    assert prompt("all", odd, [turn(text="{agent}")], snippets=()).startswith(
+        "O (A) {letter} / Q {0} {x} {} /"
+    )
 
 
 @pytest.mark.parametrize("name", list(GUIDE.roles))

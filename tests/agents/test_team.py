@@ -8,7 +8,7 @@ import torch
 from support import tiny_policy
 
 from maporl_cli.agents.evidence import NoEvidence, PoolEvidence
-from maporl_cli.agents.policy import Sample
+from maporl_cli.agents.policy import NotFinite, Sample
 from maporl_cli.agents.roles import Role, RoleBook
 from maporl_cli.agents.team import Agent, Team
 from maporl_cli.core.errors import DataError
@@ -86,7 +86,9 @@ def episodes(*names: str, snippets=()):
 
 
 def test_agents_speak_in_order_and_hear_everything_said_before():
-    played, policies = team({"planner": lambda _: "look", "analyst": lambda _: "fine", "reporter": lambda _: "(B)"})
+    played, policies = team(
+        {"planner": lambda _: "look", "analyst": lambda _: "fine", "reporter": lambda _: "(B)"}
+    )
     (episode,) = batch = episodes("q1")
     played.play(batch, Greedy())
     assert [(turn.agent, turn.round, turn.text) for turn in episode.turns] == [
@@ -96,9 +98,7 @@ def test_agents_speak_in_order_and_hear_everything_said_before():
     ]
     assert policies["planner"].calls == [["stem-q1 plan"]]
     assert policies["analyst"].calls == [["stem-q1 planner: look analyse"]]
-    assert policies["reporter"].calls == [
-        ["stem-q1 (A) yes (B) no planner: look analyst: fine report"]
-    ]
+    assert policies["reporter"].calls == [["stem-q1 (A) yes (B) no planner: look analyst: fine report"]]
     assert episode.answer == "B"
 
 
@@ -191,7 +191,10 @@ def test_a_later_round_sees_the_earlier_report_and_may_revise_it():
     assert policies["planner"].calls[1] == [
         "stem-q1 planner: hm analyst: (B) rather reporter: (A) for now plan"
     ]
-    assert [turn.text for turn in episode.turns if turn.agent == "reporter"] == ["(A) for now", "(B) after all"]
+    assert [turn.text for turn in episode.turns if turn.agent == "reporter"] == [
+        "(A) for now",
+        "(B) after all",
+    ]
     assert episode.answer == "B"
 
 
@@ -229,15 +232,25 @@ def test_evidence_is_looked_up_with_what_the_team_said():
 
 def test_a_prompt_that_does_not_fit_names_the_question_and_the_agent():
     played, policies = team({"reporter": lambda _: "(A)"})
-    policies["reporter"].context_length = len(policies["reporter"].encode(
-        "stem-q1 (A) yes (B) no planner: hm analyst: hm report"
-    )) + 8
+    policies["reporter"].context_length = (
+        len(policies["reporter"].encode("stem-q1 (A) yes (B) no planner: hm analyst: hm report")) + 8
+    )
     played.play(episodes("q1"), Greedy())  # just fits
     policies["reporter"].context_length -= 1
     with pytest.raises(DataError, match="agent 'reporter'") as told:
         played.play(episodes("q1"), Greedy())
     assert told.value.where == "question q1"
     assert "10 prompt tokens + 8 new ones > 17" in told.value.why
+
+
+@pytest.mark.parametrize("damage", [float("nan"), float("-inf")])
+def test_a_policy_without_probabilities_is_an_error_not_a_turn(damage):
+    """Its babble would be cut and its groups dead, so that no loss would ever show the damage."""
+    played, policies = team({"reporter": lambda _: "(A)"})
+    policies["analyst"].sample = lambda prompts, *_, **__: [Sample((5000,), (damage,), True) for _ in prompts]
+    with pytest.raises(NotFinite, match="turn of the agent 'analyst'") as told:
+        played.play(episodes("q1"), Greedy())
+    assert told.value.exit_code == 1
 
 
 def test_no_episodes_no_calls():
@@ -267,7 +280,9 @@ def real_team(rounds=2):
 
 def real_episodes():
     return [
-        Episode(Question(f"q{n}", " ".join(["w5"] * (1 + n % 3) + ["w9"]), {"A": "w1", "B": "w2"}, "A"), sample, 4)
+        Episode(
+            Question(f"q{n}", " ".join(["w5"] * (1 + n % 3) + ["w9"]), {"A": "w1", "B": "w2"}, "A"), sample, 4
+        )
         for n in range(4)
         for sample in range(3)
     ]

@@ -158,6 +158,19 @@ def test_a_full_disk_is_a_sentence(ends):
     assert "Fix: " in told
 
 
+def test_an_absent_package_is_named(ends):
+    code, told = ends(ModuleNotFoundError("No module named 'bm25s.x'", name="bm25s.x"))
+    assert code == 4
+    assert "bm25s.x is not installed" in told
+    assert "Fix: " in told
+
+
+def test_an_absent_part_of_maporl_itself_is_a_fault_of_ours(ends):
+    code, told = ends(ModuleNotFoundError("No module named 'maporl_cli.x'", name="maporl_cli.x"))
+    assert code == 1
+    assert "MAPORL_DEBUG=1" in told
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_result_that_cannot_be_written_is_no_success():
     with open("/dev/full", "w") as full:

@@ -23,6 +23,7 @@ def test_stem_and_options_are_taken_apart():
             ["B cells", "V(D)J recombination", "none", "all"],
         ),
         ("(A) anti-(D) serum (B) a (C) vitamin (B) complex", ["anti-(D) serum", "a", "vitamin (B) complex"]),
+        ("(A) anti-(B) serum (B) y", ["anti-(B) serum", "y"]),
         ("(A) type (Z) x (B) y", ["type (Z) x", "y"]),
         ("(A) x (B) vitamin (A) y", ["x", "vitamin (A) y"]),
         ("(A) x (b) y (B) 2 (ii)", ["x (b) y", "2 (ii)"]),

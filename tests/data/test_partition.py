@@ -92,9 +92,18 @@ def test_strata_have_equal_shares_on_both_sides():
 
 def test_shares_that_are_no_whole_rows_go_to_the_largest_remainders():
     strata = ["a"] * 5 + ["b"] * 3 + ["c"] * 2
-    sides = assign(range(10), Sizes(eval_fraction=0.4), seed=0, strata=strata)
-    held_out = Counter(s for s, side in zip(strata, sides, strict=True) if side is Side.EVAL)
-    assert held_out == {"a": 2, "b": 1, "c": 1}
+    for seed in range(10):
+        sides = assign(range(10), Sizes(eval_fraction=0.4), seed=seed, strata=strata)
+        held_out = Counter(s for s, side in zip(strata, sides, strict=True) if side is Side.EVAL)
+        assert held_out == {"a": 2, "b": 1, "c": 1}
+
+
+def test_the_smallest_cluster_is_drawn_in_part_where_counts_need_it():
+    clusters = [0] * 3 + [1] * 6
+    for seed in range(10):
+        sides = assign(clusters, Sizes(train=6, eval=2), seed=seed)
+        assert counts(sides[:3]) == (0, 2, 1)
+        assert counts(sides[3:]) == (6, 0, 0)
 
 
 def test_what_a_stratum_cannot_give_whole_comes_from_others():

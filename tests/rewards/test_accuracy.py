@@ -12,9 +12,7 @@ def episode(answer, asked=None, text="Answer: A"):
     return Episode(asked or question(answer="A"), 0, 1, turns=[turn("reporter", text=text)], answer=answer)
 
 
-@pytest.mark.parametrize(
-    ("answer", "value"), [("A", 1.0), ("B", 0.0), ("a", 0.0), (None, 0.0)]
-)
+@pytest.mark.parametrize(("answer", "value"), [("A", 1.0), ("B", 0.0), ("a", 0.0), (None, 0.0)])
 def test_value(answer, value):
     assert accuracy(episode(answer)).value == value
 

@@ -18,7 +18,9 @@ def policies(seed=0):
 
 def learners(team):
     return [
-        Learner("planner", team["planner"], TrainConfig(), total_steps=100, temperature=1.0, learning_rate=0.01)
+        Learner(
+            "planner", team["planner"], TrainConfig(), total_steps=100, temperature=1.0, learning_rate=0.01
+        )
     ]
 
 
@@ -138,7 +140,9 @@ def test_an_empty_directory_is_not_whole_whatever_its_manifest_says(tmp_path, ma
 
 def test_a_failing_save_leaves_what_was_there(tmp_path, made, monkeypatch):
     checkpoints = write(tmp_path, made, 5)
-    monkeypatch.setattr(torch, "save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        torch, "save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
     with pytest.raises(Exception, match="no room left"):
         checkpoints.save(Progress(6), *made)
     assert names(tmp_path) == ["step_000005"]
@@ -164,9 +168,10 @@ def test_the_last_whole_one_is_never_removed_for_damaged_ones(tmp_path, made):
 
 
 def test_more_than_a_million_steps_are_still_in_order(tmp_path, made):
-    checkpoints = write(tmp_path, made, 999_999, 1_000_000, keep=1)
+    checkpoints = write(tmp_path, made, 999_999, 1_000_000, keep=2)
     assert checkpoints.latest() == tmp_path / "step_1000000"
-    assert names(tmp_path) == ["step_1000000"]
+    checkpoints = write(tmp_path, made, 1_000_001, keep=1)
+    assert names(tmp_path) == ["step_1000001"]
 
 
 def test_saving_a_whole_checkpoint_again_leaves_it_alone(tmp_path, made):

@@ -8,12 +8,12 @@ import pytest
 import torch
 from support import tiny_policy
 
-from maporl_cli.agents.policy import Scored
+from maporl_cli.agents.policy import NotFinite, Scored
 from maporl_cli.core.config import TrainConfig
 from maporl_cli.core.randomness import keyed_generator
 from maporl_cli.core.types import Turn
 from maporl_cli.training.experience import Experience
-from maporl_cli.training.update import Learner, NotFinite
+from maporl_cli.training.update import Learner
 
 PROMPTS = [(3, 4, 5), (6, 7), (8,), (9, 10, 11, 12), (13, 14), (3, 4, 5), (20,)]
 ADVANTAGES = [0.5, -1.0, 0.25, 1.5, -0.75, 0.0, 0.3]
@@ -100,7 +100,8 @@ def test_entropy_is_the_mean_over_tokens():
     policy = tiny_policy()
     batch = experiences(policy)
     scored = [
-        policy.score([e.turn.prompt_ids], [e.turn.token_ids], temperature=1.0).entropy.sum().item() for e in batch
+        policy.score([e.turn.prompt_ids], [e.turn.token_ids], temperature=1.0).entropy.sum().item()
+        for e in batch
     ]
     metrics = learner(policy, per_device_train_batch_size=2).update(batch)
     assert metrics["planner:entropy"] == pytest.approx(sum(scored) / metrics["planner:tokens"], rel=1e-4)
@@ -151,7 +152,10 @@ def rate(mine):
 @pytest.mark.parametrize(
     ("settings", "rates"),
     [
-        ({"lr_scheduler_type": "cosine"}, [1, (1 + math.cos(math.pi / 4)) / 2, 0.5, (1 - math.cos(math.pi / 4)) / 2]),
+        (
+            {"lr_scheduler_type": "cosine"},
+            [1, (1 + math.cos(math.pi / 4)) / 2, 0.5, (1 - math.cos(math.pi / 4)) / 2],
+        ),
         (
             {"lr_scheduler_type": "cosine", "warmup_steps": 2, "steps": 6},
             [0, 0.5, 1, (1 + math.cos(math.pi / 4)) / 2, 0.5, (1 - math.cos(math.pi / 4)) / 2],
@@ -277,7 +281,11 @@ def test_a_scaler_skips_an_infinite_gradient_and_halves_its_scale():
     before = mine.state()["scaler"]["scale"]
     mine.update(one_token(0.5))
     assert policy.weight.item() == 0.0
-    assert mine.state()["scaler"]["scale"] == before / 2
+    halved = mine.state()
+    assert halved["scaler"]["scale"] == before / 2
+    again = learner(policy, max_grad_norm=1.0, scale=True)
+    again.load_state(halved)
+    assert again.state()["scaler"] == halved["scaler"]
 
 
 @pytest.mark.parametrize("scale", [False, True])
