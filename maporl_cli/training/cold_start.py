@@ -33,6 +33,7 @@ def imitate(
     *,
     steps: int,
     learning_rate: float,
+    decay: float,
     on_step: Callable[[int, float], None],
 ) -> None:
     """Maximise the likelihood of `steps` batches of demonstrations with AdamW, in place.
@@ -40,12 +41,13 @@ def imitate(
     Args:
         batches: each in parts of about one length, which cost less apart than padded to the
             longest; every part counts the same, whatever its number of tokens.
-        learning_rate: the peak, after a short warm-up and before a linear decay over the last 40 %.
+        learning_rate: the peak, reached after a short warm-up.
+        decay: the share of the steps, at the end, over which the rate falls to 2 % of it; 0: it stays.
         on_step: called with the step (from 1) and its mean loss in nats a token.
     """
     parameters = list(policy.trainable().values())
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _scale(step, steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _scale(step, steps, decay))
     for step in range(1, steps + 1):
         optimizer.zero_grad(set_to_none=True)
         parts = next(batches)
@@ -60,8 +62,9 @@ def imitate(
         on_step(step, total)
 
 
-def _scale(step: int, steps: int) -> float:
-    return min(1.0, (step + 1) / 20, max(0.02, (steps - step) / (0.4 * max(1, steps))))
+def _scale(step: int, steps: int, decay: float) -> float:
+    falling = max(0.02, (steps - step) / (decay * steps)) if decay and steps else 1.0
+    return min(1.0, (step + 1) / 20, falling)
 
 
 def _loss(policy: Policy, shown: Sequence[Demonstration]) -> Tensor:

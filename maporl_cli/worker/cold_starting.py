@@ -37,15 +37,16 @@ def cold_start(
     start = config.train.cold_start
     base, *others = policies.values()
     phases = (
-        ("copying", start.copy_steps, _copying(base, benchmark, config)),
-        ("roles", start.role_steps, _roles(base, book, benchmark, config)),
+        ("copying", start.copy_steps, 0.0, _copying(base, book, benchmark, config)),
+        ("roles", start.role_steps, 0.4, _roles(base, book, benchmark, config)),
     )
-    for phase, steps, batches in phases:
+    for phase, steps, decay, batches in phases:
         imitate(
             base,
             batches,
             steps=steps,
             learning_rate=start.learning_rate,
+            decay=decay,
             on_step=lambda step, loss, phase=phase, steps=steps: on_step(phase, step, steps, loss),
         )
     for other in others:
@@ -55,26 +56,26 @@ def cold_start(
 Parts = list[list[Demonstration]]
 
 
-def _copying(policy: Policy, benchmark: ColdStarts, config: Config) -> Iterator[Parts]:
+def _copying(policy: Policy, book: RoleBook, benchmark: ColdStarts, config: Config) -> Iterator[Parts]:
     steps = max(1, config.train.cold_start.copy_steps)
     generator = keyed_generator("copying", config.run.seed)
     for step in cycle(range(steps)):
-        yield [_copies(policy, benchmark, config, generator, step / steps)]
+        # As many as the roles' demonstrations together: these are short.
+        count = config.train.cold_start.batch_size * len(book.roles)
+        yield [_copies(policy, benchmark, generator, step / steps, count)]
 
 
 def _copies(
-    policy: Policy, benchmark: ColdStarts, config: Config, generator: Generator, progress: float
+    policy: Policy, benchmark: ColdStarts, generator: Generator, progress: float, count: int
 ) -> list[Demonstration]:
-    return [
-        _demonstration(policy, *benchmark.copying(generator, progress))
-        for _ in range(config.train.cold_start.batch_size)
-    ]
+    return [_demonstration(policy, *benchmark.copying(generator, progress)) for _ in range(count)]
 
 
 def _roles(policy: Policy, book: RoleBook, benchmark: ColdStarts, config: Config) -> Iterator[Parts]:
     generator = keyed_generator("roles", config.run.seed)
     while True:
-        parts: Parts = []
+        # Some copying stays in, or it fades while the forms are learned.
+        parts: Parts = [_copies(policy, benchmark, generator, 1.0, config.train.cold_start.batch_size)]
         for role in book.roles.values():
             part: list[Demonstration] = []
             for _ in range(config.train.cold_start.batch_size):

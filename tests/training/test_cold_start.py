@@ -14,7 +14,14 @@ LONG = [Demonstration((3, 4, 5, 6, 7), (9, 1))]
 
 def run(policy, parts, steps, rate=4e-3):
     losses = []
-    imitate(policy, repeat(parts), steps=steps, learning_rate=rate, on_step=lambda *told: losses.append(told))
+    imitate(
+        policy,
+        repeat(parts),
+        steps=steps,
+        learning_rate=rate,
+        decay=0.4,
+        on_step=lambda *told: losses.append(told),
+    )
     return losses
 
 
