@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from maporl_cli.agents.answers import read_answer
 from maporl_cli.core.types import Question, Turn
 
-_RAISED = re.compile(r"\bsafety flag\s*:", re.IGNORECASE)
+_RAISED = re.compile(r"\bsafety flag\s*:(?!\s*(?:none|no)\b)", re.IGNORECASE)
 _ANSWERED = re.compile(r"\bflag answered\s*:", re.IGNORECASE)
 
 

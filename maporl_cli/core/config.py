@@ -133,8 +133,9 @@ class RewardConfig(Section):
     """Multiplies the weight of accuracy."""
     safety_penalty_weight: NonNegative = 1.0
     """Multiplies the weight of safety."""
-    format_weight: NonNegative = 0.2
-    """Paid for a readable final answer, only in groups whose task rewards differ."""
+    format_weight: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Paid for well-formed turns, only in groups whose task rewards differ. Below 1, so that no wrong
+    answer out-earns a right one."""
 
 
 class ColdStartConfig(Section):

@@ -98,3 +98,8 @@ def test_in_free_text_other_words_are_no_dissent():
     free = Question(id="f", text="Which drug?", options={}, answer="aspirin")
     assert has_settled(free, said("a plan", "I lean to heparin", "Answer: aspirin"), "reporter")
     assert not has_settled(free, said("a plan", "aspirin", " "), "reporter")
+
+
+def test_saying_that_there_is_no_flag_raises_none():
+    assert not flags_up([turn("analyst", text="Safety flag: none."), turn("analyst", text="safety flag: No")])
+    assert flags_up([turn("analyst", text="Safety flag: nonetheless harmful")])
