@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from maporl_cli.agents.batching import pad_left
+from maporl_cli.agents.models import quiet_loading
 from maporl_cli.agents.policy import Sample, Scored
 from maporl_cli.agents.sampling import generate
 
@@ -137,15 +138,16 @@ class CausalPolicy:
         return {name.replace(mark, "."): p for name, p in self._model.named_parameters() if mark in name}
 
     def save(self, directory: Path) -> None:
-        if self._adapter is None:
-            self._model.save_pretrained(directory)
-        else:
-            self._model.save_pretrained(directory, selected_adapters=[self._adapter])
-            nested = directory / self._adapter  # peft nests every adapter but "default"
-            for path in nested.iterdir():
-                path.rename(directory / path.name)
-            nested.rmdir()
-        self.tokenizer.save_pretrained(directory)
+        with quiet_loading():
+            if self._adapter is None:
+                self._model.save_pretrained(directory)
+            else:
+                self._model.save_pretrained(directory, selected_adapters=[self._adapter])
+                nested = directory / self._adapter  # peft nests every adapter but "default"
+                for path in nested.iterdir():
+                    path.rename(directory / path.name)
+                nested.rmdir()
+            self.tokenizer.save_pretrained(directory)
 
     def _forward(
         self,

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from maporl_cli.core.atomic import atomic_write
+from maporl_cli.core.atomic import atomic_write, discard
 from maporl_cli.core.config import Config
-from maporl_cli.core.errors import Interrupted, RunFailed
+from maporl_cli.core.errors import ConfigError, DataError, Interrupted, MissingError, RunFailed
 from maporl_cli.core.manifest import write_manifest
 from maporl_cli.core.run_dir import RunDir
 from maporl_cli.data.splits import Split, load_split
@@ -44,9 +44,9 @@ def train(config: Config, *, resume: bool, overwrite: bool, command: str, displa
     """
     load_plugins(config.run.plugins)
     with StopRequest() as stop:
-        run = RunDir.for_resume(config) if resume else RunDir.open_new(config, overwrite=overwrite)
         narrator = Narrator(display, stop)
         split = load_split(config)
+        run = RunDir.for_resume(config) if resume else RunDir.open_new(config, overwrite=overwrite)
         for note in split.notes:
             narrator.say(note)
         write_manifest(run, config, command=command, sources=split.sources, topology=_topology())
@@ -57,6 +57,10 @@ def train(config: Config, *, resume: bool, overwrite: bool, command: str, displa
             baselines = {
                 name: _baseline(name, config, run, split, team, narrator) for name in config.eval.baselines
             }
+        except (ConfigError, DataError, MissingError):
+            if not run.checkpoints.exists():
+                discard(run.path)  # it never began: the corrected command shall not find it in its way
+            raise
         except (Interrupted, RunFailed):
             write_report(run)  # what there is so far, so that a stopped run can be looked at
             raise

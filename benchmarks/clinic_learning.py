@@ -1,0 +1,86 @@
+"""Does a team learn the built-in benchmark? Worlds × seeds of the preset `clinic`, nothing tuned on them.
+
+    python benchmarks/clinic_learning.py --out benchmarks/results/clinic_learning.json
+
+Trains each team for the preset's fixed budget and evaluates it on its world's held-out facts. Writes
+every run's accuracies, the medians and worst cases, and the machine. `--set` changes the preset, for a
+quick look. The preset was chosen on world 100.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--worlds", type=int, nargs="+", default=[0, 1, 2])
+    options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    options.add_argument("--baselines", nargs="*", default=["reporter_alone"])
+    options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    options.add_argument("--out", type=Path)
+    asked = options.parse_args()
+    runs = [train(world, seed, asked) for world in asked.worlds for seed in asked.seeds]
+    found = {
+        "machine": platform.platform(),
+        "python": sys.version.split()[0],
+        "summary": summary(runs),
+        "runs": runs,
+    }
+    print(json.dumps(found["summary"], indent=2))
+    if asked.out:
+        asked.out.parent.mkdir(parents=True, exist_ok=True)
+        asked.out.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def train(world: int, seed: int, asked: argparse.Namespace) -> dict[str, Any]:
+    """One training in a process of its own; its accuracies and seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        sets = [f"data.sample_seed={world}", f"eval.baselines={json.dumps(asked.baselines)}", *asked.set]
+        command = [str(Path(sys.executable).with_name("maporl")), "train", "--preset", "clinic", "--json"]
+        command += ["--name", "run", "--output-dir", folder, "--seed", str(seed), "--display", "none"]
+        command += [word for value in sets for word in ("--set", value)]
+        began = time.monotonic()
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        seconds = time.monotonic() - began
+        event = json.loads(done.stdout.splitlines()[-1])
+        trained = json.loads((Path(folder) / "run" / "training_results.json").read_text())["train_seconds"]
+    run = {
+        "world": world,
+        "seed": seed,
+        "eval": event["eval"],
+        "steps_seconds": trained,
+        "whole_seconds": seconds,
+    }
+    print(json.dumps(run), file=sys.stderr, flush=True)
+    return run
+
+
+def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Median and worst over the runs, by system."""
+    found: dict[str, Any] = {"runs": len(runs)}
+    for system in runs[0]["eval"]:
+        greedy = [run["eval"][system]["accuracy"] for run in runs]
+        sampled = [run["eval"][system]["sampled"] for run in runs]
+        found[system] = {
+            "greedy_median": median(greedy),
+            "greedy_worst": min(greedy),
+            "greedy_best": max(greedy),
+            "sampled_median": median(sampled),
+        }
+    found["steps_seconds_median"] = median(run["steps_seconds"] for run in runs)
+    found["whole_seconds_median"] = median(run["whole_seconds"] for run in runs)
+    return found
+
+
+if __name__ == "__main__":
+    main()

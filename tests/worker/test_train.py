@@ -1,0 +1,106 @@
+"""`worker.train` from a config to a run's directory, on the smallest clinic there can be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from maporl_cli.core.config import Config
+from maporl_cli.core.config_sources import load_config
+from maporl_cli.core.errors import ConfigError, DataError, MissingError
+from maporl_cli.worker import evaluate_run, train
+
+SMALL = [
+    "data.max_train_samples=40",
+    "data.max_eval_samples=12",
+    "train.max_steps=4",
+    "train.batch_size=4",
+    "rollout.group_size=4",
+    "train.per_device_train_batch_size=16",
+    "train.save_every=2",
+    "train.cold_start.copy_steps=2",
+    "train.cold_start.role_steps=3",
+    "train.cold_start.batch_size=2",
+]
+
+
+def small(folder: Path, *sets: str, name: str = "run") -> Config:
+    places = [f"run.output_dir={folder}", f"run.name={name}"]
+    return load_config(preset="clinic", file=None, environ={}, sets=[*SMALL, *places, *sets], flags={}).config
+
+
+def go(config: Config, *, resume: bool = False) -> dict:
+    return train(config, resume=resume, overwrite=False, command="test", display="none")
+
+
+def weights(run: Path, agent: str = "planner") -> bytes:
+    return (run / "checkpoints" / "step_000004" / "agents" / agent / "weights.safetensors").read_bytes()
+
+
+def test_a_run_from_its_config_to_its_results(tmp_path):
+    done = go(small(tmp_path))
+    run = tmp_path / "run"
+    assert done["event"] == "done"
+    assert done["steps"] == 4
+    assert set(done["eval"]) == {"before", "after", "single", "reporter_alone"}
+    assert all(0 <= found["accuracy"] <= 1 and found["n"] == 12 for found in done["eval"].values())
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]
+    assert len((run / "episodes" / "step_000004.jsonl").read_text().splitlines()) == 16
+    assert json.loads((run / "training_results.json").read_text())["eval"] == done["eval"]
+    assert (run / "report.html").is_file()
+    for agent in ("planner", "researcher", "analyst", "reporter"):
+        AutoModelForCausalLM.from_pretrained(run / "final_model" / agent)
+        assert AutoTokenizer.from_pretrained(run / "final_model" / agent)("task treatment").input_ids
+    found = evaluate_run(
+        small(tmp_path),
+        run=run,
+        benchmark=None,
+        data=None,
+        limit=None,
+        sampled=False,
+        baselines=("untrained", "single", "reporter_alone"),
+        display="none",
+    )
+    assert found["accuracy"] == done["eval"]["after"]["accuracy"]
+    for mine, theirs in (("untrained", "before"), ("single", "single"), ("reporter_alone", "reporter_alone")):
+        assert found["baselines"][mine]["accuracy"] == done["eval"][theirs]["accuracy"]
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        go(small(tmp_path, "eval.baselines=[]", f"run.seed={seed}", name=name))
+    assert weights(tmp_path / "a") == weights(tmp_path / "b") != weights(tmp_path / "c")
+    episodes = [(tmp_path / name / "episodes" / "step_000004.jsonl").read_text() for name in "abc"]
+    assert episodes[0] == episodes[1] != episodes[2]
+
+
+def test_an_agent_that_is_not_trained_stays_where_it_started(tmp_path):
+    seats = "[{name: planner, max_new_tokens: 8, trained: false}, {name: reporter, max_new_tokens: 8}]"
+    go(small(tmp_path, f"team.agents={seats}", "eval.baselines=[]"))
+    first = tmp_path / "run" / "checkpoints" / "step_000000" / "agents" / "planner" / "weights.safetensors"
+    assert first.read_bytes() == weights(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ("model.name=/nowhere/at/all", MissingError),
+        ("team.roles=nobody", ConfigError),
+        ("data.train=missing.jsonl", DataError),
+    ],
+)
+def test_a_run_that_could_not_begin_leaves_nothing_in_the_way(tmp_path, change, error):
+    with pytest.raises((error, ConfigError)) as raised:
+        go(small(tmp_path, change))
+    assert "Fix:" in str(raised.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_resume_refuses_a_changed_science_field_by_name(tmp_path):
+    go(small(tmp_path, "eval.baselines=[]"))
+    with pytest.raises(ConfigError, match=r"train\.learning_rate"):
+        go(small(tmp_path, "eval.baselines=[]", "train.learning_rate=0.5"), resume=True)
