@@ -74,7 +74,14 @@ def start() -> dict[str, torch.Tensor]:
             ]
 
     losses: list[float] = []
-    imitate(policy, batches(), steps=60, learning_rate=4e-3, on_step=lambda _, loss: losses.append(loss))
+    imitate(
+        policy,
+        batches(),
+        steps=60,
+        learning_rate=4e-3,
+        decay=0.4,
+        on_step=lambda _, loss: losses.append(loss),
+    )
     assert losses[-1] < losses[0] / 2
     return {name: parameter.detach().clone() for name, parameter in policy.trainable().items()}
 
