@@ -182,7 +182,8 @@ class CausalPolicy:
         if self._adapter is not None:
             self._model.set_adapter(self._adapter)
         # transformers checkpoints activations in training mode only, and then refuses a cache.
-        # No dropout exists in either mode (`agents.build` sets it to 0), so nothing else changes.
+        # Nothing else changes for models without dropout: Llama, Qwen and SmolLM2 have none, nor has
+        # the LoRA of `agents.build`.
         self._model.train(learning and self._checkpointing)
         with torch.autocast(self.device.type, self._compute, enabled=self._compute != torch.float32):
             yield self._model

@@ -29,6 +29,7 @@ from maporl_cli.core.atomic import atomic_dir, atomic_write, discard
 from maporl_cli.training.update import Learner
 
 _MANIFEST = "manifest.json"
+_WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Checkpoints:
                     weights = {
                         name: tensor.detach().contiguous() for name, tensor in policy.trainable().items()
                     }
-                    save_file(weights, home / "weights.safetensors")
+                    save_file(weights, home / _WEIGHTS)
                 for learner in learners:
                     torch.save(learner.state(), draft / "agents" / learner.agent / "state.pt")
                 (draft / "trainer.json").write_text(
@@ -113,7 +114,12 @@ class Checkpoints:
 def load_weights(checkpoint: Path, policies: Mapping[str, Policy]) -> None:
     """Put the weights of a checkpoint into the policies, agent by agent."""
     for agent, policy in policies.items():
-        copy_weights(load_file(checkpoint / "agents" / agent / "weights.safetensors"), policy)
+        copy_weights(read_weights(checkpoint, agent), policy)
+
+
+def read_weights(checkpoint: Path, agent: str) -> dict[str, Tensor]:
+    """The weights that a checkpoint holds of one agent, by parameter name."""
+    return load_file(checkpoint / "agents" / agent / _WEIGHTS)
 
 
 def copy_weights(weights: Mapping[str, Tensor], policy: Policy) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import cycle
 
 from numpy.random import Generator
 
@@ -57,9 +56,9 @@ Parts = list[list[Demonstration]]
 
 
 def _copying(policy: Policy, book: RoleBook, benchmark: ColdStarts, config: Config) -> Iterator[Parts]:
-    steps = max(1, config.train.cold_start.copy_steps)
+    steps = config.train.cold_start.copy_steps
     generator = keyed_generator("copying", config.run.seed)
-    for step in cycle(range(steps)):
+    for step in range(steps):
         # As many as the roles' demonstrations together: these are short.
         count = config.train.cold_start.batch_size * len(book.roles)
         yield [_copies(policy, benchmark, generator, step / steps, count)]

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
 from maporl_cli.core.atomic import atomic_write, discard
 from maporl_cli.core.config import Config
@@ -18,7 +17,7 @@ from maporl_cli.core.run_dir import RunDir
 from maporl_cli.data.splits import Split, load_split
 from maporl_cli.monitoring.console import Display
 from maporl_cli.monitoring.report import write_report
-from maporl_cli.training.checkpoint import Checkpoints
+from maporl_cli.training.checkpoint import Checkpoints, read_weights
 from maporl_cli.training.questions import total_steps
 from maporl_cli.training.stop import StopRequest
 from maporl_cli.worker.baselines import baseline_config, baseline_steps
@@ -84,7 +83,7 @@ def _baseline(
     start = None
     if config.train.cold_start.role_steps:
         first = Checkpoints(run.checkpoints, keep=config.train.keep_checkpoints).first
-        start = load_file(first / "agents" / config.team.agents[-1].name / "weights.safetensors")
+        start = read_weights(first, config.team.agents[-1].name)
     outcome = TeamRun(
         alone,
         home,
