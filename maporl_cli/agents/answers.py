@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from maporl_cli.core.types import Question
+
+Reader = Callable[[Question, str], str | None]
+"""Reads the answer that a report commits to: a letter or free text, or None where there is none."""
 
 # "Answer: C", "answer is (C)", "Answer - option C", "Answer: C 85%". The letter must stand alone: not
 # the article in "answer is A rare …" or "Answer: A 45-year-old …", hence only punctuation, a line end
@@ -48,6 +52,17 @@ def read_answer(question: Question, report: str) -> str | None:
             letter = next(iter(letters))
             return letter if len(letters) == 1 and letter in question.options else None
     return None
+
+
+def read_quoted_answer(question: Question, report: str) -> str | None:
+    """As `read_answer`, of a report that must repeat the option it ticks: "answer aspirin (C)".
+
+    A report that names one treatment and another's letter contradicts itself, so it is no answer.
+    """
+    letter = read_answer(question, report)
+    if letter is None or not question.options:
+        return letter
+    return letter if f"{question.options[letter]} ({letter})" in report else None
 
 
 def is_correct(question: Question, answer: str | None) -> bool:

@@ -91,12 +91,7 @@ def _tiny(
     tokenizer = tiny_tokenizer(vocabulary)
     model = tiny_model(tokenizer, config.run.seed).to(device)  # pyright: ignore[reportArgumentType]
     stops = frozenset({tokenizer.get_vocab()[END]})
-    return {
-        agent.name: CausalPolicy(
-            copy.deepcopy(model), tokenizer, stops, keep_reference=config.train.kl_coeff > 0
-        )
-        for agent in agents
-    }
+    return {agent.name: CausalPolicy(copy.deepcopy(model), tokenizer, stops) for agent in agents}
 
 
 def _pretrained(
@@ -118,7 +113,6 @@ def _pretrained(
             adapter=agent.name if lora else None,
             compute=compute,
             gradient_checkpointing=config.model.gradient_checkpointing,
-            keep_reference=config.train.kl_coeff > 0,
         )
         for index, agent in enumerate(agents)
     }

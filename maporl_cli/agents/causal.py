@@ -30,7 +30,6 @@ class CausalPolicy:
         adapter: the name of this agent's LoRA adapter on the shared base; None trains the whole model.
         compute: the dtype of matrix products; the weights stay fp32 and autocast casts around them.
         gradient_checkpointing: recompute activations in the backward pass instead of storing them.
-        keep_reference: keep a frozen copy of the start for the KL term (with LoRA the base serves).
     """
 
     def __init__(
@@ -42,7 +41,6 @@ class CausalPolicy:
         adapter: str | None = None,
         compute: torch.dtype = torch.float32,
         gradient_checkpointing: bool = False,
-        keep_reference: bool = False,
     ) -> None:
         self.version = 0
         # Their stubs promise less than they do: a PeftModel forwards like the model it wraps.
@@ -54,9 +52,7 @@ class CausalPolicy:
         self._checkpointing = gradient_checkpointing
         if gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        self._reference = (
-            copy.deepcopy(model).requires_grad_(False) if keep_reference and adapter is None else None
-        )
+        self._reference: Any = None
 
     @property
     def device(self) -> torch.device:
@@ -131,6 +127,10 @@ class CausalPolicy:
             logprobs = self._forward(model, prompts, completions, temperature)
         return _align_left(self._pick(logprobs, completions), completions)
 
+    def keep_reference(self) -> None:
+        if self._adapter is None:  # an adapter starts as zero, so with LoRA the base is the start
+            self._reference = copy.deepcopy(self._model).requires_grad_(False)
+
     def trainable(self) -> Mapping[str, torch.nn.Parameter]:
         if self._adapter is None:
             return dict(self._model.named_parameters())
@@ -193,9 +193,7 @@ class CausalPolicy:
         with torch.autocast(self.device.type, self._compute, enabled=self._compute != torch.float32):
             if self._adapter is None:
                 if self._reference is None:
-                    raise RuntimeError(
-                        "the policy was built without a reference; build it with keep_reference"
-                    )
+                    raise RuntimeError("the policy kept no reference; call keep_reference at its start")
                 yield self._reference
             else:
                 with self._model.disable_adapter():

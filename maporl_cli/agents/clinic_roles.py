@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from maporl_cli.agents.answers import read_quoted_answer
 from maporl_cli.agents.roles import Role, RoleBook, register_role_book
 from maporl_cli.agents.tiny import END
 from maporl_cli.data.clinic.cases import (
@@ -47,13 +48,13 @@ CLINIC = RoleBook(
                 "researcher",
                 ("evidence",),
                 SPEAK["researcher"],
-                re.compile(rf"cite {_KEY} {_YEAR} {_TREATMENT} or {_TREATMENT} when {_ENTRY}"),
+                re.compile(rf"cite {_KEY} {_YEAR} first {_TREATMENT} instead {_TREATMENT} when {_ENTRY}"),
             ),
             Role(
                 "analyst",
                 ("context",),
                 SPEAK["analyst"],
-                re.compile(rf"{_ENTRY} (?:yes|no) choose {_TREATMENT}"),
+                re.compile(rf"{_ENTRY} (?:yes|no) (?:first|instead) {_TREATMENT}"),
             ),
             Role("reporter", ("options",), SPEAK["reporter"], _ANSWER),
             Role("single", ("question", "evidence", "context", "options"), SPEAK["single"], _ANSWER),
@@ -64,6 +65,7 @@ CLINIC = RoleBook(
     snippet="{text}",
     turn=f"{{text}} {END}",  # a turn is heard as it was said, its end included
     separator=" ",
+    read=read_quoted_answer,  # or a letter guessed beside a treatment that is not on offer would be paid
 )
 
 register_role_book(CLINIC)

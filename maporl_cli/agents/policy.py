@@ -110,7 +110,11 @@ class Policy(Protocol):
         *,
         temperature: float,
     ) -> Tensor:
-        """As `score(...).logprobs`, under the policy's frozen start, without gradient."""
+        """As `score(...).logprobs`, under the weights that `keep_reference` kept, without gradient."""
+        ...
+
+    def keep_reference(self) -> None:
+        """Keep the present weights as the frozen start, which the KL term compares with."""
         ...
 
     def trainable(self) -> Mapping[str, torch.nn.Parameter]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from maporl_cli.agents.answers import Reader, read_answer
 from maporl_cli.core.errors import ConfigError
 
 Section = Literal["question", "context", "evidence", "options"]
@@ -49,6 +50,7 @@ class RoleBook:
         option, snippet, turn: templates of one option (`letter`, `text`), one snippet (`id`,
             `text`) and one earlier turn (`agent`, `text`).
         separator: what stands between the parts.
+        read: reads the answer out of a report.
     """
 
     name: str
@@ -58,6 +60,7 @@ class RoleBook:
     snippet: str = "[{id}] {text}"
     turn: str = "{agent}: {text}"
     separator: str = "\n"
+    read: Reader = read_answer
 
     def role(self, name: str) -> Role:
         """The role of the seat `name`.

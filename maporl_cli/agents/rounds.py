@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from maporl_cli.agents.answers import read_answer
+from maporl_cli.agents.answers import Reader, read_answer
 from maporl_cli.core.types import Question, Turn
 
 _RAISED = re.compile(r"\bsafety flag\s*:(?!\s*(?:none|no)\b)", re.IGNORECASE)
@@ -26,7 +26,7 @@ def flags_up(turns: Sequence[Turn]) -> tuple[Turn, ...]:
     return tuple(raised)
 
 
-def has_settled(question: Question, turns: Sequence[Turn], reporter: str) -> bool:
+def has_settled(question: Question, turns: Sequence[Turn], reporter: str, read: Reader = read_answer) -> bool:
     """Whether the team needs no further round after these `turns`.
 
     It needs none when the last report has a readable answer, no safety flag is up, and the
@@ -34,11 +34,11 @@ def has_settled(question: Question, turns: Sequence[Turn], reporter: str) -> boo
     repeats the previous round's report.
     """
     reports = [turn for turn in turns if turn.agent == reporter]
-    answer = read_answer(question, reports[-1].text)
+    answer = read(question, reports[-1].text)
     if answer is None or flags_up(turns):
         return False
-    if len(reports) > 1 and read_answer(question, reports[-2].text) == answer:
+    if len(reports) > 1 and read(question, reports[-2].text) == answer:
         return True
     others = (turn for turn in turns if turn.round == reports[-1].round and turn.agent != reporter)
-    stances = (read_answer(question, turn.text) if question.options else None for turn in others)
+    stances = (read(question, turn.text) if question.options else None for turn in others)
     return all(stance in (None, answer) for stance in stances)

@@ -14,7 +14,6 @@ from typing import TypedDict
 
 from langgraph.graph import END, START, StateGraph
 
-from maporl_cli.agents.answers import read_answer
 from maporl_cli.agents.evidence import Evidence
 from maporl_cli.agents.policy import NotFinite, Policy
 from maporl_cli.agents.prompts import render_prompt
@@ -141,6 +140,8 @@ class Team:
         active = list(state["active"])
         for index, episode in enumerate(state["episodes"]):
             if active[index]:
-                episode.answer = read_answer(episode.question, episode.turns[-1].text)
-                active[index] = not last and not has_settled(episode.question, episode.turns, reporter)
+                episode.answer = self._book.read(episode.question, episode.turns[-1].text)
+                active[index] = not last and not has_settled(
+                    episode.question, episode.turns, reporter, self._book.read
+                )
         return {"active": active, "round": state["round"] + 1}

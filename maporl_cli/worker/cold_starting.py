@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from numpy.random import Generator
 
 from maporl_cli.agents.policy import Policy
 from maporl_cli.agents.prompts import render_prompt
-from maporl_cli.agents.roles import RoleBook
+from maporl_cli.agents.roles import Role, RoleBook
 from maporl_cli.core.config import Config
 from maporl_cli.core.randomness import keyed_generator
 from maporl_cli.core.types import Turn
@@ -18,26 +18,29 @@ from maporl_cli.training.cold_start import Demonstration, imitate
 
 
 def cold_start(
-    policies: dict[str, Policy],
+    policies: Mapping[str, Policy],
     book: RoleBook,
+    roles: Sequence[str],
     benchmark: ColdStarts,
     config: Config,
     on_step: Callable[[str, int, int, float], None],
 ) -> None:
-    """Train the first policy on demonstrations of all roles of the book, and copy it to the others.
+    """Train the first policy on demonstrations of `roles`, and copy it to the others.
 
     Every agent of a team, and the baselines of the same run, so start from the same weights.
 
     Args:
         policies: tiny policies of one shape, by agent; changed in place.
+        roles: those of the team and of its baselines.
         benchmark: gives the demonstrations.
         on_step: told (phase, step, steps, loss in nats a token).
     """
     start = config.train.cold_start
     base, *others = policies.values()
+    shown = [book.role(name) for name in dict.fromkeys(roles)]
     phases = (
-        ("copying", start.copy_steps, 0.0, _copying(base, book, benchmark, config)),
-        ("roles", start.role_steps, 0.4, _roles(base, book, benchmark, config)),
+        ("copying", start.copy_steps, 0.0, _copying(base, len(shown), benchmark, config)),
+        ("roles", start.role_steps, 0.4, _roles(base, book, shown, benchmark, config)),
     )
     for phase, steps, decay, batches in phases:
         imitate(
@@ -55,12 +58,12 @@ def cold_start(
 Parts = list[list[Demonstration]]
 
 
-def _copying(policy: Policy, book: RoleBook, benchmark: ColdStarts, config: Config) -> Iterator[Parts]:
+def _copying(policy: Policy, roles: int, benchmark: ColdStarts, config: Config) -> Iterator[Parts]:
     steps = config.train.cold_start.copy_steps
     generator = keyed_generator("copying", config.run.seed)
     for step in range(steps):
         # As many as the roles' demonstrations together: these are short.
-        count = config.train.cold_start.batch_size * len(book.roles)
+        count = config.train.cold_start.batch_size * roles
         yield [_copies(policy, benchmark, generator, step / steps, count)]
 
 
@@ -70,12 +73,14 @@ def _copies(
     return [_demonstration(policy, *benchmark.copying(generator, progress)) for _ in range(count)]
 
 
-def _roles(policy: Policy, book: RoleBook, benchmark: ColdStarts, config: Config) -> Iterator[Parts]:
+def _roles(
+    policy: Policy, book: RoleBook, roles: Sequence[Role], benchmark: ColdStarts, config: Config
+) -> Iterator[Parts]:
     generator = keyed_generator("roles", config.run.seed)
     while True:
         # Some copying stays in, or it fades while the forms are learned.
         parts: Parts = [_copies(policy, benchmark, generator, 1.0, config.train.cold_start.batch_size)]
-        for role in book.roles.values():
+        for role in roles:
             part: list[Demonstration] = []
             for _ in range(config.train.cold_start.batch_size):
                 shown = benchmark.demonstration(role.name, generator)

@@ -92,9 +92,11 @@ def cold_start_session(session: Session, narrator: Narrator) -> None:
     Pretrained policies are there already and stay as they are.
     """
     if session.cold_starts is not None:
+        seats = [seat.name for seat in session.config.team.agents]
         cold_start(
             session.policies,
             session.book,
+            [*seats, *(name for name in session.config.eval.baselines if name in session.book.roles)],
             session.cold_starts,
             session.config,
             lambda phase, step, steps, loss: narrator.progress(

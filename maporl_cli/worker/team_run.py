@@ -27,7 +27,7 @@ from maporl_cli.monitoring.monitor import Monitor, Sink
 from maporl_cli.monitoring.wandb_sink import WandbSink
 from maporl_cli.rewards.medical import Reward
 from maporl_cli.training.advantage import ESTIMATORS
-from maporl_cli.training.checkpoint import Checkpoints, Progress, copy_weights
+from maporl_cli.training.checkpoint import Checkpoints, Progress, copy_weights, load_weights
 from maporl_cli.training.credit import CREDIT_RULES
 from maporl_cli.training.trainer import Trainer
 from maporl_cli.training.update import Learner
@@ -83,6 +83,11 @@ class TeamRun:
         latest = self._checkpoints.latest()
         if latest is None:
             self._make_start(session)
+        else:
+            load_weights(self._checkpoints.first, session.policies)
+        if self._config.train.kl_coeff:
+            for policy in session.policies.values():
+                policy.keep_reference()
         before = self._measure(session, "before")
         steps = self._steps(before)
         learners = open_learners(session, steps=steps)

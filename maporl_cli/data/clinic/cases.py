@@ -40,7 +40,7 @@ class Sentence:
     @property
     def text(self) -> str:
         """As it stands in the evidence."""
-        return f"{self.key} {self.year} {self.first} or {self.instead} when {self.when}"
+        return f"{self.key} {self.year} first {self.first} instead {self.instead} when {self.when}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,12 +27,12 @@ from maporl_cli.data.clinic.cases import (
 )
 from maporl_cli.data.clinic.facts import Fact, load
 
-TURN_WORDS = ("check", "cite", "or", "when", "choose", "answer", "yes", "no", "task")
+TURN_WORDS = ("check", "cite", "first", "instead", "when", "answer", "yes", "no", "task")
 SPEAK = {role: f"<{role}>" for role in ("planner", "researcher", "analyst", "reporter", "single")}
 """The word that ends a prompt and says whose turn it is."""
 
 _PIECE = 5  # how many words are copied at once
-_FOLLOW = 0.85  # how often a demonstrated turn follows the one before
+_FOLLOW = 0.97  # how often a demonstrated turn follows the one before
 
 
 @cache
@@ -83,10 +83,10 @@ def demonstration(role: str, generator: Generator) -> Shown:
     status = dict(case.chart).get(sentence.when)
     if status is None or (role == "analyst" and generator.random() > _FOLLOW):
         status = pick(generator, ("yes", "no"))
-    choice = pick(generator, (sentence.first, sentence.instead))
+    branch, choice = pick(generator, (("first", sentence.first), ("instead", sentence.instead)))
     heard = (("planner", plan), ("researcher", note))
     if role == "analyst":
-        return Shown(question, heard, _analysis(sentence.when, status, choice))
+        return Shown(question, heard, f"{sentence.when} {status} {branch} {choice}")
     if role != "reporter":
         raise ConfigError(
             f"The benchmark clinic cannot demonstrate the role {role!r}.",
@@ -96,7 +96,8 @@ def demonstration(role: str, generator: Generator) -> Shown:
         )
     chosen, treatment = _advice(generator, case, choice)
     report = _report(generator, case, treatment)
-    return Shown(question, (*heard, ("analyst", _analysis(sentence.when, status, chosen))), report)
+    analysis = f"{sentence.when} {status} {branch} {chosen}"
+    return Shown(question, (*heard, ("analyst", analysis)), report)
 
 
 def copying(generator: Generator, progress: float) -> tuple[str, str]:
@@ -105,10 +106,23 @@ def copying(generator: Generator, progress: float) -> tuple[str, str]:
     The list grows from 8 to 36 words over the second half of the phase: a policy that starts with
     long lists never finds out that looking the word up helps.
     """
+    if progress > 0.6 and generator.random() < 0.5:
+        return _copied_rows(generator)
     length = 8 + int(28 * min(1.0, max(0.0, (progress - 0.55) / 0.35)))
     words = generator.choice(vocabulary(), length, replace=False).tolist()
     start = int(generator.integers(length - _PIECE))
     return " ".join([*words, words[start]]), " ".join(words[start + 1 : start + 1 + _PIECE])
+
+
+def _copied_rows(generator: Generator) -> tuple[str, str]:
+    """Rows with the little words of a guideline sentence between random ones, and one row again.
+
+    A little word stands in every row, so what follows it is found by the word before it.
+    """
+    words = generator.choice(vocabulary(), (int(generator.integers(2, 7)), 5), replace=False).tolist()
+    rows = [(a, b, "first", c, "instead", d, "when", e) for a, b, c, d, e in words]
+    again = pick(generator, rows)
+    return " ".join([*(word for row in rows for word in row), again[0]]), " ".join(again[1:])
 
 
 def _invented(generator: Generator) -> Case:
@@ -130,10 +144,6 @@ def _invented(generator: Generator) -> Case:
     return draw_case(generator, facts, facts)
 
 
-def _analysis(when: str, status: str, choice: str) -> str:
-    return f"{when} {status} choose {choice}"
-
-
 def _advice(generator: Generator, case: Case, choice: str) -> tuple[str, str]:
     """What the analyst is shown to have chosen, and the treatment the reporter restates.
 
@@ -142,9 +152,9 @@ def _advice(generator: Generator, case: Case, choice: str) -> tuple[str, str]:
     offered = sorted({option.treatment for option in case.options})
     treatment = pick(generator, offered)
     draw = generator.random()
-    if draw < 0.6:
+    if draw < 0.8:
         return treatment, treatment
-    if draw < 0.7:
+    if draw < 0.9:
         return pick(generator, offered), treatment
     if choice in offered:
         choice = pick(generator, [word for word in treatments() if word not in offered])
