@@ -13,7 +13,7 @@ from maporl_cli.core.types import Episode, Question, Score, Turn
 WORDS = [f"w{index}" for index in range(40)] + ["Answer:", "A", "B", "(A)", "(B)"]
 
 
-def tiny_policy(seed: int = 0, **options) -> CausalPolicy:
+def tiny_policy(seed: int = 0, *, keep_reference: bool = False, **options) -> CausalPolicy:
     tokenizer = tiny_tokenizer(WORDS)
     model = tiny_model(tokenizer, seed)
     # Random tied embeddings like to repeat the last token; larger weights give varied, peaked choices.
@@ -21,7 +21,10 @@ def tiny_policy(seed: int = 0, **options) -> CausalPolicy:
         for parameter in model.parameters():
             if parameter.dim() == 2:
                 parameter.mul_(3.0)
-    return CausalPolicy(model, tokenizer, frozenset({int(tokenizer.eos_token_id)}), **options)
+    policy = CausalPolicy(model, tokenizer, frozenset({int(tokenizer.eos_token_id)}), **options)
+    if keep_reference:
+        policy.keep_reference()
+    return policy
 
 
 def question(name: str = "q1", answer: str = "A", options: Sequence[str] = ("yes", "no")) -> Question:

@@ -41,6 +41,7 @@ def tiny_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalL
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
+        head_dim=32,  # 576 words are hard to tell apart in the 16 dimensions that 64 / 4 would give
         attention_bias=True,
         max_position_embeddings=512,
         rope_parameters={"rope_type": "default", "rope_theta": 1000.0},

@@ -39,7 +39,7 @@ class Progress:
     Attributes:
         step: the last finished step; 0 before the first.
         tokens: prompt and sampled tokens of all turns so far.
-        seconds: training time so far, over all sittings.
+        seconds: training time so far, over all sittings, a cold start included and evaluations not.
     """
 
     step: int = 0

@@ -7,6 +7,7 @@ was stopped or killed anywhere goes on where it was. A baseline is a team run li
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,17 +82,15 @@ class TeamRun:
         """Run whatever is still to be done."""
         session = open_session(self._config, self._narrator)
         latest = self._checkpoints.latest()
+        began = time.monotonic()
         if latest is None:
             self._make_start(session)
-        else:
-            load_weights(self._checkpoints.first, session.policies)
+        progress = Progress(seconds=time.monotonic() - began)
         if self._config.train.kl_coeff:
-            for policy in session.policies.values():
-                policy.keep_reference()
+            self._keep_references(session, latest)
         before = self._measure(session, "before")
         steps = self._steps(before)
         learners = open_learners(session, steps=steps)
-        progress = Progress()
         if latest is None:
             self._checkpoints.save(progress, session.policies, learners)
         else:
@@ -111,6 +110,13 @@ class TeamRun:
                 copy_weights(self._start, policy)
         else:
             cold_start_session(session, self._narrator)
+
+    def _keep_references(self, session: Session, latest: Path | None) -> None:
+        """The KL term compares with the team before training, also in a run that goes on."""
+        if latest is not None:
+            load_weights(self._checkpoints.first, session.policies)
+        for policy in session.policies.values():
+            policy.keep_reference()
 
     def _forget_after(self, step: int) -> None:
         """Drop what a killed sitting recorded beyond its last checkpoint; it is about to be repeated."""

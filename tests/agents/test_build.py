@@ -134,16 +134,6 @@ def test_agents_may_have_models_of_their_own(saved):
     assert not torch.equal(weights(policies["planner"])[name], weights(policies["analyst"])[name])
 
 
-def test_a_reference_is_kept_only_for_the_kl_term(saved):
-    for model in ({"name": "tiny"}, {"name": str(saved)}):
-        without = build(config("planner", model=model))["planner"]
-        with_kl = build(config("planner", model=model, train={"kl_coeff": 0.1}))["planner"]
-        with pytest.raises(RuntimeError, match="without a reference"):
-            without.reference_logprobs([(3,)], [(4,)], temperature=1.0)
-        expected = with_kl.score([(3,)], [(4,)], temperature=1.0).logprobs
-        assert torch.equal(with_kl.reference_logprobs([(3,)], [(4,)], temperature=1.0), expected)
-
-
 def test_a_model_that_is_not_there(tmp_path):
     with pytest.raises(MissingError, match="Fix:"):
         build(config("planner", model={"name": str(tmp_path)}))

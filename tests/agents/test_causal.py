@@ -231,3 +231,19 @@ def test_reference_stays_at_the_start():
             parameter.mul_(1.5)
     assert torch.equal(policy.reference_logprobs([(3, 4)], [(5, 6)], temperature=1.0), start)
     assert not torch.allclose(policy.score([(3, 4)], [(5, 6)], temperature=1.0).logprobs, start)
+
+
+def test_without_a_reference_there_is_nothing_to_measure_from():
+    with pytest.raises(RuntimeError, match="kept no reference"):
+        tiny_policy().reference_logprobs([(3,)], [(4,)], temperature=1.0)
+
+
+def test_the_reference_of_an_adapter_is_the_base():
+    planner, _, _ = lora_pair()
+    planner.keep_reference()
+    start = planner.score([(3, 4)], [(5, 6)], temperature=1.0).logprobs.detach()
+    with torch.no_grad():
+        for parameter in planner.trainable().values():
+            parameter.add_(0.05)
+    assert torch.allclose(planner.reference_logprobs([(3, 4)], [(5, 6)], temperature=1.0), start)
+    assert not torch.allclose(planner.score([(3, 4)], [(5, 6)], temperature=1.0).logprobs, start)

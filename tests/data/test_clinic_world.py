@@ -124,7 +124,7 @@ def test_demonstrations_are_uninformed():
         cited = dict(analysis.heard)["researcher"].split()
         branches += 1
         _, status, _, choice = analysis.reply.split()
-        branch += choice == (cited[5] if status == "yes" else cited[3])
+        branch += choice == (cited[6] if status == "yes" else cited[4])
         report = benchmark.demonstration("reporter", generator)
         treatment, year = report.reply.split()[1:3]
         offered = [text.split()[0] for text in report.question.options.values()]

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from maporl_cli.core.atomic import discard
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_sources import load_config
 from maporl_cli.core.errors import ConfigError, DataError, MissingError
+from maporl_cli.core.types import Episode
+from maporl_cli.rewards.component import Measure, register_component
 from maporl_cli.worker import evaluate_run, train
 
 SMALL = [
@@ -104,3 +107,28 @@ def test_resume_refuses_a_changed_science_field_by_name(tmp_path):
     go(small(tmp_path, "eval.baselines=[]"))
     with pytest.raises(ConfigError, match=r"train\.learning_rate"):
         go(small(tmp_path, "eval.baselines=[]", "train.learning_rate=0.5"), resume=True)
+
+
+def ids(episode: Episode) -> Measure:
+    """Pays for nothing sensible, but differently in almost every episode, so that something is learned."""
+    return Measure(sum(sum(turn.token_ids) for turn in episode.turns) % 97 / 97)
+
+
+def test_the_kl_is_measured_from_the_cold_started_team_also_after_a_resume(tmp_path):
+    register_component("ids", ids)
+    strong = [
+        "eval.baselines=[]",
+        "train.kl_coeff=0.5",
+        "train.learning_rate=0.01",
+        "reward.extra_weights={ids: 1}",
+    ]
+    strong += ["train.cold_start.role_steps=60"]  # or no turn would ever end
+    for name in ("whole", "parts"):
+        go(small(tmp_path, *strong, name=name))
+    rows = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    kls = [row["planner:kl"] for row in rows[1:]]
+    assert kls[0] == pytest.approx(0.0, abs=1e-6)  # nothing has been learned yet
+    assert kls[-1] > 1e-6
+    discard(tmp_path / "parts" / "checkpoints" / "step_000004")  # as if killed after the one before
+    go(small(tmp_path, *strong, name="parts"), resume=True)
+    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")

@@ -39,8 +39,13 @@ class Sentence:
 
     @property
     def text(self) -> str:
-        """As it stands in the evidence."""
-        return f"{self.key} {self.year} first {self.first} instead {self.instead} when {self.when}"
+        """As it stands in the evidence: a row of a table, where no little word stands twice."""
+        return f"{self.key} {self.year} {self.first} {self.instead} {self.when}"
+
+    @property
+    def cited(self) -> str:
+        """As the researcher cites it, each part by its name."""
+        return f"cite {self.key} {self.year} first {self.first} instead {self.instead} when {self.when}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ def demonstration(role: str, generator: Generator) -> Shown:
     if role == "researcher" and generator.random() > _FOLLOW:
         key = pick(generator, case.keys)
     sentence = pick(generator, [sentence for sentence in case.sentences if sentence.key == key])
-    note = f"cite {sentence.text}"
+    note = sentence.cited
     if role == "researcher":
         return Shown(question, (("planner", plan),), note)
     status = dict(case.chart).get(sentence.when)
@@ -120,9 +120,10 @@ def _copied_rows(generator: Generator) -> tuple[str, str]:
     A little word stands in every row, so what follows it is found by the word before it.
     """
     words = generator.choice(vocabulary(), (int(generator.integers(2, 7)), 5), replace=False).tolist()
-    rows = [(a, b, "first", c, "instead", d, "when", e) for a, b, c, d, e in words]
-    again = pick(generator, rows)
-    return " ".join([*(word for row in rows for word in row), again[0]]), " ".join(again[1:])
+    key, year, first, instead, when = pick(generator, words)
+    return " ".join([*(word for row in words for word in row), key]), (
+        f"{year} first {first} instead {instead} when {when}"
+    )
 
 
 def _invented(generator: Generator) -> Case:
@@ -152,9 +153,9 @@ def _advice(generator: Generator, case: Case, choice: str) -> tuple[str, str]:
     offered = sorted({option.treatment for option in case.options})
     treatment = pick(generator, offered)
     draw = generator.random()
-    if draw < 0.8:
-        return treatment, treatment
     if draw < 0.9:
+        return treatment, treatment
+    if draw < 0.95:
         return pick(generator, offered), treatment
     if choice in offered:
         choice = pick(generator, [word for word in treatments() if word not in offered])
