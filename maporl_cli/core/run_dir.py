@@ -2,7 +2,7 @@
 
 runs/<name>/
     config.yaml  manifest.json  metrics.jsonl  training.log  training_results.json
-    training_summary.json  report.html  episodes/  logs/  eval/  final_model/<agent>/
+    training_summary.json  report.html  episodes/  eval/  final_model/<agent>/
     checkpoints/step_000010/{manifest.json, …}  checkpoints/latest
 """
 
@@ -135,18 +135,13 @@ class RunDir:
         return self.path / "final_model"
 
     @property
-    def logs(self) -> Path:
-        """The folder of `rank_0.log` and its like."""
-        return self.path / "logs"
-
-    @property
     def evaluation(self) -> Path:
         """The folder of evaluations and their records."""
         return self.path / "eval"
 
     @property
     def training_log(self) -> Path:
-        """What the run said, a line a step."""
+        """All that the run said, with the time."""
         return self.path / "training.log"
 
     @property

@@ -52,8 +52,8 @@ class ConsoleSink:
             return
         to_go = self._to_go(step, metrics)
         if self._display == "plain":
-            parts = [f"step {step}/{self._total}", *_parts(metrics), *([to_go] if to_go else [])]
-            print("  ".join(parts), file=sys.stderr, flush=True)
+            line = step_line(step, self._total, metrics)
+            print("  ".join([line, to_go] if to_go else [line]), file=sys.stderr, flush=True)
             return
         # What a step does not measure anew, such as an evaluation, stays in sight.
         self._latest.update(metrics)
@@ -75,6 +75,11 @@ class ConsoleSink:
             return ""
         self._seconds.append(metrics["train:seconds"])
         return f"ETA {duration(fmean(self._seconds) * (self._total - step))}"
+
+
+def step_line(step: int, total_steps: int, metrics: Mapping[str, float]) -> str:
+    """What was measured at a step, in a line."""
+    return "  ".join([f"step {step}/{total_steps}", *_parts(metrics)])
 
 
 def _parts(metrics: Mapping[str, float]) -> list[str]:

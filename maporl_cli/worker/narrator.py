@@ -7,6 +7,7 @@ import time
 
 from maporl_cli.core.errors import Interrupted
 from maporl_cli.monitoring.console import Display
+from maporl_cli.monitoring.log_file import LogFile
 from maporl_cli.training.stop import StopRequest
 
 
@@ -22,10 +23,14 @@ class Narrator:
     def __init__(self, display: Display, stop: StopRequest) -> None:
         self.display: Display = display
         self.stop = stop
+        self.log: LogFile | None = None
+        """The run's log, once there is a run to keep one."""
         self._last = 0.0
 
     def say(self, text: str) -> None:
-        """One line."""
+        """One line, also in the run's log."""
+        if self.log is not None:
+            self.log.say(text)
         if self.display != "none":
             print(text, file=sys.stderr, flush=True)
 

@@ -24,6 +24,7 @@ from maporl_cli.evaluation.evaluate import evaluate
 from maporl_cli.monitoring.console import ConsoleSink
 from maporl_cli.monitoring.episodes import EpisodeFiles
 from maporl_cli.monitoring.jsonl import JsonlSink
+from maporl_cli.monitoring.log_file import LogSink
 from maporl_cli.monitoring.monitor import Monitor, Sink
 from maporl_cli.monitoring.wandb_sink import WandbSink
 from maporl_cli.rewards.medical import Reward
@@ -195,6 +196,8 @@ class TeamRun:
 
     def _monitor(self, steps: int) -> Monitor:
         sinks: list[Sink] = [JsonlSink(self._run.metrics), ConsoleSink(self._narrator.display, steps)]
+        if self._narrator.log is not None:
+            sinks.append(LogSink(self._narrator.log, self._label, steps))
         if self._config.monitoring.wandb_mode != "disabled" and not self._label:
             sinks.append(WandbSink(self._config, self._run.path))
         return Monitor(sinks, EpisodeFiles(self._run.episodes))

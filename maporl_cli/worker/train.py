@@ -16,6 +16,7 @@ from maporl_cli.core.manifest import write_manifest
 from maporl_cli.core.run_dir import RunDir
 from maporl_cli.data.splits import Split, load_split
 from maporl_cli.monitoring.console import Display
+from maporl_cli.monitoring.log_file import LogFile
 from maporl_cli.monitoring.report import write_report
 from maporl_cli.training.checkpoint import Checkpoints, read_weights
 from maporl_cli.training.questions import total_steps
@@ -46,6 +47,7 @@ def train(config: Config, *, resume: bool, overwrite: bool, command: str, displa
         narrator = Narrator(display, stop)
         split = load_split(config)
         run = RunDir.for_resume(config) if resume else RunDir.open_new(config, overwrite=overwrite)
+        narrator.log = LogFile(run.training_log)
         for note in split.notes:
             narrator.say(note)
         write_manifest(run, config, command=command, sources=split.sources, topology=_topology())

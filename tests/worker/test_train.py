@@ -55,6 +55,9 @@ def test_a_run_from_its_config_to_its_results(tmp_path):
     assert len((run / "episodes" / "step_000004.jsonl").read_text().splitlines()) == 16
     assert json.loads((run / "training_results.json").read_text())["eval"] == done["eval"]
     assert (run / "report.html").is_file()
+    log = (run / "training.log").read_text()
+    for said in ("Z  step 4/4  accuracy", "Z  single: step 1/", "Z  after training: accuracy"):
+        assert said in log
     for agent in ("planner", "researcher", "analyst", "reporter"):
         AutoModelForCausalLM.from_pretrained(run / "final_model" / agent)
         assert AutoTokenizer.from_pretrained(run / "final_model" / agent)("task treatment").input_ids

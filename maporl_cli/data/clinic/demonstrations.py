@@ -33,6 +33,7 @@ SPEAK = {role: f"<{role}>" for role in ("planner", "researcher", "analyst", "rep
 
 _PIECE = 5  # how many words are copied at once
 _FOLLOW = 0.97  # how often a demonstrated turn follows the one before
+_UNHEARD = 0.15  # how often a reporter heard nobody and ticks any option: the start of the reporter alone
 
 
 @cache
@@ -66,7 +67,7 @@ def demonstration(role: str, generator: Generator) -> Shown:
     """
     case = _invented(generator)
     question = case.question("demonstration")
-    if role == "single":
+    if role == "single" or (role == "reporter" and generator.random() < _UNHEARD):
         option = int(generator.integers(len(case.options)))
         return Shown(question, (), _answer(case, case.options[option].treatment, option))
     field = int(generator.integers(len(FIELDS)))
