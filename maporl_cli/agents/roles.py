@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from maporl_cli.agents.answers import Reader, read_answer
@@ -80,7 +80,11 @@ class RoleBook:
 
 _REPORTER = (
     "You are the reporter. Decide on the final answer. Reply with one line: 'Answer: ' and the letter "
-    "of the best option, then your confidence from 0 to 100."
+    "of the best option, your confidence from 0 to 100 in parentheses, and '. Not medical advice.'"
+)
+
+_BRIEF_REPORTER = (
+    "You are the reporter. Reply with the letter of the best option only, in the form 'Answer: (letter)'."
 )
 
 GUIDE = RoleBook(
@@ -122,7 +126,36 @@ GUIDE = RoleBook(
     },
 )
 
-_BOOKS: dict[str, RoleBook] = {GUIDE.name: GUIDE}
+BRIEF = replace(
+    GUIDE,
+    name="brief",
+    roles={
+        role.name: role
+        for role in (
+            Role(
+                "planner",
+                ("question",),
+                "You are the planner. Name the topic of this question in five words.",
+            ),
+            Role(
+                "researcher",
+                ("question", "evidence"),
+                "You are the researcher. State the one fact that decides this question in ten words.",
+            ),
+            Role(
+                "analyst",
+                ("question", "context", "options"),
+                "You are the analyst. Name the option that fits best in ten words. If an option would harm "
+                "this patient, write 'Safety flag:' and why.",
+            ),
+            Role("reporter", ("question", "options"), _BRIEF_REPORTER),
+            Role("single", ("question", "context", "evidence", "options"), _BRIEF_REPORTER),
+        )
+    },
+)
+"""The same seats for models that lose the thread of a long instruction: one short demand each."""
+
+_BOOKS: dict[str, RoleBook] = {book.name: book for book in (GUIDE, BRIEF)}
 
 
 def register_role_book(book: RoleBook) -> None:

@@ -60,9 +60,10 @@ class Team:
         self._evidence = evidence
         self._max_rounds = max_rounds
         graph = StateGraph(Batch)
-        for agent in self.agents:
-            graph.add_node(agent.name, self._node(agent))
-        names = [agent.name for agent in self.agents]
+        # Not the bare name: an agent may be called `round` or `episodes`, as the state's keys are.
+        names = [f"turn of {agent.name}" for agent in self.agents]
+        for name, agent in zip(names, self.agents, strict=True):
+            graph.add_node(name, self._node(agent))
         graph.add_node("close_round", self._close_round)
         for before, after in zip([START, *names], [*names, "close_round"], strict=True):
             graph.add_edge(before, after)

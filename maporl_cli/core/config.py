@@ -50,6 +50,7 @@ class DataConfig(Section):
     allow_test_set: bool = False
     """Train on a file known to be a public test set; recorded in the run's manifest."""
     dataloader_num_workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that look for near-duplicates while files are read; 0: the run's own process does."""
 
 
 class AgentConfig(Section):
@@ -75,7 +76,8 @@ class TeamConfig(Section):
 
     agents: Annotated[tuple[AgentConfig, ...], Field(min_length=1)] = Field(default_factory=_guide_team)
     roles: str = "guide"
-    """The role book: `guide` (medical roles in words), `clinic` (the built-in benchmark's), or a plug-in."""
+    """The role book: `guide` (medical roles in words), `brief` (the same in few words, for small models),
+    `clinic` (the built-in benchmark's), or a plug-in."""
     max_rounds_per_episode: Annotated[int, Field(ge=1, le=16)] = 1
     evidence: str = "pool"
     """`pool` (the question's own snippets), `none`, or the path of a JSONL file of `{"id", "text"}`."""

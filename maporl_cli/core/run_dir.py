@@ -57,12 +57,22 @@ class RunDir:
             run.path.parent.mkdir(parents=True, exist_ok=True)
             clean(run.path.parent, deep=False)
             clean(run.path)
-            if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
-                run._make_room(overwrite)
+            if run._refuse_to_lose(overwrite):
+                discard(run.path)
             run.path.mkdir(exist_ok=True)
         named = config.model_copy(update={"run": config.run.model_copy(update={"name": name})})
         run.write_config(named)
         return run
+
+    @staticmethod
+    def refuse_to_lose(config: Config, *, overwrite: bool) -> None:
+        """What `open_new` would refuse, refused before anything is loaded for the new run.
+
+        Raises:
+            ConfigError: as `open_new`.
+        """
+        if config.run.name is not None:
+            RunDir(config.run.output_dir / config.run.name)._refuse_to_lose(overwrite)
 
     @staticmethod
     def for_resume(config: Config) -> RunDir:
@@ -172,7 +182,11 @@ class RunDir:
         """
         return load_config(file=self.config).config
 
-    def _make_room(self, overwrite: bool) -> None:
+    def _refuse_to_lose(self, overwrite: bool) -> bool:
+        """Whether there is a run that `overwrite` allows to delete; refuses to touch anything else."""
+        with disk_errors(self.path):
+            if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+                return False
         is_run = self.config.is_file() or self.manifest.is_file()
         if not is_run:
             raise ConfigError(
@@ -185,7 +199,7 @@ class RunDir:
                 f"The run {self.path} exists.",
                 fix="--resume goes on with it, --overwrite deletes it, another --name leaves it alone",
             )
-        discard(self.path)
+        return True
 
 
 def run_names(output_dir: Path) -> list[str]:

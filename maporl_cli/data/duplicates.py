@@ -14,7 +14,10 @@ import tempfile
 import unicodedata
 from array import array
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from itertools import pairwise
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -39,15 +42,44 @@ def content_number(question: Question) -> int:
     return _number("\0".join(map(_plain, parts)).encode())
 
 
-def group_near_duplicates(questions: Iterable[Question]) -> list[int]:
+def group_near_duplicates(questions: Sequence[Question], *, workers: int = 0) -> list[int]:
     """A cluster number a question; chains of near-duplicates are one cluster.
 
     Clusters are numbered from 0 in the order of their first question.
+
+    Args:
+        workers: processes that compute signatures, where most of the time goes; 0: this one does.
     """
     fingerprints = Fingerprints()
-    for question in questions:
-        fingerprints.add(question)
+    if workers == 0:
+        for question in questions:
+            fingerprints.add(question)
+    else:
+        # Spawned, not forked: torch's threads may hold a lock at the moment of a fork.
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            for signature in pool.map(signature_of, map(_texts, questions), chunksize=256):
+                fingerprints.add_signature(signature)
     return fingerprints.clusters()
+
+
+Texts = tuple[str, str, tuple[str, ...]]
+"""Stem, context and options of a question: what its signature is computed from."""
+
+
+def _texts(question: Question) -> Texts:
+    return question.text, question.context, tuple(question.options.values())
+
+
+def signature_of(texts: Texts) -> bytes:
+    """The MinHash signature of a question's word pairs."""
+    sketch = _empty_sketch().copy()
+    sketch.update_batch([pair.encode() for pair in _word_pairs(*texts)])
+    return np.asarray(sketch.hashvalues).astype(np.uint32).tobytes()
+
+
+@cache
+def _empty_sketch() -> Any:
+    return MinHash(num_perm=_PERMUTATIONS, seed=1)
 
 
 class Fingerprints:
@@ -56,13 +88,13 @@ class Fingerprints:
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
         self._keys = array("Q")
-        self._empty = MinHash(num_perm=_PERMUTATIONS, seed=1)
 
     def add(self, question: Question) -> None:
         """Appends the next question."""
-        sketch: Any = self._empty.copy()
-        sketch.update_batch([pair.encode() for pair in _word_pairs(question)])
-        signature = np.asarray(sketch.hashvalues).astype(np.uint32).tobytes()
+        self.add_signature(signature_of(_texts(question)))
+
+    def add_signature(self, signature: bytes) -> None:
+        """Appends the next question by its signature."""
         self._file.write(signature)
         self._keys.append(_number(signature))
 
@@ -137,12 +169,12 @@ def _mixed(band: NDArray[np.uint32]) -> NDArray[np.uint64]:
     return mixed
 
 
-def _word_pairs(question: Question) -> set[str]:
-    words = _words((question.text, question.context))
+def _word_pairs(stem: str, context: str, options: Sequence[str]) -> set[str]:
+    words = _words((stem, context))
     if len(words) < SHORT_STEM:
-        words += _words(sorted(map(_plain, question.options.values())))
+        words += _words(sorted(map(_plain, options)))
     if len(words) < 2:
-        return {_plain(question.text)}
+        return {_plain(stem)}
     return {f"{one} {two}" for one, two in pairwise(words)}
 
 

@@ -128,9 +128,8 @@ def _held_out(loading: _Loading) -> tuple[list[Placed], list[Placed]]:
     pool = None if limit is None else ceil(limit / (1 - data.eval_fraction))
     placed = _file(loading, Path(data.train), pool, trained_on=True)
     questions = _questions(placed)
-    sides = assign(
-        group_near_duplicates(questions), Sizes(eval_fraction=data.eval_fraction), seed=data.sample_seed
-    )
+    clusters = group_near_duplicates(questions, workers=data.dataloader_num_workers)
+    sides = assign(clusters, Sizes(eval_fraction=data.eval_fraction), seed=data.sample_seed)
     train = [row for row, side in zip(placed, sides, strict=True) if side is Side.TRAIN]
     held_out = [row for row, side in zip(placed, sides, strict=True) if side is Side.EVAL]
     loading.notes.append(f"{len(held_out)} of {len(placed)} rows of {data.train} held out for evaluation")
@@ -228,7 +227,9 @@ def refuse_overlap(train: Iterable[Placed], held_out: Iterable[Placed]) -> None:
 
 
 def _note_near_duplicates(loading: _Loading, train: list[Placed], held_out: list[Placed]) -> None:
-    clusters = group_near_duplicates(_questions([*held_out, *train]))
+    clusters = group_near_duplicates(
+        _questions([*held_out, *train]), workers=loading.data.dataloader_num_workers
+    )
     first = {cluster: place for (place, _), cluster in zip(held_out, clusters, strict=False)}
     near = [
         (place, first[cluster])

@@ -16,7 +16,6 @@ from typing import Any
 from torch import Tensor
 
 from maporl_cli.core.atomic import atomic_dir, atomic_write
-from maporl_cli.core.config import Config
 from maporl_cli.core.randomness import Draws, Greedy, Sampled
 from maporl_cli.core.run_dir import RunDir
 from maporl_cli.data.splits import Split
@@ -34,7 +33,7 @@ from maporl_cli.training.credit import CREDIT_RULES
 from maporl_cli.training.trainer import Trainer
 from maporl_cli.training.update import Learner
 from maporl_cli.worker.narrator import Narrator
-from maporl_cli.worker.session import Session, cold_start_session, open_learners, open_session
+from maporl_cli.worker.session import Session, cold_start_session, open_learners
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class TeamRun:
     """One team in one directory.
 
     Args:
-        config: the team's config.
+        session: the team, as it was built from its config.
         run: where everything is written.
         split: what is trained and evaluated on.
         steps: training steps in all, given what was measured before training.
@@ -61,7 +60,7 @@ class TeamRun:
 
     def __init__(
         self,
-        config: Config,
+        session: Session,
         run: RunDir,
         split: Split,
         *,
@@ -70,18 +69,19 @@ class TeamRun:
         start: Mapping[str, Tensor] | None = None,
         label: str = "",
     ) -> None:
-        self._config = config
+        self._session = session
+        self._config = session.config
         self._run = run
         self._split = split
         self._steps = steps
         self._narrator = narrator
         self._start = start
         self._label = f"{label}: " if label else ""
-        self._checkpoints = Checkpoints(run.checkpoints, keep=config.train.keep_checkpoints)
+        self._checkpoints = Checkpoints(run.checkpoints, keep=self._config.train.keep_checkpoints)
 
     def go(self) -> Outcome:
         """Run whatever is still to be done."""
-        session = open_session(self._config, self._narrator)
+        session = self._session
         latest = self._checkpoints.latest()
         began = time.monotonic()
         if latest is None:

@@ -24,6 +24,7 @@ from maporl_cli.training.stop import StopRequest
 from maporl_cli.worker.baselines import baseline_config, baseline_steps
 from maporl_cli.worker.narrator import Narrator
 from maporl_cli.worker.plugins import load_plugins
+from maporl_cli.worker.session import open_session
 from maporl_cli.worker.team_run import Outcome, TeamRun
 
 
@@ -45,7 +46,11 @@ def train(config: Config, *, resume: bool, overwrite: bool, command: str, displa
     load_plugins(config.run.plugins)
     with StopRequest() as stop:
         narrator = Narrator(display, stop)
+        if not resume:
+            RunDir.refuse_to_lose(config, overwrite=overwrite)
         split = load_split(config)
+        # Before a run is opened, since that may delete another: data and model may turn out to be bad.
+        session = open_session(config, narrator)
         run = RunDir.for_resume(config) if resume else RunDir.open_new(config, overwrite=overwrite)
         narrator.log = LogFile(run.training_log)
         for note in split.notes:
@@ -54,12 +59,12 @@ def train(config: Config, *, resume: bool, overwrite: bool, command: str, displa
         steps = total_steps(config.train, len(split.train))
         began = time.time()
         try:
-            team = TeamRun(config, run, split, steps=lambda _: steps, narrator=narrator).go()
+            team = TeamRun(session, run, split, steps=lambda _: steps, narrator=narrator).go()
             baselines = {
                 name: _baseline(name, config, run, split, team, narrator) for name in config.eval.baselines
             }
         except (ConfigError, DataError, MissingError):
-            if not run.checkpoints.exists():
+            if not resume and not run.checkpoints.exists():
                 discard(run.path)  # it never began: the corrected command shall not find it in its way
             raise
         except (Interrupted, RunFailed):
@@ -87,7 +92,7 @@ def _baseline(
         first = Checkpoints(run.checkpoints, keep=config.train.keep_checkpoints).first
         start = read_weights(first, config.team.agents[-1].name)
     outcome = TeamRun(
-        alone,
+        open_session(alone, narrator),
         home,
         split,
         steps=lambda before: baseline_steps(alone, name, team.progress, before),

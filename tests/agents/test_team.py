@@ -266,6 +266,19 @@ def test_one_agent_is_a_team():
     assert ([turn.agent for turn in episode.turns], episode.answer) == (["reporter"], "B")
 
 
+@pytest.mark.parametrize("name", ["episodes", "draws", "active", "round", "close_round"])
+def test_an_agent_may_have_a_name_that_the_graph_uses_itself(name):
+    role = Role(name, ("question",), "say")
+    policies = [Scripted(lambda _: word, version=0) for word in ("hm", "(B)")]
+    agents = [
+        Agent(name, role, policies[0], 8, 1.0),
+        Agent("reporter", BOOK.role("reporter"), policies[1], 8, 1.0),
+    ]
+    (episode,) = batch = episodes("q1")
+    Team(agents, BOOK, NoEvidence(), 1).play(batch, Greedy())
+    assert [turn.agent for turn in episode.turns] == [name, "reporter"]
+
+
 def real_team(rounds=2):
     book = RoleBook(
         name="words",

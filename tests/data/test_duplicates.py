@@ -124,3 +124,10 @@ def word_pairs(question: Question) -> set[tuple[str, str]]:
     if len(words) < 30:
         words += re.findall(r"\w+", " ".join(sorted(map(str.casefold, question.options.values()))))
     return set(itertools.pairwise(words))
+
+
+def test_workers_find_the_same_clusters():
+    questions = [question(f"{stem(row)} {'again' * (row % 2)}") for row in (1, 1, 2, 3, 3, 2)]
+    alone = group_near_duplicates(questions)
+    assert alone == group_near_duplicates(questions, workers=2)
+    assert max(alone) > 0

@@ -135,3 +135,12 @@ def test_the_kl_is_measured_from_the_cold_started_team_also_after_a_resume(tmp_p
     discard(tmp_path / "parts" / "checkpoints" / "step_000004")  # as if killed after the one before
     go(small(tmp_path, *strong, name="parts"), resume=True)
     assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+
+
+def test_a_run_is_not_deleted_for_one_that_cannot_begin(tmp_path):
+    go(small(tmp_path, "eval.baselines=[]"))
+    before = weights(tmp_path / "run")
+    for change in ("model.name=/nowhere/at/all", "data.train=missing.jsonl"):
+        with pytest.raises((MissingError, DataError, ConfigError)):
+            train(small(tmp_path, change), resume=False, overwrite=True, command="test", display="none")
+    assert weights(tmp_path / "run") == before
