@@ -26,6 +26,7 @@ from torch import Tensor
 
 from maporl_cli.agents.policy import Policy
 from maporl_cli.core.atomic import atomic_dir, atomic_write, discard
+from maporl_cli.core.errors import RunFailed
 from maporl_cli.training.update import Learner
 
 _MANIFEST = "manifest.json"
@@ -53,15 +54,12 @@ class Checkpoints:
     Args:
         directory: the run's `checkpoints/`.
         keep: how many of the newest are kept, beside the first.
-
-    Attributes:
-        first: the checkpoint of step 0: the team before training.
     """
 
     def __init__(self, directory: Path, *, keep: int) -> None:
         self._directory = directory
         self._keep = keep
-        self.first = directory / "step_000000"
+        self._first = directory / "step_000000"
 
     def save(self, progress: Progress, policies: Mapping[str, Policy], learners: Sequence[Learner]) -> Path:
         """Write the checkpoint of `progress.step`; older ones beyond `keep` are removed afterwards."""
@@ -88,13 +86,28 @@ class Checkpoints:
         written = self._newest_first()
         place = written.index(target)
         for path in [*written[:place], *written[place + self._keep :]]:
-            if path != self.first:
+            if path != self._first:
                 discard(path)
         return target
 
     def latest(self) -> Path | None:
         """The newest checkpoint that is whole; damaged ones are passed over."""
         return next((path for path in self._newest_first() if _is_whole(path)), None)
+
+    def start(self) -> Path:
+        """The checkpoint of step 0, of the team before training.
+
+        Raises:
+            RunFailed: it is gone or damaged, and what is measured from it cannot be made up for.
+        """
+        if not _is_whole(self._first):
+            raise RunFailed(
+                "The checkpoint of the team before training is not whole.",
+                where=str(self._first),
+                why="files of it are missing or changed",
+                fix="put it back from a copy, or start the run again with --overwrite",
+            )
+        return self._first
 
     def load(self, path: Path, policies: Mapping[str, Policy], learners: Sequence[Learner]) -> Progress:
         """Put the state in `path` into policies and learners."""

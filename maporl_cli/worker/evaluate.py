@@ -101,11 +101,10 @@ def _untrained(config: Config, narrator: Narrator) -> Session:
 
 def _baseline(which: str, home: RunDir | None, config: Config, narrator: Narrator) -> Session:
     if which == "untrained":
-        first = None if home is None else home.checkpoints / "step_000000"
-        if first is None or not first.is_dir():
+        if home is None:
             return _untrained(config, narrator)
         session = open_session(config, narrator)
-        load_weights(first, session.policies)
+        load_weights(Checkpoints(home.checkpoints, keep=1).start(), session.policies)
         return session
     alone = baseline_config(config, which)
     if home is None:

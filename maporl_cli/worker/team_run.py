@@ -115,7 +115,7 @@ class TeamRun:
     def _keep_references(self, session: Session, latest: Path | None) -> None:
         """The KL term compares with the team before training, also in a run that goes on."""
         if latest is not None:
-            load_weights(self._checkpoints.first, session.policies)
+            load_weights(self._checkpoints.start(), session.policies)
         for policy in session.policies.values():
             policy.keep_reference()
 

@@ -89,7 +89,7 @@ def _baseline(
     home.write_config(alone)
     start = None
     if config.train.cold_start.role_steps:
-        first = Checkpoints(run.checkpoints, keep=config.train.keep_checkpoints).first
+        first = Checkpoints(run.checkpoints, keep=config.train.keep_checkpoints).start()
         start = read_weights(first, config.team.agents[-1].name)
     outcome = TeamRun(
         open_session(alone, narrator),

@@ -269,7 +269,7 @@ def test_one_agent_is_a_team():
 @pytest.mark.parametrize("name", ["episodes", "draws", "active", "round", "close_round"])
 def test_an_agent_may_have_a_name_that_the_graph_uses_itself(name):
     role = Role(name, ("question",), "say")
-    policies = [Scripted(lambda _: word, version=0) for word in ("hm", "(B)")]
+    policies = [Scripted(lambda _: "hm", version=0), Scripted(lambda _: "(B)", version=0)]
     agents = [
         Agent(name, role, policies[0], 8, 1.0),
         Agent("reporter", BOOK.role("reporter"), policies[1], 8, 1.0),

@@ -8,6 +8,7 @@ import torch
 from support import tiny_policy
 
 from maporl_cli.core.config import TrainConfig
+from maporl_cli.core.errors import RunFailed
 from maporl_cli.training.checkpoint import Checkpoints, Progress, copy_weights, load_weights
 from maporl_cli.training.update import Learner
 
@@ -153,9 +154,17 @@ def test_a_failing_save_leaves_what_was_there(tmp_path, made, monkeypatch):
 def test_the_newest_and_the_first_are_kept(tmp_path, made):
     checkpoints = write(tmp_path, made, 0, 1, 2, 3, 4, keep=2)
     assert names(tmp_path) == ["step_000000", "step_000003", "step_000004"]
-    assert checkpoints.first == tmp_path / "step_000000"
+    assert checkpoints.start() == tmp_path / "step_000000"
     write(tmp_path, made, 5, keep=1)
     assert names(tmp_path) == ["step_000000", "step_000005"]
+
+
+@pytest.mark.parametrize("damage", [lambda path: truncate(path), shutil.rmtree], ids=["truncated", "gone"])
+def test_a_damaged_start_is_an_error_and_not_a_start(tmp_path, made, damage):
+    checkpoints = write(tmp_path, made, 0, 1)
+    damage(tmp_path / "step_000000")
+    with pytest.raises(RunFailed, match="Fix:"):
+        checkpoints.start()
 
 
 def test_the_last_whole_one_is_never_removed_for_damaged_ones(tmp_path, made):
