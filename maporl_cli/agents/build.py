@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -60,7 +61,7 @@ def build_policies(
         say: told what happens while a model is pulled, on its first use.
 
     Raises:
-        ConfigError: `tiny` without a vocabulary.
+        ConfigError: `tiny` without a vocabulary, or with LoRA.
         MissingError: a model is not there or cannot be read.
     """
     policies: dict[str, Policy] = {}
@@ -88,10 +89,25 @@ def _tiny(
             why=f"data.train is {config.data.train!r}, which has no closed vocabulary",
             fix="--preset smollm2, or --set model.name=… with a pretrained model",
         )
+    if config.model.finetune == "lora":
+        raise ConfigError(
+            "Tiny policies are trained whole: they have no pretrained base to adapt.",
+            where="model.finetune=lora",
+            fix="--set model.finetune=full, or a pretrained model with --set model.name=…",
+        )
     tokenizer = tiny_tokenizer(vocabulary)
     model = tiny_model(tokenizer, config.run.seed).to(device)  # pyright: ignore[reportArgumentType]
     stops = frozenset({tokenizer.get_vocab()[END]})
-    return {agent.name: CausalPolicy(copy.deepcopy(model), tokenizer, stops) for agent in agents}
+    return {
+        agent.name: CausalPolicy(
+            copy.deepcopy(model),
+            tokenizer,
+            stops,
+            compute=compute_dtype(config.model.dtype, device),
+            gradient_checkpointing=config.model.gradient_checkpointing,
+        )
+        for agent in agents
+    }
 
 
 def _pretrained(
@@ -129,8 +145,10 @@ def _with_adapters(base: PreTrainedModel, config: Config, agents: Sequence[Agent
     )
     shared: PeftModel | None = None
     for agent in agents:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             torch.manual_seed(int(keyed_generator("lora", config.run.seed, agent.name).integers(2**31)))
+            # peft asks the model by a name that transformers is about to drop.
+            warnings.filterwarnings("ignore", category=FutureWarning, message=".*gradient_checkpointing")
             if shared is None:
                 shared = get_peft_model(base, lora, adapter_name=agent.name)  # pyright: ignore
             else:

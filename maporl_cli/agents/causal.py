@@ -134,8 +134,14 @@ class CausalPolicy:
     def trainable(self) -> Mapping[str, torch.nn.Parameter]:
         if self._adapter is None:
             return dict(self._model.named_parameters())
-        mark = f".{self._adapter}."
-        return {name.replace(mark, "."): p for name, p in self._model.named_parameters() if mark in name}
+        # With peft's own part of the name: an agent may be called `model`, as parts of the base are.
+        marks = {f".lora_{side}.{self._adapter}.": f".lora_{side}." for side in "AB"}
+        return {
+            name.replace(mark, plain): parameter
+            for name, parameter in self._model.named_parameters()
+            for mark, plain in marks.items()
+            if mark in name
+        }
 
     def save(self, directory: Path) -> None:
         with quiet_loading():

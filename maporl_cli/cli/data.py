@@ -89,7 +89,7 @@ def fetch(
 
 @app.command()
 def validate(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of questions.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", readable=False, help="Question files.")],
     json: Json = False,
 ) -> None:
     """Count what files hold, and list every row that is not a question."""
@@ -114,7 +114,7 @@ def validate(
 
 @app.command()
 def split(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of questions.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="A file of questions.")],
     eval_fraction: Annotated[
         float | None, typer.Option(metavar="F", help="The share held out for evaluation.")
     ] = None,

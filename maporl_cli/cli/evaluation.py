@@ -33,7 +33,9 @@ def evaluate(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option("--data", metavar="FILE", help="A file of questions instead of a benchmark."),
+        typer.Option(
+            "--data", metavar="FILE", readable=False, help="A file of questions instead of a benchmark."
+        ),
     ] = None,
     preset: Preset = None,
     config: ConfigFile = None,

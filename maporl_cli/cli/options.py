@@ -20,7 +20,9 @@ Preset = Annotated[
 ]
 ConfigFile = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="A YAML file of settings; no preset lies below it."),
+    typer.Option(
+        "--config", metavar="FILE", readable=False, help="A YAML file of settings; no preset lies below it."
+    ),
 ]
 Sets = Annotated[
     list[str] | None,

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -172,8 +172,8 @@ class TrainConfig(Section):
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     lr_scheduler_type: Literal["cosine", "linear", "constant"] = "cosine"
     weight_decay: NonNegative = 0.0
-    adam_beta1: Fraction = 0.9
-    adam_beta2: Fraction = 0.98
+    adam_beta1: Beta = 0.9
+    adam_beta2: Beta = 0.98
     save_every: Count = 10
     """Steps between checkpoints; the last step always writes one."""
     eval_every: Annotated[int, Field(ge=0)] = 0

@@ -6,6 +6,8 @@ a traceback appears only under `MAPORL_DEBUG=1`.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class MaporlError(Exception):
     """A failure with a cause the user can act on.
@@ -39,6 +41,16 @@ class RunFailed(MaporlError):
     """The run or job itself failed: NaN in a loss, a dead rank, a full disk."""
 
     exit_code = 1
+
+
+def damaged(path: Path, error: Exception) -> RunFailed:
+    """The error for a file of a run that maporl wrote and cannot read any more."""
+    return RunFailed(
+        "A file of the run is damaged.",
+        where=str(path),
+        why=f"{type(error).__name__}: {error}",
+        fix="put it back from a copy, or start the run again with --overwrite",
+    )
 
 
 class UsageError(MaporlError):

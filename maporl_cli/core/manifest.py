@@ -13,6 +13,7 @@ from typing import Any
 from maporl_cli import __version__
 from maporl_cli.core.atomic import atomic_write
 from maporl_cli.core.config import Config
+from maporl_cli.core.errors import DataError, damaged
 from maporl_cli.core.run_dir import RunDir
 
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "langgraph", "numpy", "bm25s")
@@ -46,6 +47,28 @@ def write_manifest(
     """Writes `manifest.json` of a run; arguments as for `manifest`."""
     told = manifest(config, command=command, sources=sources, topology=topology)
     atomic_write(run.manifest, json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+
+
+def refuse_changed_data(run: RunDir, sources: Mapping[str, str]) -> None:
+    """Nothing, where the run's manifest names the same content of the same data as `sources`.
+
+    Raises:
+        DataError: a file or benchmark is not what the run was started on.
+    """
+    if not run.manifest.is_file():
+        return
+    try:
+        before: Mapping[str, str] = json.loads(run.manifest.read_text())["data"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise damaged(run.manifest, error) from error
+    for name in dict.fromkeys([*before, *sources]):
+        if before.get(name) != sources.get(name):
+            raise DataError(
+                "The data of the run has changed since it was started.",
+                where=name,
+                why="its content has another SHA-256 than the run's manifest says",
+                fix="put the data back, or start another run with another --name",
+            )
 
 
 def git_commit(file: Path) -> str | None:

@@ -18,7 +18,7 @@ from maporl_cli.core.atomic import append_line, atomic_dir, atomic_write, clean,
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_keys import nearest
 from maporl_cli.core.config_sources import leaves, load_config
-from maporl_cli.core.errors import ConfigError
+from maporl_cli.core.errors import ConfigError, damaged
 
 __all__ = ["RunDir", "append_line", "atomic_dir", "atomic_write", "changed_science_fields", "disk_errors"]
 
@@ -178,8 +178,11 @@ class RunDir:
         """The config the run was started with.
 
         Raises:
+            RunFailed: the file is empty.
             ConfigError: the file was damaged, or written by another version with other keys.
         """
+        if not self.config.read_text(encoding="utf-8").strip():
+            raise damaged(self.config, ValueError("it is empty"))
         return load_config(file=self.config).config
 
     def _refuse_to_lose(self, overwrite: bool) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from maporl_cli.core.atomic import append_line, atomic_write
+from maporl_cli.core.errors import damaged
 
 
 class JsonlSink:
@@ -49,7 +50,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     line is left out.
 
     Raises:
-        ValueError: a line before the last is no metric.
+        RunFailed: a line before the last is no metric.
     """
     if not path.exists():
         return []
@@ -64,7 +65,10 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         for number, line in enumerate(lines, 1):
             if not line.endswith("\n"):
                 return
-            row: Any = json.loads(line)
-            if not isinstance(row, dict) or "step" not in row:
-                raise ValueError(f"{path}, line {number}: not a step's metrics")
+            try:
+                row: Any = json.loads(line)
+                if not isinstance(row, dict) or "step" not in row:
+                    raise ValueError(f"line {number} is not a step's metrics")
+            except ValueError as error:
+                raise damaged(path, error) from error
             yield line, cast("dict[str, Any]", row)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from maporl_cli.core.types import Episode
 from maporl_cli.monitoring.episodes import EpisodeFiles
+from maporl_cli.monitoring.jsonl import JsonlSink
 
 
 class Sink(Protocol):
@@ -26,20 +27,34 @@ class Monitor:
     """Fans a step out to its sinks.
 
     A sink that raises is reported once on stderr and dropped: a dead network must not cost a
-    day of training. Episodes are not a sink: they are the run's record, so a failure to write
-    them is the run's failure.
+    day of training. Metrics on disk and episodes are the run's record and no such sinks: a failure
+    to write them is the run's failure.
 
     Args:
-        sinks: where metrics go.
+        sinks: where metrics go that may fail.
+        metrics: the run's own record of them; None keeps none.
         episodes: where a step's episodes go; None keeps none.
     """
 
-    def __init__(self, sinks: Sequence[Sink], episodes: EpisodeFiles | None = None) -> None:
+    def __init__(
+        self,
+        sinks: Sequence[Sink],
+        *,
+        metrics: JsonlSink | None = None,
+        episodes: EpisodeFiles | None = None,
+    ) -> None:
         self._sinks = list(sinks)
+        self._metrics = metrics
         self._episodes = episodes
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Give every sink the metrics of `step`."""
+        """Record the metrics of `step`, and give them to every sink.
+
+        Raises:
+            RunFailed: they cannot be recorded.
+        """
+        if self._metrics is not None:
+            self._metrics.log(step, metrics)
         self._each(lambda sink: sink.log(step, metrics))
 
     def episodes(self, step: int, episodes: Sequence[Episode]) -> None:

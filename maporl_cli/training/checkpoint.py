@@ -26,7 +26,7 @@ from torch import Tensor
 
 from maporl_cli.agents.policy import Policy
 from maporl_cli.core.atomic import atomic_dir, atomic_write, discard
-from maporl_cli.core.errors import RunFailed
+from maporl_cli.core.errors import ConfigError, RunFailed
 from maporl_cli.training.update import Learner
 
 _MANIFEST = "manifest.json"
@@ -91,8 +91,21 @@ class Checkpoints:
         return target
 
     def latest(self) -> Path | None:
-        """The newest checkpoint that is whole; damaged ones are passed over."""
-        return next((path for path in self._newest_first() if _is_whole(path)), None)
+        """The newest checkpoint that is whole; damaged ones are passed over. None before the first.
+
+        Raises:
+            RunFailed: there are checkpoints, and none is whole.
+        """
+        there = self._newest_first()
+        whole = next((path for path in there if _is_whole(path)), None)
+        if there and whole is None:
+            raise RunFailed(
+                "No checkpoint of the run is whole.",
+                where=", ".join(str(path) for path in there),
+                why="files in them are missing or changed",
+                fix="put one back from a copy, or start the run again with --overwrite",
+            )
+        return whole
 
     def start(self) -> Path:
         """The checkpoint of step 0, of the team before training.
@@ -136,9 +149,26 @@ def read_weights(checkpoint: Path, agent: str) -> dict[str, Tensor]:
 
 
 def copy_weights(weights: Mapping[str, Tensor], policy: Policy) -> None:
-    """Overwrite a policy's parameters, by name."""
+    """Overwrite a policy's parameters, by name.
+
+    Raises:
+        ConfigError: names or shapes differ; nothing is overwritten.
+    """
+    learning = policy.trainable()
+    unlike = [
+        name
+        for name in dict.fromkeys([*learning, *weights])
+        if name not in learning or name not in weights or learning[name].shape != weights[name].shape
+    ]
+    if unlike:
+        raise ConfigError(
+            "The weights do not fit the policy.",
+            where=unlike[0],
+            why=f"{len(unlike)} of {len(learning)} tensors have another name or shape",
+            fix="leave model.* and team.agents as the run that made the weights has them",
+        )
     with torch.no_grad():
-        for name, parameter in policy.trainable().items():
+        for name, parameter in learning.items():
             parameter.copy_(weights[name])
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 from transformers import get_scheduler
 
 from maporl_cli.agents.batching import length_mask, pad_right
@@ -77,7 +77,8 @@ class Learner:
             and `:kl` (nats a token) where a reference is kept; only `:tokens` when nothing was learned.
 
         Raises:
-            NotFinite: a loss or gradient is. The weights are as they were.
+            NotFinite: a loss or gradient is, and the weights are as they were; or the updated weights
+                are, or too large for their norm to be told.
         """
         tokens = sum(len(experience.turn.token_ids) for experience in experiences)
         metrics: dict[str, float] = {f"{self.agent}:tokens": float(tokens)}
@@ -144,6 +145,9 @@ class Learner:
             raise NotFinite("gradient", self.agent)
         self._scaler.step(self._optimizer)
         self._scaler.update()
+        # Told now, before a checkpoint keeps them: the next forward would be the first to notice.
+        if not bool(torch.isfinite(get_total_norm(self._parameters.values()))):
+            raise NotFinite("norm of the updated weights", self.agent)
         return grad_norm
 
     def state(self) -> dict[str, Any]:

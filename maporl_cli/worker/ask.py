@@ -26,13 +26,13 @@ def ask_team(
         config: describes the team; with a run, that run's config and what the user changed of it.
     """
     load_plugins(config.run.plugins)
-    with StopRequest() as stop:
-        narrator = Narrator(display, stop)
-        if run is None:
-            session = open_session(config, narrator)
-            cold_start_session(session, narrator)
-        else:
-            session = trained_session(RunDir.existing(run), config, narrator)
-        episodes = [Episode(question=question, sample=0, step=0) for question in questions]
-        session.team.play(episodes, Greedy())
-        return episodes
+    # The request is never entered: Ctrl-C ends an answer at once, since there is nothing to save.
+    narrator = Narrator(display, StopRequest(), resumable=False)
+    if run is None:
+        session = open_session(config, narrator)
+        cold_start_session(session, narrator)
+    else:
+        session = trained_session(RunDir.existing(run), config, narrator)
+    episodes = [Episode(question=question, sample=0, step=0) for question in questions]
+    session.team.play(episodes, Greedy())
+    return episodes

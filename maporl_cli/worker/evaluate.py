@@ -50,7 +50,7 @@ def evaluate_run(
     """
     load_plugins(config.run.plugins)
     with StopRequest() as stop:
-        narrator = Narrator(display, stop)
+        narrator = Narrator(display, stop, resumable=False)
         home = None if run is None else RunDir.existing(run)
         questions, name = _questions(config, benchmark, data, limit)
         records = (home.evaluation if home is not None else Path("eval")).resolve()

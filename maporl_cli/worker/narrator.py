@@ -16,11 +16,13 @@ class Narrator:
 
     Args:
         display: `none` says nothing.
+        resumable: whether the command that is under way has a `--resume`.
         stop: asked whenever a phase reports progress; phases outside of training have nothing
             to save, so they stop where they are.
     """
 
-    def __init__(self, display: Display, stop: StopRequest) -> None:
+    def __init__(self, display: Display, stop: StopRequest, *, resumable: bool = True) -> None:
+        self.resumable = resumable
         self.display: Display = display
         self.stop = stop
         self.log: LogFile | None = None
@@ -43,8 +45,10 @@ class Narrator:
         if self.stop.requested:
             raise Interrupted(
                 f"Stopped during: {phase}, {done} of {total}.",
-                why="nothing of this phase is kept; what came before it is",
-                fix="run the same command with --resume to go on",
+                why="nothing of this phase is kept; what came before it is" if self.resumable else "",
+                fix="run the same command with --resume to go on"
+                if self.resumable
+                else "run the same command again",
             )
         now = time.monotonic()
         if done == total or now - self._last > 10:

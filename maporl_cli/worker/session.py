@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
@@ -13,9 +15,14 @@ from maporl_cli.agents.team import Team
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError
 from maporl_cli.data.benchmarks import ColdStarts, benchmark, benchmark_names
+from maporl_cli.rewards.medical import Reward
+from maporl_cli.training.advantage import ESTIMATORS, Estimator
+from maporl_cli.training.credit import CREDIT_RULES, CreditRule
 from maporl_cli.training.update import Learner
 from maporl_cli.worker.cold_starting import cold_start
 from maporl_cli.worker.narrator import Narrator
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,36 @@ def open_session(config: Config, narrator: Narrator) -> Session:
     vocabulary = None if cold_starts is None else cold_starts.vocabulary()
     policies = build_policies(config, vocabulary, default_device(), narrator.say)
     return Session(config, role_book(config.team.roles), policies, build_team(config, policies), cold_starts)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a team is taught by: what an episode earns, who answers for it, what it is compared with."""
+
+    reward: Reward
+    credit: CreditRule
+    estimator: Estimator
+
+
+def open_rules(config: Config, book: RoleBook) -> Rules:
+    """The rules that the config names.
+
+    Raises:
+        ConfigError: one of them is not there, or no reward could ever be earned.
+    """
+    return Rules(
+        Reward(config.reward, book),
+        _registered(CREDIT_RULES, config.train.credit, "train.credit"),
+        _registered(ESTIMATORS, config.train.algorithm, "train.algorithm"),
+    )
+
+
+def _registered(rules: Mapping[str, T], name: str, key: str) -> T:
+    if name not in rules:
+        raise ConfigError(
+            f"There is no {key} {name!r}.", where=key, fix=f"use one of these: {', '.join(rules)}"
+        )
+    return rules[name]
 
 
 def open_learners(session: Session, *, steps: int) -> tuple[Learner, ...]:

@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from maporl_cli.core.atomic import atomic_dir, atomic_write
+from maporl_cli.core.errors import damaged
 from maporl_cli.core.randomness import Draws, Greedy, Sampled
 from maporl_cli.core.run_dir import RunDir
 from maporl_cli.data.splits import Split
@@ -26,14 +27,11 @@ from maporl_cli.monitoring.jsonl import JsonlSink
 from maporl_cli.monitoring.log_file import LogSink
 from maporl_cli.monitoring.monitor import Monitor, Sink
 from maporl_cli.monitoring.wandb_sink import WandbSink
-from maporl_cli.rewards.medical import Reward
-from maporl_cli.training.advantage import ESTIMATORS
 from maporl_cli.training.checkpoint import Checkpoints, Progress, copy_weights, load_weights
-from maporl_cli.training.credit import CREDIT_RULES
 from maporl_cli.training.trainer import Trainer
 from maporl_cli.training.update import Learner
 from maporl_cli.worker.narrator import Narrator
-from maporl_cli.worker.session import Session, cold_start_session, open_learners
+from maporl_cli.worker.session import Rules, Session, cold_start_session, open_learners
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +48,7 @@ class TeamRun:
 
     Args:
         session: the team, as it was built from its config.
+        rules: what it is taught by.
         run: where everything is written.
         split: what is trained and evaluated on.
         steps: training steps in all, given what was measured before training.
@@ -61,6 +60,7 @@ class TeamRun:
     def __init__(
         self,
         session: Session,
+        rules: Rules,
         run: RunDir,
         split: Split,
         *,
@@ -70,6 +70,7 @@ class TeamRun:
         label: str = "",
     ) -> None:
         self._session = session
+        self._rules = rules
         self._config = session.config
         self._run = run
         self._split = split
@@ -130,7 +131,10 @@ class TeamRun:
         """Greedy and sampled accuracy, from the run's records if they were measured before."""
         path = self._run.evaluation / f"{when}.json"
         if path.exists():
-            return json.loads(path.read_text())
+            try:
+                return json.loads(path.read_text())
+            except ValueError as error:
+                raise damaged(path, error) from error
         greedy = self._evaluate(session, Greedy(), f"{when}.greedy")
         sampled = self._evaluate(session, Sampled(self._config.run.seed), f"{when}.sampled")
         found = {
@@ -180,9 +184,9 @@ class TeamRun:
                 team=session.team,
                 policies=session.policies,
                 learners=learners,
-                reward=Reward(self._config.reward, session.book),
-                credit=CREDIT_RULES[self._config.train.credit],
-                estimator=ESTIMATORS[self._config.train.algorithm],
+                reward=self._rules.reward,
+                credit=self._rules.credit,
+                estimator=self._rules.estimator,
                 questions=self._split.train,
                 steps=steps,
                 monitor=monitor,
@@ -195,12 +199,12 @@ class TeamRun:
             monitor.close()
 
     def _monitor(self, steps: int) -> Monitor:
-        sinks: list[Sink] = [JsonlSink(self._run.metrics), ConsoleSink(self._narrator.display, steps)]
+        sinks: list[Sink] = [ConsoleSink(self._narrator.display, steps)]
         if self._narrator.log is not None:
             sinks.append(LogSink(self._narrator.log, self._label, steps))
         if self._config.monitoring.wandb_mode != "disabled" and not self._label:
             sinks.append(WandbSink(self._config, self._run.path))
-        return Monitor(sinks, EpisodeFiles(self._run.episodes))
+        return Monitor(sinks, metrics=JsonlSink(self._run.metrics), episodes=EpisodeFiles(self._run.episodes))
 
     def _save_models(self, session: Session) -> None:
         for name, policy in session.policies.items():

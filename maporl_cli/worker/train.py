@@ -11,8 +11,8 @@ import torch
 
 from maporl_cli.core.atomic import atomic_write, discard
 from maporl_cli.core.config import Config
-from maporl_cli.core.errors import ConfigError, DataError, Interrupted, MissingError, RunFailed
-from maporl_cli.core.manifest import write_manifest
+from maporl_cli.core.errors import ConfigError, DataError, Interrupted, MaporlError, MissingError, RunFailed
+from maporl_cli.core.manifest import refuse_changed_data, write_manifest
 from maporl_cli.core.run_dir import RunDir
 from maporl_cli.data.splits import Split, load_split
 from maporl_cli.monitoring.console import Display
@@ -24,7 +24,7 @@ from maporl_cli.training.stop import StopRequest
 from maporl_cli.worker.baselines import baseline_config, baseline_steps
 from maporl_cli.worker.narrator import Narrator
 from maporl_cli.worker.plugins import load_plugins
-from maporl_cli.worker.session import open_session
+from maporl_cli.worker.session import Rules, open_rules, open_session
 from maporl_cli.worker.team_run import Outcome, TeamRun
 
 
@@ -51,7 +51,10 @@ def train(config: Config, *, resume: bool, overwrite: bool, command: str, displa
         split = load_split(config)
         # Before a run is opened, since that may delete another: data and model may turn out to be bad.
         session = open_session(config, narrator)
+        rules = open_rules(config, session.book)
         run = RunDir.for_resume(config) if resume else RunDir.open_new(config, overwrite=overwrite)
+        if resume:
+            refuse_changed_data(run, split.sources)
         narrator.log = LogFile(run.training_log)
         for note in split.notes:
             narrator.say(note)
@@ -59,16 +62,17 @@ def train(config: Config, *, resume: bool, overwrite: bool, command: str, displa
         steps = total_steps(config.train, len(split.train))
         began = time.time()
         try:
-            team = TeamRun(session, run, split, steps=lambda _: steps, narrator=narrator).go()
+            team = TeamRun(session, rules, run, split, steps=lambda _: steps, narrator=narrator).go()
             baselines = {
-                name: _baseline(name, config, run, split, team, narrator) for name in config.eval.baselines
+                name: _baseline(name, config, rules, run, split, team, narrator)
+                for name in config.eval.baselines
             }
         except (ConfigError, DataError, MissingError):
             if not resume and not run.checkpoints.exists():
                 discard(run.path)  # it never began: the corrected command shall not find it in its way
             raise
         except (Interrupted, RunFailed):
-            write_report(run)  # what there is so far, so that a stopped run can be looked at
+            _report_so_far(run, narrator)
             raise
         event = {
             "event": "done",
@@ -81,8 +85,16 @@ def train(config: Config, *, resume: bool, overwrite: bool, command: str, displa
         return event
 
 
+def _report_so_far(run: RunDir, narrator: Narrator) -> None:
+    """The page of a run that stopped; where it cannot be written, why the run stopped matters more."""
+    try:
+        write_report(run)
+    except MaporlError as error:
+        narrator.say(f"{run.report} could not be written: {error.what}")
+
+
 def _baseline(
-    name: str, config: Config, run: RunDir, split: Split, team: Outcome, narrator: Narrator
+    name: str, config: Config, rules: Rules, run: RunDir, split: Split, team: Outcome, narrator: Narrator
 ) -> dict[str, Any]:
     alone = baseline_config(config, name)
     home = RunDir(run.path / "baselines" / name)
@@ -93,6 +105,7 @@ def _baseline(
         start = read_weights(first, config.team.agents[-1].name)
     outcome = TeamRun(
         open_session(alone, narrator),
+        rules,
         home,
         split,
         steps=lambda before: baseline_steps(alone, name, team.progress, before),

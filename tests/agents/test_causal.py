@@ -247,3 +247,14 @@ def test_the_reference_of_an_adapter_is_the_base():
             parameter.add_(0.05)
     assert torch.allclose(planner.reference_logprobs([(3, 4)], [(5, 6)], temperature=1.0), start)
     assert not torch.allclose(planner.score([(3, 4)], [(5, 6)], temperature=1.0).logprobs, start)
+
+
+@pytest.mark.parametrize("name", ["model", "mlp", "lora_A", "weight"])
+def test_an_adapter_may_be_called_what_a_part_of_the_base_is(name):
+    base = tiny_model(tiny_tokenizer(WORDS), 0)
+    lora = LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")
+    shared = get_peft_model(base, lora, adapter_name=name)
+    policy = CausalPolicy(shared, tiny_tokenizer(WORDS), frozenset({1}), adapter=name)
+    learning = policy.trainable()
+    assert sum(p.numel() for p in learning.values()) == shared.get_nb_trainable_parameters()[0]
+    assert all(".lora_" in parameter for parameter in learning)

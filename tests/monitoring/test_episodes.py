@@ -58,7 +58,7 @@ def test_an_unscored_episode_has_no_score(tmp_path: Path) -> None:
 
 
 def test_a_repeated_step_replaces_its_file(tmp_path: Path) -> None:
-    monitor = Monitor([], EpisodeFiles(tmp_path))
+    monitor = Monitor([], episodes=EpisodeFiles(tmp_path))
     monitor.episodes(3, [episode(), episode()])
     monitor.episodes(3, [episode()])
     assert len((tmp_path / "step_000003.jsonl").read_text().splitlines()) == 1

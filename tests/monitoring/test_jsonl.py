@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from maporl_cli.core.errors import RunFailed
 from maporl_cli.monitoring.jsonl import JsonlSink, read_metrics
 
 
@@ -74,5 +75,5 @@ def test_parts_of_a_step_are_one_step_when_read(path: Path) -> None:
 def test_a_damaged_line_in_the_middle_is_not_passed_over(path: Path) -> None:
     path.parent.mkdir()
     path.write_text('{"step": 1}\n[]\n{"step": 3}\n')
-    with pytest.raises(ValueError, match="line 2"):
+    with pytest.raises(RunFailed, match="line 2"):
         read_metrics(path)

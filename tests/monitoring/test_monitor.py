@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from maporl_cli.core.errors import MaporlError
 from maporl_cli.core.types import Episode, Question
 from maporl_cli.monitoring.episodes import EpisodeFiles
+from maporl_cli.monitoring.jsonl import JsonlSink
 from maporl_cli.monitoring.monitor import Monitor
 
 
@@ -77,7 +79,14 @@ def test_ctrl_c_in_a_sink_still_stops() -> None:
 
 def test_episodes_that_cannot_be_kept_are_not_swallowed(tmp_path: Path) -> None:
     (tmp_path / "episodes").write_text("a file in the way")
-    monitor = Monitor([], EpisodeFiles(tmp_path / "episodes"))
+    monitor = Monitor([], episodes=EpisodeFiles(tmp_path / "episodes"))
     episode = Episode(Question(id="q", text="?", options={}, answer="x"), 0, 1)
     with pytest.raises(Exception, match="episodes"):
         monitor.episodes(1, [episode])
+
+
+def test_metrics_that_cannot_be_kept_are_not_swallowed(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a file in the way")
+    monitor = Monitor([], metrics=JsonlSink(tmp_path / "run" / "metrics.jsonl"))
+    with pytest.raises(MaporlError, match="Fix:"):
+        monitor.log(1, {"train:loss": 0.5})

@@ -78,8 +78,12 @@ def test_the_manifest_names_every_file_with_its_digest(tmp_path, made):
 
 def test_nothing_yet(tmp_path):
     assert Checkpoints(tmp_path / "absent", keep=1).latest() is None
+
+
+def test_checkpoints_of_which_none_is_whole_are_an_error(tmp_path):
     (tmp_path / "step_000003").mkdir()
-    assert Checkpoints(tmp_path, keep=1).latest() is None
+    with pytest.raises(RunFailed, match="step_000003"):
+        Checkpoints(tmp_path, keep=1).latest()
 
 
 def truncate(path):

@@ -318,3 +318,10 @@ def test_two_and_a_resume_and_two_equal_four_bit_for_bit(scale):
     assert run(second, again, range(3, 6)) == expected[3:]
     assert equal(weights(straight), weights(second))
     assert second.version == straight.version == 5
+
+
+def test_weights_that_an_update_ruined_are_told_at_once():
+    """The gradient is finite, and so is every weight; no forward pass could use them."""
+    policy = tiny_policy()
+    with pytest.raises(NotFinite, match="updated weights"):
+        learner(policy, learning_rate=1e37).update(experiences(policy))

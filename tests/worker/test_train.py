@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+from support import tiny_policy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from maporl_cli.agents.policy import register_policy
 from maporl_cli.core.atomic import discard
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_sources import load_config
-from maporl_cli.core.errors import ConfigError, DataError, MissingError
+from maporl_cli.core.errors import ConfigError, DataError, MissingError, RunFailed
 from maporl_cli.core.types import Episode
 from maporl_cli.rewards.component import Measure, register_component
 from maporl_cli.worker import evaluate_run, train
@@ -94,6 +96,10 @@ def test_an_agent_that_is_not_trained_stays_where_it_started(tmp_path):
 @pytest.mark.parametrize(
     ("change", "error"),
     [
+        ("train.algorithm=nothing", ConfigError),
+        ("train.credit=nothing", ConfigError),
+        ("reward.extra_weights={nothing: 1}", ConfigError),
+        ("model.finetune=lora", ConfigError),
         ("model.name=/nowhere/at/all", MissingError),
         ("team.roles=nobody", ConfigError),
         ("data.train=missing.jsonl", DataError),
@@ -144,3 +150,49 @@ def test_a_run_is_not_deleted_for_one_that_cannot_begin(tmp_path):
         with pytest.raises((MissingError, DataError, ConfigError)):
             train(small(tmp_path, change), resume=False, overwrite=True, command="test", display="none")
     assert weights(tmp_path / "run") == before
+
+
+def test_resume_refuses_data_that_has_changed(tmp_path):
+    file = tmp_path / "questions.jsonl"
+    rows = [json.dumps({"question": f"q{n} {n * 7}", "options": ["a", "b"], "label": "A"}) for n in range(9)]
+    file.write_text("\n".join(rows))
+    config = small(
+        tmp_path, f"data.train={file}", "eval.baselines=[]", "model.name=stand-in", "team.roles=guide"
+    )
+    register_policy("stand-in", lambda agent: tiny_policy())
+    go(config)
+    results = (tmp_path / "run" / "training_results.json").read_bytes()
+    file.write_text("\n".join(reversed(rows)))
+    with pytest.raises(DataError, match=r"questions\.jsonl"):
+        go(config, resume=True)
+    assert (tmp_path / "run" / "training_results.json").read_bytes() == results
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("config.yaml", ""),
+        ("manifest.json", "{"),
+        ("eval/before.json", "{"),
+        ("metrics.jsonl", "nonsense\n"),
+        ("checkpoints/step_000000/manifest.json", "{}"),
+    ],
+)
+def test_a_damaged_file_is_named_and_nothing_is_lost(tmp_path, file, content):
+    config = small(tmp_path, "eval.baselines=[]", "train.kl_coeff=0.1")
+    go(config)
+    discard(tmp_path / "run" / "checkpoints" / "step_000004")  # so that there is something left to do
+    (tmp_path / "run" / file).write_text(content)
+    with pytest.raises(RunFailed, match=file.split("/")[-1].removesuffix("manifest.json") or "manifest"):
+        go(config, resume=True)
+    assert (tmp_path / "run" / "checkpoints" / "step_000002").is_dir()
+
+
+def test_a_run_without_a_whole_checkpoint_does_not_start_over_in_silence(tmp_path):
+    config = small(tmp_path, "eval.baselines=[]")
+    go(config)
+    for path in (tmp_path / "run" / "checkpoints").glob("*/manifest.json"):
+        path.unlink()
+    with pytest.raises(RunFailed, match="No checkpoint of the run is whole"):
+        go(config, resume=True)
+    assert (tmp_path / "run" / "final_model" / "planner").is_dir()
