@@ -13,8 +13,8 @@ from typing import Any
 from maporl_cli import __version__
 from maporl_cli.core.atomic import atomic_write
 from maporl_cli.core.config import Config
-from maporl_cli.core.errors import DataError, damaged
-from maporl_cli.core.run_dir import RunDir
+from maporl_cli.core.errors import DataError
+from maporl_cli.core.run_dir import RunDir, read_object
 
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "langgraph", "numpy", "bm25s")
 
@@ -55,12 +55,9 @@ def refuse_changed_data(run: RunDir, sources: Mapping[str, str]) -> None:
     Raises:
         DataError: a file or benchmark is not what the run was started on.
     """
-    if not run.manifest.is_file():
-        return
-    try:
-        before: Mapping[str, str] = json.loads(run.manifest.read_text())["data"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise damaged(run.manifest, error) from error
+    before: Mapping[str, str] | None = read_object(run.manifest).get("data")
+    if before is None:
+        return  # killed before it had a manifest: nothing was read yet
     for name in dict.fromkeys([*before, *sources]):
         if before.get(name) != sources.get(name):
             raise DataError(

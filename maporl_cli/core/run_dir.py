@@ -8,10 +8,11 @@ runs/<name>/
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from maporl_cli.core import config_yaml
 from maporl_cli.core.atomic import append_line, atomic_dir, atomic_write, clean, discard, disk_errors
@@ -203,6 +204,23 @@ class RunDir:
                 fix="--resume goes on with it, --overwrite deletes it, another --name leaves it alone",
             )
         return True
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object that a run keeps in `path`; empty where the file does not exist yet.
+
+    Raises:
+        RunFailed: the file holds something else.
+    """
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it holds no JSON object")
+    except ValueError as error:
+        raise damaged(path, error) from error
+    return cast("dict[str, Any]", found)
 
 
 def run_names(output_dir: Path) -> list[str]:

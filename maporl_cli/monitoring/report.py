@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from maporl_cli.core.atomic import atomic_write
-from maporl_cli.core.run_dir import RunDir
+from maporl_cli.core.run_dir import RunDir, read_object
 from maporl_cli.monitoring.console import duration
 from maporl_cli.monitoring.jsonl import read_metrics
 from maporl_cli.monitoring.panels import metric_panels
 from maporl_cli.monitoring.plots import MAX_POINTS, Interval, interval_plot
-from maporl_cli.monitoring.run_files import Evaluation, read_evaluations, read_examples, read_object
+from maporl_cli.monitoring.run_files import Evaluation, read_evaluations, read_examples
 
 
 def write_report(run: RunDir) -> Path:

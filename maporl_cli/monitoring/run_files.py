@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from maporl_cli.core.run_dir import RunDir
+from maporl_cli.core.run_dir import RunDir, read_object
 
 _LABELS = {
     "before": "Team before training",
@@ -49,13 +49,6 @@ class Example:
     step: int
     kind: str
     record: Mapping[str, Any]
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`; empty where the file does not exist yet."""
-    if not path.exists():
-        return {}
-    return cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
 
 
 def read_evaluations(run: RunDir) -> list[Evaluation]:

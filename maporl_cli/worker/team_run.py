@@ -16,9 +16,8 @@ from typing import Any
 from torch import Tensor
 
 from maporl_cli.core.atomic import atomic_dir, atomic_write
-from maporl_cli.core.errors import damaged
 from maporl_cli.core.randomness import Draws, Greedy, Sampled
-from maporl_cli.core.run_dir import RunDir
+from maporl_cli.core.run_dir import RunDir, read_object
 from maporl_cli.data.splits import Split
 from maporl_cli.evaluation.evaluate import evaluate
 from maporl_cli.monitoring.console import ConsoleSink
@@ -130,11 +129,8 @@ class TeamRun:
     def _measure(self, session: Session, when: str) -> dict[str, Any]:
         """Greedy and sampled accuracy, from the run's records if they were measured before."""
         path = self._run.evaluation / f"{when}.json"
-        if path.exists():
-            try:
-                return json.loads(path.read_text())
-            except ValueError as error:
-                raise damaged(path, error) from error
+        if found := read_object(path):
+            return found
         greedy = self._evaluate(session, Greedy(), f"{when}.greedy")
         sampled = self._evaluate(session, Sampled(self._config.run.seed), f"{when}.sampled")
         found = {
