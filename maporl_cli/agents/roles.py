@@ -145,8 +145,7 @@ BRIEF = replace(
             Role(
                 "analyst",
                 ("question", "context", "options"),
-                "You are the analyst. Name the option that fits best in ten words. If an option would harm "
-                "this patient, write 'Safety flag:' and why.",
+                "You are the analyst. Name the option that fits best in ten words.",
             ),
             Role("reporter", ("question", "options"), _BRIEF_REPORTER),
             Role("single", ("question", "context", "evidence", "options"), _BRIEF_REPORTER),

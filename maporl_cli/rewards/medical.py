@@ -53,17 +53,21 @@ class Reward:
                 fix="give a component a positive weight, for example --set reward.weights.accuracy=1",
             )
         self._format_weight = config.format_weight
+        self._format_always = config.format_paid == "always"
         self._book = book
 
     def score(self, groups: Sequence[Sequence[Episode]]) -> None:
         """Set `episode.score` on each episode of each group (the episodes of one question).
 
-        The format term is paid only where the group's task rewards differ: in a group without
-        spread it would be the only difference, and a tiny term would steer a whole update.
+        Unless `reward.format_paid` is `always`, the format term is paid only where the group's task
+        rewards differ: in a group without spread it would be the only difference, and a tiny term
+        would steer a whole update.
         """
         for group in groups:
             tasks = [self._task(episode) for episode in group]
-            live = max(task for task, _, _ in tasks) > min(task for task, _, _ in tasks)
+            live = self._format_always or max(task for task, _, _ in tasks) > min(
+                task for task, _, _ in tasks
+            )
             for episode, (task, values, reasons) in zip(group, tasks, strict=True):
                 form = well_formed(episode, self._book)
                 paid = self._format_weight * form if live else 0.0

@@ -24,7 +24,7 @@ class Gathered:
 
     Attributes:
         by_agent: each agent's active turns; an agent may have none.
-        dead_groups: groups without spread in their task rewards.
+        dead_groups: groups without spread in their rewards.
         cut_turns: turns of live groups that ended at their token limit.
     """
 
@@ -34,9 +34,9 @@ class Gathered:
 
 
 def is_dead(group: Sequence[Episode]) -> bool:
-    """Whether every episode of the group earned the same task reward: nothing can be learned from it."""
-    tasks = {episode.score.task for episode in group if episode.score is not None}
-    return len(tasks) <= 1
+    """Whether every episode of the group earned the same: nothing can be learned from it."""
+    totals = {episode.score.total for episode in group if episode.score is not None}
+    return len(totals) <= 1
 
 
 def gather(

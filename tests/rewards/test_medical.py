@@ -130,6 +130,12 @@ def test_a_failing_component_fails_loudly():
         scores([episode()])
 
 
+def test_format_may_be_paid_always():
+    settings = {"weights": ONLY_ACCURACY, "format_weight": 0.2, "format_paid": "always"}
+    wrong = scores([episode("B", "xf"), episode("B", "ff"), episode(None, "fx")], **settings)
+    assert [score.total for score in wrong] == pytest.approx([0.1, 0.2, 0.1])
+
+
 def test_format_is_paid_only_where_the_groups_task_rewards_differ():
     settings = {"weights": ONLY_ACCURACY, "format_weight": 0.2}
     live = scores([episode("A", "xf"), episode("B", "ff"), episode(None, "fx")], **settings)

@@ -81,11 +81,12 @@ def test_a_dead_group_leaves_altogether_and_is_counted():
     assert collect([dead]).by_agent == {agent: [] for agent in AGENTS}
 
 
-def test_a_group_whose_totals_differ_by_format_alone_is_dead():
-    group = [rounds(AGENTS, total=total, task=1.0) for total in (1.0, 1.2)]
-    assert is_dead(group)
-    assert collect([group]).by_agent["planner"] == []
-    assert not is_dead([rounds(AGENTS, total=1.0, task=task) for task in (0.5, 0.6)])
+def test_what_was_earned_decides_whether_a_group_is_dead():
+    """Whether form alone is paid for is the reward's business: `reward.format_paid`."""
+    same = [rounds(AGENTS, total=1.0, task=task) for task in (0.5, 0.6)]
+    assert is_dead(same)
+    assert collect([same]).by_agent["planner"] == []
+    assert not is_dead([rounds(AGENTS, total=total, task=1.0) for total in (1.0, 1.2)])
 
 
 def test_a_cut_turn_is_not_trained_on_but_counts_in_the_baselines():
