@@ -29,4 +29,5 @@ CRITIC = Role(
     ),
 )
 
-register_role(CRITIC, book="guide")
+for book in ("guide", "brief"):  # the roles in words, and in few words, which the preset smollm2 takes
+    register_role(CRITIC, book=book)

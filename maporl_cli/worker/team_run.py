@@ -121,7 +121,8 @@ class TeamRun:
 
     def _forget_after(self, step: int) -> None:
         """Drop what a killed sitting recorded beyond its last checkpoint; it is about to be repeated."""
-        JsonlSink(self._run.metrics).rewind(step)
+        # Step 0 is the evaluation before training, which a training that starts over logs again.
+        JsonlSink(self._run.metrics).rewind(step or -1)
         for path in self._run.episodes.glob("step_*.jsonl"):
             if int(path.stem.removeprefix("step_")) > step:
                 path.unlink()

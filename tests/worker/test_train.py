@@ -196,3 +196,15 @@ def test_a_run_without_a_whole_checkpoint_does_not_start_over_in_silence(tmp_pat
     with pytest.raises(RunFailed, match="No checkpoint of the run is whole"):
         go(config, resume=True)
     assert (tmp_path / "run" / "final_model" / "planner").is_dir()
+
+
+@pytest.mark.parametrize("last", [0, 2])
+def test_a_resumed_run_repeats_no_line_of_its_metrics(tmp_path, last):
+    config = small(tmp_path, "eval.baselines=[]")
+    go(config)
+    for step in (2, 4):
+        if step > last:
+            discard(tmp_path / "run" / "checkpoints" / f"step_{step:06d}")
+    go(config, resume=True)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]
