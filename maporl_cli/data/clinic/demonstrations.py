@@ -116,9 +116,9 @@ def copying(generator: Generator, progress: float) -> tuple[str, str]:
 
 
 def _copied_rows(generator: Generator) -> tuple[str, str]:
-    """Rows with the little words of a guideline sentence between random ones, and one row again.
+    """Rows of random words, and one of them again with the little words that a citation puts between them.
 
-    A little word stands in every row, so what follows it is found by the word before it.
+    A little word stands in no row, so what follows it is found by the word before it.
     """
     words = generator.choice(vocabulary(), (int(generator.integers(2, 7)), 5), replace=False).tolist()
     key, year, first, instead, when = pick(generator, words)
