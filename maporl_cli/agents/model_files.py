@@ -125,7 +125,7 @@ def check_model(directory: Path, *, fix: str) -> None:
         for part, there in (
             ("config.json", "config.json" in names),
             (f"weights ({WEIGHTS})", bool(names & {WEIGHTS, WEIGHTS_INDEX})),
-            ("a tokenizer (tokenizer.json)", bool(names & set(TOKENIZERS))),
+            ("tokenizer (tokenizer.json)", bool(names & set(TOKENIZERS))),
         )
         if not there
     ]

@@ -90,7 +90,7 @@ class Team:
     def _node(self, agent: Agent):  # a closure for LangGraph, typed by its inner function
         def speak(state: Batch) -> dict[str, object]:
             active = [episode for episode, on in zip(state["episodes"], state["active"], strict=True) if on]
-            prompts = [self._prompt(agent, episode) for episode in active]
+            prompts = self._prompts(agent, active)
             samples = agent.policy.sample(
                 prompts,
                 [state["draws"].generator(episode, state["round"], agent.name) for episode in active],
@@ -117,23 +117,28 @@ class Team:
 
         return speak
 
-    def _prompt(self, agent: Agent, episode: Episode) -> tuple[int, ...]:
+    def _prompts(self, agent: Agent, episodes: Sequence[Episode]) -> list[tuple[int, ...]]:
+        texts = [self._text(agent, episode) for episode in episodes]
+        # The episodes of a group ask the same until their teammates' turns differ.
+        encoded = {text: agent.policy.encode(text) for text in dict.fromkeys(texts)}
+        for text, episode in zip(texts, episodes, strict=True):
+            if len(encoded[text]) + agent.max_new_tokens > agent.policy.context_length:
+                raise DataError(
+                    f"The prompt of the agent {agent.name!r} does not fit its model's context.",
+                    where=f"question {episode.question.id}",
+                    why=f"{len(encoded[text])} prompt tokens + {agent.max_new_tokens} new ones > "
+                    f"{agent.policy.context_length} that the model can hold",
+                    fix="remove or shorten this question, lower team.agents.*.max_new_tokens, "
+                    "team.evidence_top_k or team.max_rounds_per_episode, or use a model with a longer context",
+                )
+        return [encoded[text] for text in texts]
+
+    def _text(self, agent: Agent, episode: Episode) -> str:
         snippets = ()
         if "evidence" in agent.role.sees:
             heard = " ".join(turn.text for turn in episode.turns)
             snippets = self._evidence.retrieve(episode.question, f"{episode.question.text} {heard}")
-        text = render_prompt(self._book, agent.role, episode.question, snippets, episode.turns)
-        prompt = agent.policy.encode(text)
-        if len(prompt) + agent.max_new_tokens > agent.policy.context_length:
-            raise DataError(
-                f"The prompt of the agent {agent.name!r} does not fit its model's context.",
-                where=f"question {episode.question.id}",
-                why=f"{len(prompt)} prompt tokens + {agent.max_new_tokens} new ones > "
-                f"{agent.policy.context_length} that the model can hold",
-                fix="remove or shorten this question, lower team.agents.*.max_new_tokens, "
-                "team.evidence_top_k or team.max_rounds_per_episode, or use a model with a longer context",
-            )
-        return prompt
+        return render_prompt(self._book, agent.role, episode.question, snippets, episode.turns)
 
     def _close_round(self, state: Batch) -> dict[str, object]:
         reporter = self.agents[-1].name

@@ -102,13 +102,21 @@ def validate(
     else:
         for report in reports:
             _show(report)
-    broken = [report for report in reports if report.bad or not report.questions]
-    if broken:
-        bad = sum(len(report.bad) for report in broken)
+    bad = sum(len(report.bad) for report in reports)
+    if bad:
         raise DataError(
-            f"{bad} rows are not questions." if bad else "A file holds no question.",
-            where=", ".join(str(report.path) for report in broken),
-            fix="correct the rows listed, or leave them out with --set data.max_bad_rows=N",
+            "1 row is not a question." if bad == 1 else f"{bad} rows are not questions.",
+            where=", ".join(str(report.path) for report in reports if report.bad),
+            fix="correct the rows listed; or leave them out: maporl train --set data.max_bad_rows=N, "
+            "maporl data split --max-bad-rows N",
+        )
+    empty = [str(report.path) for report in reports if not report.questions]
+    if empty:
+        raise DataError(
+            "A file holds no question.",
+            where=", ".join(empty),
+            why="it has no rows",
+            fix="write one question a line, as docs/data.md shows, or name another file",
         )
 
 

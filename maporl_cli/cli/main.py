@@ -11,6 +11,7 @@ import sys
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
 from maporl_cli import __version__
 from maporl_cli.cli import config, data, model
@@ -19,7 +20,7 @@ from maporl_cli.cli.evaluation import evaluate
 from maporl_cli.cli.output import show_error, show_unexpected
 from maporl_cli.cli.train import train
 from maporl_cli.core.atomic import disk_error
-from maporl_cli.core.errors import MaporlError, MissingError
+from maporl_cli.core.errors import MaporlError, MissingError, UsageError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -60,10 +61,16 @@ def main() -> None:
     """
     try:
         try:
-            app(prog_name="maporl")
+            # Not standalone, or typer would end the process in its own words.
+            code = app(prog_name="maporl", standalone_mode=False)
         finally:
             # Here, and not when Python shuts down: a full disk or a closed pipe shows now.
             sys.stdout.flush()
+        sys.exit(code)
+    except TyperException as error:
+        if error.format_message():  # else it was the help that was asked for, by a bare group's name
+            show_error(_misspelled(error), os.environ)
+        sys.exit(error.exit_code)
     except MaporlError as error:
         show_error(error, os.environ)
         sys.exit(error.exit_code)
@@ -80,6 +87,14 @@ def main() -> None:
             show_error(told, os.environ)
         _drop_output()
         sys.exit(1 if told is None else told.exit_code)
+
+
+def _misspelled(error: TyperException) -> UsageError:
+    """What typer says of a command line that it cannot read, in the words of every other error."""
+    context = getattr(error, "ctx", None)
+    return UsageError(
+        error.format_message(), fix=f"{context.command_path if context else 'maporl'} --help lists what there is"
+    )
 
 
 def _known(error: Exception) -> MaporlError | None:

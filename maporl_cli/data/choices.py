@@ -112,7 +112,8 @@ def gold_letter(row: Row, options: Mapping[str, str]) -> str:
     """The gold letter that every gold field of `row` agrees on.
 
     Raises:
-        RowError: no gold field, an unreadable one, or two that contradict each other.
+        RowError: no gold field, an unreadable one, or two that contradict each other; or another
+            option has the gold one's text, so that whoever picks it is right and marked wrong.
     """
     readings = {
         name: _letters_meant(row[name], name, options)
@@ -126,7 +127,12 @@ def gold_letter(row: Row, options: Mapping[str, str]) -> str:
         raise RowError(f"two labels: {' and '.join(map(repr, readings))} disagree")
     if len(agreed) > 1:
         raise RowError(f"the label fits more than one option: {', '.join(sorted(agreed))}")
-    return agreed.pop()
+    gold = agreed.pop()
+    # Not case-folded: AA and Aa are two genotypes.
+    twins = [letter for letter in options if options[letter].split() == options[gold].split()]
+    if len(twins) > 1:
+        raise RowError(f"two options are the right answer: {' and '.join(twins)} have the same text")
+    return gold
 
 
 def _letters_meant(value: object, name: str, options: Mapping[str, str]) -> set[str]:

@@ -115,7 +115,11 @@ def _hub_rows(name: str, split: str, path: Path, load: Load, _: Path) -> Iterato
 
 def _load_from_hub(repository: str, config: str | None, split: str) -> Iterable[Mapping[str, object]]:
     import datasets  # pyright: ignore[reportMissingTypeStubs]
+    import huggingface_hub
 
+    # They tell of every retry; what matters at the end comes as an error of ours.
+    cast(Any, datasets).logging.set_verbosity_error()
+    huggingface_hub.logging.set_verbosity_error()
     return cast(Any, datasets).load_dataset(repository, config, split=split, streaming=True)
 
 

@@ -60,7 +60,7 @@ def _line(line: bytes) -> object:
     except UnicodeDecodeError as error:
         return RowError(f"bad unicode: byte {error.start + 1} of the line is not UTF-8")
     except json.JSONDecodeError as error:
-        return RowError(f"not JSON: {error.msg} at column {error.colno}")
+        return RowError(f"not JSON: {error.msg.removesuffix(' at')} at column {error.colno}")
     except RecursionError:
         return RowError("not a row: nested too deeply")
     except ValueError:

@@ -173,7 +173,7 @@ class QuestionReader:
             where=f"{self.path}: {shown}",
             why=f"data.max_bad_rows is {allowed}; at least {len(self.bad)} rows are bad",
             fix=f"maporl data validate {self.path} lists every bad row; correct them, or leave them out "
-            "with data.max_bad_rows=N (in maporl data: --max-bad-rows N)",
+            "with --set data.max_bad_rows=N (in maporl data: --max-bad-rows N)",
         )
 
 

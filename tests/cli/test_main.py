@@ -84,6 +84,15 @@ def test_bad_usage_exits_2(arguments):
     done = run(*arguments)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+    assert ("Usage: maporl" in done.stdout) if not arguments else ("\nFix: maporl" in done.stderr)
+
+
+def test_a_misspelled_option_is_told_with_its_neighbours():
+    done = run("train", "--sed", "3")
+    assert done.stderr.splitlines() == [
+        "No such option: --sed (Possible options: --preset, --seed, --set)",
+        "Fix: maporl train --help lists what there is",
+    ]
 
 
 def fail_with(error: BaseException):

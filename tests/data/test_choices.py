@@ -165,6 +165,14 @@ def test_an_answer_that_fits_two_options_needs_another_label():
     assert gold_letter({"answer": "A", "label": "B"}, swapped) == "B"
 
 
+def test_a_right_answer_that_two_options_give_is_refused():
+    twins = {"A": "zinc", "B": "iron  oxide", "C": "iron oxide"}
+    with pytest.raises(RowError, match="two options are the right answer: B and C have the same text"):
+        gold_letter({"label": "C"}, twins)
+    assert gold_letter({"label": "A"}, twins) == "A"  # two wrong ones of the same text mislead nobody
+    assert gold_letter({"label": "A"}, {"A": "AA", "B": "Aa"}) == "A"  # genotypes differ by case alone
+
+
 def test_a_reason_never_quotes_the_row():
     with pytest.raises(RowError) as caught:
         gold_letter({"answer": "the patient Jane Roe"}, OPTIONS)

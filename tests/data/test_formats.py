@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from maporl_cli.core.types import Question, Snippet
@@ -243,6 +243,7 @@ letters = st.lists(st.sampled_from("ABCDEFGHIJ"), min_size=2, unique=True)
 @st.composite
 def questions(draw: st.DrawFn) -> Question:
     options = {letter: draw(words) for letter in draw(st.one_of(st.just([]), letters))}
+    assume(len({tuple(text.split()) for text in options.values()}) == len(options))
     snippets = draw(st.dictionaries(words, words, max_size=3))
     return Question(
         id=draw(words),

@@ -108,6 +108,7 @@ def test_every_bad_row_is_listed_with_its_place_and_reason(tmp_path: Path):
         b'{"id": ' + b"9" * 5000 + b"}",
         row("c", question="\ud800").encode(),
         row("d").encode(),
+        b'{"question": "q',
     ]
     reader = QuestionReader(written(tmp_path, b"\n".join(lines)), max_bad_rows=None)
     assert [question.id for _, question in reader] == ["a", "d"]
@@ -122,6 +123,7 @@ def test_every_bad_row_is_listed_with_its_place_and_reason(tmp_path: Path):
         ("line 9", "not a row: nested too deeply"),
         ("line 10", "not JSON that can be read: a number is too long"),
         ("line 11", "bad unicode in 'question' (half of a surrogate pair)"),
+        ("line 13", "not JSON: Unterminated string starting at column 14"),
     ]
 
 

@@ -124,8 +124,7 @@ def _sentences(
     generator: Generator, facts: Sequence[Fact], task: int, used: set[str]
 ) -> tuple[tuple[Sentence, ...], Sentence | None]:
     """The evidence in random order, and the superseded edition of the sentence that matters, if any."""
-    current = generator.choice(CURRENT, 3, replace=False).tolist()
-    superseded = generator.choice(SUPERSEDED, 3, replace=False).tolist()
+    current, superseded = distinct(generator, CURRENT, 3), distinct(generator, SUPERSEDED, 3)
     sentences: list[Sentence] = []
     misleading = None
     for index, fact in enumerate(facts):
@@ -192,6 +191,12 @@ def chart_entries() -> tuple[str, ...]:
 def pick(generator: Generator, items: Sequence[T]) -> T:
     """One of `items`, each equally likely."""
     return items[int(generator.integers(len(items)))]
+
+
+def distinct(generator: Generator, items: Sequence[T], count: int) -> list[T]:
+    """`count` different ones of `items`, in random order."""
+    # By index: numpy would make an array of all the words each time.
+    return [items[place] for place in generator.choice(len(items), count, replace=False).tolist()]
 
 
 def shuffled(generator: Generator, items: Sequence[T]) -> list[T]:

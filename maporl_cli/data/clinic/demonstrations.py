@@ -21,6 +21,7 @@ from maporl_cli.data.clinic.cases import (
     TASKS,
     Case,
     chart_entries,
+    distinct,
     draw_case,
     pick,
     treatments,
@@ -110,7 +111,7 @@ def copying(generator: Generator, progress: float) -> tuple[str, str]:
     if progress > 0.6 and generator.random() < 0.5:
         return _copied_rows(generator)
     length = 8 + int(28 * min(1.0, max(0.0, (progress - 0.55) / 0.35)))
-    words = generator.choice(vocabulary(), length, replace=False).tolist()
+    words = distinct(generator, vocabulary(), length)
     start = int(generator.integers(length - _PIECE))
     return " ".join([*words, words[start]]), " ".join(words[start + 1 : start + 1 + _PIECE])
 
@@ -120,16 +121,17 @@ def _copied_rows(generator: Generator) -> tuple[str, str]:
 
     A little word stands in no row, so what follows it is found by the word before it.
     """
-    words = generator.choice(vocabulary(), (int(generator.integers(2, 7)), 5), replace=False).tolist()
-    key, year, first, instead, when = pick(generator, words)
-    return " ".join([*(word for row in words for word in row), key]), (
+    words = distinct(generator, vocabulary(), 5 * int(generator.integers(2, 7)))
+    start = 5 * int(generator.integers(len(words) // 5))
+    key, year, first, instead, when = words[start : start + 5]
+    return " ".join([*words, key]), (
         f"{year} first {first} instead {instead} when {when}"
     )
 
 
 def _invented(generator: Generator) -> Case:
     """A case whose facts hold nowhere else: real keys, random recommendations."""
-    words = generator.choice(treatments(), 2 * len(TASKS), replace=False).tolist()
+    words = distinct(generator, treatments(), 2 * len(TASKS))
     facts = tuple(
         (
             Fact(
