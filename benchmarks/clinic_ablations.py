@@ -1,6 +1,6 @@
 """Does each agent of the trained team matter? One world × seeds of the preset `clinic`.
 
-    python benchmarks/clinic_ablations.py --out benchmarks/results/clinic_ablations.json
+    python benchmarks/clinic_ablations.py --jobs 2 --out benchmarks/results/clinic_ablations.json
 
 Two questions, each answered on the world's held-out facts, greedily and sampled:
 
@@ -13,14 +13,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+import torch
 from clinic_learning import machine, train_once
 
 from maporl_cli.agents.build import build_team
@@ -30,7 +34,6 @@ from maporl_cli.core.randomness import Greedy, Sampled
 from maporl_cli.core.run_dir import RunDir
 from maporl_cli.data.splits import load_split
 from maporl_cli.evaluation.evaluate import evaluate
-from maporl_cli.training.stop import StopRequest
 from maporl_cli.worker.evaluate import trained_session
 from maporl_cli.worker.narrator import Narrator
 
@@ -41,37 +44,47 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--world", type=int, default=0)
     options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    options.add_argument("--jobs", type=int, default=1)
     options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options.add_argument("--out", type=Path)
     asked = options.parse_args()
-    rows = [row for seed in asked.seeds for row in ablate(asked.world, seed, asked.set)]
-    found = {"machine": machine(), "world": asked.world, "summary": summary(rows), "rows": rows}
-    print(json.dumps(found["summary"], indent=2))
+    began = time.monotonic()
+    if asked.jobs > 1:
+        os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        torch.set_num_threads(1)
+    with ThreadPoolExecutor(asked.jobs) as pool:
+        trainings = [(seed, idle) for seed in asked.seeds for idle in ("", *AGENTS)]
+        found = pool.map(lambda training: ablate(asked.world, *training, asked.set), trainings)
+        rows = [row for part in found for row in part]
+    result = {
+        "machine": machine(),
+        "jobs": asked.jobs,
+        "minutes": round((time.monotonic() - began) / 60, 1),
+        "world": asked.world,
+        "summary": summary(rows),
+        "rows": rows,
+    }
+    print(json.dumps(result["summary"], indent=2))
     if asked.out:
         asked.out.parent.mkdir(parents=True, exist_ok=True)
-        asked.out.write_text(json.dumps(found, indent=2) + "\n")
+        asked.out.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def ablate(world: int, seed: int, sets: Sequence[str]) -> list[dict[str, Any]]:
-    """The whole team, each message randomised, and each agent left untrained."""
+def ablate(world: int, seed: int, idle: str, sets: Sequence[str]) -> list[dict[str, Any]]:
+    """One training, in which the agent `idle` does not learn; where all learn, each message randomised too."""
     rows: list[dict[str, Any]] = []
 
     def note(what: str, agent: str, greedy: float, sampled: float) -> None:
         rows.append({"seed": seed, "what": what, "agent": agent, "greedy": greedy, "sampled": sampled})
         print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
 
+    sets = [*sets, f"team.agents={seats_with_one_untrained(idle)}"]
     with tempfile.TemporaryDirectory() as folder:
         after = train_once(world, seed, [], sets, Path(folder))["eval"]["after"]
-        note("whole", "", after["accuracy"], after["sampled"])
-        for agent in AGENTS[:-1]:
-            note("randomised", agent, *randomised(Path(folder) / "run", agent))
-    for agent in AGENTS:
-        seats = seats_with_one_untrained(agent)
-        with tempfile.TemporaryDirectory() as folder:
-            after = train_once(world, seed, [], [*sets, f"team.agents={seats}"], Path(folder))["eval"][
-                "after"
-            ]
-        note("untrained", agent, after["accuracy"], after["sampled"])
+        note("untrained" if idle else "whole", idle, after["accuracy"], after["sampled"])
+        if not idle:
+            for agent in AGENTS[:-1]:
+                note("randomised", agent, *randomised(Path(folder) / "run", agent))
     return rows
 
 
@@ -101,8 +114,7 @@ class Dealt:
 def randomised(run: Path, agent: str) -> tuple[float, float]:
     """Greedy and sampled accuracy of a run's team when `agent`'s turns are dealt to other questions."""
     config = load_config(preset=None, file=run / "config.yaml", environ={}, sets=[], flags={}).config
-    with StopRequest() as stop:
-        session = trained_session(RunDir.existing(run), config, Narrator("none", stop))
+    session = trained_session(RunDir.existing(run), config, Narrator("none"))
     policies = session.policies | {agent: Dealt(session.policies[agent])}
     team = build_team(config, policies)  # pyright: ignore[reportArgumentType]
     questions = load_split(config).eval

@@ -128,8 +128,9 @@ class Team:
                     where=f"question {episode.question.id}",
                     why=f"{len(encoded[text])} prompt tokens + {agent.max_new_tokens} new ones > "
                     f"{agent.policy.context_length} that the model can hold",
-                    fix="remove or shorten this question, lower team.agents.*.max_new_tokens, "
-                    "team.evidence_top_k or team.max_rounds_per_episode, or use a model with a longer context",
+                    fix="remove or shorten this question; lower team.agents.*.max_new_tokens, "
+                    "team.evidence_top_k or team.max_rounds_per_episode; or use a model with a longer "
+                    "context",
                 )
         return [encoded[text] for text in texts]
 

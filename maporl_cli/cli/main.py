@@ -92,9 +92,8 @@ def main() -> None:
 def _misspelled(error: TyperException) -> UsageError:
     """What typer says of a command line that it cannot read, in the words of every other error."""
     context = getattr(error, "ctx", None)
-    return UsageError(
-        error.format_message(), fix=f"{context.command_path if context else 'maporl'} --help lists what there is"
-    )
+    command = context.command_path if context else "maporl"
+    return UsageError(error.format_message(), fix=f"{command} --help lists what there is")
 
 
 def _known(error: Exception) -> MaporlError | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from maporl_cli.agents.team import Team
@@ -19,10 +20,15 @@ def rollout(
     The batch travels through the team's graph in `microbatches` parts, group by group; how many
     there are changes memory and timing, never an episode (all draws are keyed by place).
     """
-    groups = [
-        [Episode(question=shown, sample=sample, step=step) for sample in range(group_size)]
-        for shown in (shuffle_options(question, seed, step) for question in questions)
-    ]
+    groups: list[Group] = []
+    earlier: Counter[str] = Counter()
+    for question in questions:
+        shown = shuffle_options(question, seed, step)
+        # At the edge of an epoch a question may come twice: its second group counts on, or it
+        # would draw the episodes of the first again.
+        first = group_size * earlier[question.id]
+        earlier[question.id] += 1
+        groups.append([Episode(shown, sample, step) for sample in range(first, first + group_size)])
     size = -(-len(groups) // microbatches)
     for start in range(0, len(groups), size):
         part = [episode for group in groups[start : start + size] for episode in group]

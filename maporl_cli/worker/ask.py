@@ -10,7 +10,6 @@ from maporl_cli.core.randomness import Greedy
 from maporl_cli.core.run_dir import RunDir
 from maporl_cli.core.types import Episode, Question
 from maporl_cli.monitoring.console import Display
-from maporl_cli.training.stop import StopRequest
 from maporl_cli.worker.evaluate import trained_session
 from maporl_cli.worker.narrator import Narrator
 from maporl_cli.worker.plugins import load_plugins
@@ -26,8 +25,7 @@ def ask_team(
         config: describes the team; with a run, that run's config and what the user changed of it.
     """
     load_plugins(config.run.plugins)
-    # The request is never entered: Ctrl-C ends an answer at once, since there is nothing to save.
-    narrator = Narrator(display, StopRequest(), resumable=False)
+    narrator = Narrator(display)
     if run is None:
         session = open_session(config, narrator)
         cold_start_session(session, narrator)

@@ -18,7 +18,6 @@ from maporl_cli.data.splits import load_split
 from maporl_cli.evaluation.evaluate import evaluate
 from maporl_cli.monitoring.console import Display
 from maporl_cli.training.checkpoint import Checkpoints, load_weights
-from maporl_cli.training.stop import StopRequest
 from maporl_cli.worker.baselines import baseline_config
 from maporl_cli.worker.narrator import Narrator
 from maporl_cli.worker.plugins import load_plugins
@@ -49,28 +48,27 @@ def evaluate_run(
         The result's fields, and `baselines`: the same for each.
     """
     load_plugins(config.run.plugins)
-    with StopRequest() as stop:
-        narrator = Narrator(display, stop, resumable=False)
-        home = None if run is None else RunDir.existing(run)
-        questions, name = _questions(config, benchmark, data, limit)
-        records = (home.evaluation if home is not None else Path("eval")).resolve()
-        draws: Draws = Sampled(config.run.seed) if sampled else Greedy()
-        mode = "sampled" if sampled else "greedy"
+    narrator = Narrator(display)
+    home = None if run is None else RunDir.existing(run)
+    questions, name = _questions(config, benchmark, data, limit)
+    records = (home.evaluation if home is not None else Path("eval")).resolve()
+    draws: Draws = Sampled(config.run.seed) if sampled else Greedy()
+    mode = "sampled" if sampled else "greedy"
 
-        def ask(session: Session, who: str) -> dict[str, Any]:
-            return evaluate(
-                session.team,
-                questions,
-                draws=draws,
-                batch_size=config.eval.batch_size,
-                records=records / f"{name}.{who}.{mode}.records.jsonl",
-                on_progress=lambda done, total: narrator.progress(f"{who}: question", done, total),
-            ).to_json()
+    def ask(session: Session, who: str) -> dict[str, Any]:
+        return evaluate(
+            session.team,
+            questions,
+            draws=draws,
+            batch_size=config.eval.batch_size,
+            records=records / f"{name}.{who}.{mode}.records.jsonl",
+            on_progress=lambda done, total: narrator.progress(f"{who}: question", done, total),
+        ).to_json()
 
-        team = _untrained(config, narrator) if home is None else trained_session(home, config, narrator)
-        result = ask(team, "untrained" if home is None else "team")
-        compared = {which: ask(_baseline(which, home, config, narrator), which) for which in baselines}
-        return result | {"baselines": compared}
+    team = _untrained(config, narrator) if home is None else trained_session(home, config, narrator)
+    result = ask(team, "untrained" if home is None else "team")
+    compared = {which: ask(_baseline(which, home, config, narrator), which) for which in baselines}
+    return result | {"baselines": compared}
 
 
 def trained_session(home: RunDir, config: Config, narrator: Narrator) -> Session:

@@ -16,15 +16,14 @@ class Narrator:
 
     Args:
         display: `none` says nothing.
-        resumable: whether the command that is under way has a `--resume`.
-        stop: asked whenever a phase reports progress; phases outside of training have nothing
-            to save, so they stop where they are.
+        stop: asked whenever a phase of a run reports progress; phases outside of training have
+            nothing to save, so they stop where they are. Commands that keep nothing for a
+            `--resume` give none: Ctrl-C ends them at once.
     """
 
-    def __init__(self, display: Display, stop: StopRequest, *, resumable: bool = True) -> None:
-        self.resumable = resumable
+    def __init__(self, display: Display, stop: StopRequest | None = None) -> None:
         self.display: Display = display
-        self.stop = stop
+        self.stop = stop or StopRequest()
         self.log: LogFile | None = None
         """The run's log, once there is a run to keep one."""
         self._last = 0.0
@@ -45,10 +44,8 @@ class Narrator:
         if self.stop.requested:
             raise Interrupted(
                 f"Stopped during: {phase}, {done} of {total}.",
-                why="nothing of this phase is kept; what came before it is" if self.resumable else "",
-                fix="run the same command with --resume to go on"
-                if self.resumable
-                else "run the same command again",
+                why="nothing of this phase is kept; what came before it is",
+                fix="run the same command with --resume to go on",
             )
         now = time.monotonic()
         if done == total or now - self._last > 10:

@@ -44,17 +44,19 @@ def train(config: Config, *, resume: bool, overwrite: bool, command: str, displa
         MaporlError: whatever went wrong, with its fix. `Interrupted` after Ctrl-C or SIGTERM.
     """
     load_plugins(config.run.plugins)
-    with StopRequest() as stop:
-        narrator = Narrator(display, stop)
-        if not resume:
-            RunDir.refuse_to_lose(config, overwrite=overwrite)
-        split = load_split(config)
-        # Before a run is opened, since that may delete another: data and model may turn out to be bad.
-        session = open_session(config, narrator)
-        rules = open_rules(config, session.book)
-        run = RunDir.for_resume(config) if resume else RunDir.open_new(config, overwrite=overwrite)
-        if resume:
-            refuse_changed_data(run, split.sources)
+    stop = StopRequest()
+    narrator = Narrator(display, stop)
+    begun = RunDir.for_resume(config) if resume else None
+    if begun is None:
+        RunDir.refuse_to_lose(config, overwrite=overwrite)
+    split = load_split(config)
+    if begun is not None:
+        refuse_changed_data(begun, split.sources)
+    # Before a run is opened, since that may delete another: data and model may turn out to be bad.
+    session = open_session(config, narrator)
+    rules = open_rules(config, session.book)
+    with stop:  # until here nothing would be lost, so Ctrl-C struck at once
+        run = begun or RunDir.open_new(config, overwrite=overwrite)
         narrator.log = LogFile(run.training_log)
         for note in split.notes:
             narrator.say(note)

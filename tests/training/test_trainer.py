@@ -216,7 +216,7 @@ def test_what_a_step_measures_and_keeps(tmp_path, start):
     for played in run.monitor.played.values():
         assert len(played) == 4 * 6
         assert all(episode.score is not None for episode in played)
-    assert [episode.sample for episode in run.monitor.played[2]] == [*range(6)] * 4
+    assert [episode.sample for episode in run.monitor.played[1]] == [*range(6)] * 4
     assert {episode.step for episode in run.monitor.played[2]} == {2}
     assert (progress.step, progress.tokens) == (
         4,
@@ -321,6 +321,14 @@ def test_microbatches_change_no_episode(tmp_path, start, microbatches):
             assert (first.sample, first.step, first.answer) == (second.sample, second.step, second.answer)
             assert [t.token_ids for t in first.turns] == [t.token_ids for t in second.turns]
     assert len({episode.turns[0].token_ids for group in whole for episode in group}) > 2
+
+
+def test_a_question_that_comes_twice_in_a_step_is_not_played_the_same_way_twice(tmp_path, start):
+    run = Run(tmp_path, start, steps=1)
+    first, second = rollout(run.team, QUESTIONS[:1] * 2, step=3, seed=1, group_size=5, microbatches=1)
+    assert [episode.sample for episode in (*first, *second)] == list(range(10))
+    said, again = ([[turn.token_ids for turn in e.turns] for e in group] for group in (first, second))
+    assert said != again
 
 
 def test_a_stop_request_ends_after_the_step_with_a_checkpoint(tmp_path, start):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,8 @@ from maporl_cli.core.errors import ConfigError, DataError, MissingError, RunFail
 from maporl_cli.core.types import Episode
 from maporl_cli.rewards.component import Measure, register_component
 from maporl_cli.worker import evaluate_run, train
+
+TRAIN = sys.modules[train.__module__]  # its name in the package is the function's
 
 SMALL = [
     "data.max_train_samples=40",
@@ -116,6 +120,24 @@ def test_resume_refuses_a_changed_science_field_by_name(tmp_path):
     go(small(tmp_path, "eval.baselines=[]"))
     with pytest.raises(ConfigError, match=r"train\.learning_rate"):
         go(small(tmp_path, "eval.baselines=[]", "train.learning_rate=0.5"), resume=True)
+
+
+def test_a_refused_resume_loads_no_model(tmp_path, monkeypatch):
+    go(small(tmp_path, "eval.baselines=[]"))
+    monkeypatch.setattr(TRAIN, "open_session", lambda *_: pytest.fail("a model was loaded"))
+    with pytest.raises(ConfigError, match=r"run\.seed"):
+        go(small(tmp_path, "eval.baselines=[]", "run.seed=5"), resume=True)
+
+
+def test_ctrl_c_before_a_run_is_opened_strikes_at_once(tmp_path, monkeypatch):
+    def interrupted(*_):
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("the model went on loading")
+
+    monkeypatch.setattr(TRAIN, "open_session", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        go(small(tmp_path))
+    assert not (tmp_path / "run").exists()
 
 
 def ids(episode: Episode) -> Measure:

@@ -124,9 +124,7 @@ def _copied_rows(generator: Generator) -> tuple[str, str]:
     words = distinct(generator, vocabulary(), 5 * int(generator.integers(2, 7)))
     start = 5 * int(generator.integers(len(words) // 5))
     key, year, first, instead, when = words[start : start + 5]
-    return " ".join([*words, key]), (
-        f"{year} first {first} instead {instead} when {when}"
-    )
+    return " ".join([*words, key]), (f"{year} first {first} instead {instead} when {when}")
 
 
 def _invented(generator: Generator) -> Case:
