@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def ablate(world: int, seed: int, idle: str, sets: Sequence[str]) -> list[dict[str, Any]]:
-    """One training, in which the agent `idle` does not learn; where all learn, each message randomised too."""
+    """One training without the agent `idle`; where all learn, each message randomised too."""
     rows: list[dict[str, Any]] = []
 
     def note(what: str, agent: str, greedy: float, sampled: float) -> None:
