@@ -55,7 +55,8 @@ format: $(TEST) ## let ruff rewrite what it can
 	$(BIN)/ruff format .
 
 bench: $(TEST) ## does the team learn, and does each agent matter? (about an hour on 2 cores)
-	$(BIN)/python benchmarks/clinic_learning.py
+	$(BIN)/python benchmarks/clinic_learning.py --jobs $(WORKERS)
+	$(BIN)/python benchmarks/clinic_ablations.py --jobs $(WORKERS)
 
 clean: ## remove .venv and the caches; runs stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info
