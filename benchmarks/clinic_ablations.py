@@ -4,8 +4,8 @@
 
 Two questions, each answered on the world's held-out facts, greedily and sampled:
 
-- `randomised`: the trained team, but one teammate's turns are dealt to other questions. They stay
-  well-formed and as likely as before; only what they say of *this* question is lost.
+- `randomised`: the trained team, but one teammate's turns are drawn by a coin. They stay well-formed
+  and about the same case; only the agent's choice is lost.
 - `untrained`: a team trained as long, in which one agent keeps its cold-started policy.
 """
 
@@ -30,8 +30,9 @@ from clinic_learning import machine, train_once
 from maporl_cli.agents.build import build_team
 from maporl_cli.agents.policy import Policy, Sample
 from maporl_cli.core.config_sources import load_config
-from maporl_cli.core.randomness import Greedy, Sampled
+from maporl_cli.core.randomness import Greedy, Sampled, keyed_generator
 from maporl_cli.core.run_dir import RunDir
+from maporl_cli.data.clinic.cases import FIELDS, Sentence, pick
 from maporl_cli.data.splits import load_split
 from maporl_cli.evaluation.evaluate import evaluate
 from maporl_cli.worker.evaluate import trained_session
@@ -95,27 +96,55 @@ def seats_with_one_untrained(agent: str) -> str:
     return json.dumps([seat.model_dump(exclude_none=True) for seat in changed])
 
 
-class Dealt:
-    """A policy whose turns go to other questions of the batch: every row gets another row's turn."""
+class Redrawn:
+    """A policy whose turns are drawn anew: well-formed and about the same case, but by a coin.
 
-    def __init__(self, policy: Policy) -> None:
+    The planner names any part of the vignette, the researcher cites any row of the evidence, the
+    analyst takes either branch of the row it heard. So only the agent's choice is lost, not the form.
+    """
+
+    def __init__(self, policy: Policy, agent: str) -> None:
         self._policy = policy
+        self._redraw = {"planner": any_part, "researcher": any_row, "analyst": either_branch}[agent]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._policy, name)
 
-    def sample(self, prompts: Sequence[tuple[int, ...]], *rest: Any, **options: Any) -> list[Sample]:
-        """As the policy's own, then dealt on by a random number of places, the same for all rows."""
-        said = self._policy.sample(prompts, *rest, **options)
-        places = int(np.random.default_rng(len(said)).integers(1, len(said)))
-        return [*said[places:], *said[:places]]
+    def sample(self, prompts: Sequence[tuple[int, ...]], *_: Any, **options: Any) -> list[Sample]:
+        """A turn a prompt, each from the prompt's own stream of random numbers."""
+        texts = [self._policy.decode(prompt) for prompt in prompts]
+        turns = [self._redraw(text.split(), keyed_generator("redrawn", text)) for text in texts]
+        ids = [self._policy.encode_turn(turn) for turn in turns]
+        return [Sample(turn, (0.0,) * len(turn), True) for turn in ids]
+
+
+def any_part(words: list[str], generator: np.random.Generator) -> str:
+    """The planner's prompt: task T complaint K history K takes K."""
+    field = pick(generator, FIELDS)
+    return f"check {words[1]} {field} {words[words.index(field) + 1]}"
+
+
+def any_row(words: list[str], generator: np.random.Generator) -> str:
+    """The researcher's prompt: rows of five words, then the plan."""
+    rows = words[: words.index("check")]
+    start = 5 * int(generator.integers(len(rows) // 5))
+    return Sentence(*rows[start : start + 5]).cited
+
+
+def either_branch(words: list[str], generator: np.random.Generator) -> str:
+    """The analyst's prompt: the chart, the plan, then the note "cite K Y first X instead Z when C"."""
+    if "cite" not in words[:-9]:
+        return ""  # there is no row to take a branch of
+    note = words[words.index("cite") :]
+    branch = pick(generator, ("first", "instead"))
+    return f"{note[8]} {pick(generator, ('yes', 'no'))} {branch} {note[4 if branch == 'first' else 6]}"
 
 
 def randomised(run: Path, agent: str) -> tuple[float, float]:
-    """Greedy and sampled accuracy of a run's team when `agent`'s turns are dealt to other questions."""
+    """Greedy and sampled accuracy of a run's team when `agent`'s turns are drawn by a coin."""
     config = load_config(preset=None, file=run / "config.yaml", environ={}, sets=[], flags={}).config
     session = trained_session(RunDir.existing(run), config, Narrator("none"))
-    policies = session.policies | {agent: Dealt(session.policies[agent])}
+    policies = session.policies | {agent: Redrawn(session.policies[agent], agent)}
     team = build_team(config, policies)  # pyright: ignore[reportArgumentType]
     questions = load_split(config).eval
     greedy, sampled = (

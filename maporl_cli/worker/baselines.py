@@ -15,6 +15,10 @@ from maporl_cli.core.errors import ConfigError
 from maporl_cli.training.checkpoint import Progress
 
 
+SINGLE = "single"
+"""The baseline that needs a role of its own in the book."""
+
+
 def baseline_config(config: Config, name: str) -> Config:
     """The config of the baseline `name`: the team's, with its last seat alone.
 
@@ -22,8 +26,8 @@ def baseline_config(config: Config, name: str) -> Config:
         ConfigError: there is no such baseline.
     """
     seat = config.team.agents[-1]
-    if name == "single":
-        seat = seat.model_copy(update={"name": "single", "trained": True})
+    if name == SINGLE:
+        seat = seat.model_copy(update={"name": SINGLE, "trained": True})
     elif name == "reporter_alone":
         seat = seat.model_copy(update={"trained": True})
     else:
@@ -43,7 +47,7 @@ def baseline_steps(config: Config, name: str, team: Progress, before: Mapping[st
         before: the baseline's evaluation before training; its tokens a question tell how many
             tokens a step of it takes.
     """
-    if name != "single":
+    if name != SINGLE:
         return team.step
     tokens_a_step = before["tokens_per_question"] * config.train.batch_size * config.rollout.group_size
     return max(1, round(team.tokens / tokens_a_step))

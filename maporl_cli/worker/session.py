@@ -19,6 +19,7 @@ from maporl_cli.rewards.medical import Reward
 from maporl_cli.training.advantage import ESTIMATORS, Estimator
 from maporl_cli.training.credit import CREDIT_RULES, CreditRule
 from maporl_cli.training.update import Learner
+from maporl_cli.worker.baselines import SINGLE
 from maporl_cli.worker.cold_starting import cold_start
 from maporl_cli.worker.narrator import Narrator
 
@@ -129,11 +130,12 @@ def cold_start_session(session: Session, narrator: Narrator) -> None:
     Pretrained policies are there already and stay as they are.
     """
     if session.cold_starts is not None:
-        seats = [seat.name for seat in session.config.team.agents]
+        # The baseline's role always: or whether it is trained would change what the team starts from.
+        seats = [*(seat.name for seat in session.config.team.agents), SINGLE]
         cold_start(
             session.policies,
             session.book,
-            [*seats, *(name for name in session.config.eval.baselines if name in session.book.roles)],
+            [name for name in seats if name in session.book.roles],
             session.cold_starts,
             session.config,
             lambda phase, step, steps, loss: narrator.progress(

@@ -12,33 +12,36 @@ from maporl_cli.agents.prompts import render_prompt
 from maporl_cli.agents.tiny import tiny_tokenizer
 from maporl_cli.core.randomness import keyed_generator
 from maporl_cli.core.types import Turn
-from maporl_cli.data.clinic.cases import CURRENT, LETTERS, SUPERSEDED, TASKS
+from maporl_cli.data.clinic.cases import CURRENT, LETTERS, SUPERSEDED, TASKS, recommended
 from maporl_cli.data.clinic.facts import load
 from maporl_cli.data.clinic.world import (
     EVALUATION_QUESTIONS,
     TRAINING_QUESTIONS,
     benchmark,
     cases,
+    evaluation_cases,
     solve,
     split_facts,
 )
 
 
 def drawn(part: str, count: int, seed: int = 0):
-    asked, held_out = split_facts(seed)
-    facts = asked if part == "train" else held_out
-    return [case for _, case in islice(cases(seed, part, facts, count), count)]
+    asked, _ = split_facts(seed)
+    if part == "eval":
+        return [case for _, case in islice(evaluation_cases(seed), count)]
+    return [case for _, case in cases(seed, part, asked, asked, count)]
 
 
-def test_evaluation_asks_only_about_facts_that_training_never_asks_about():
-    def asked_about(found):
-        return {(TASKS[case.task], case.keys[case.task]) for case in found}
-
-    training = asked_about(drawn("train", TRAINING_QUESTIONS))
-    evaluation = asked_about(drawn("eval", EVALUATION_QUESTIONS))
-    assert training
-    assert evaluation
-    assert not training & evaluation
+def test_evaluation_asks_only_about_facts_that_training_never_shows():
+    shown = {
+        (task, key)
+        for case in drawn("train", TRAINING_QUESTIONS)
+        for task, key in zip(TASKS, case.keys, strict=True)
+    }
+    asked = {(TASKS[case.task], case.keys[case.task]) for case in drawn("eval", EVALUATION_QUESTIONS)}
+    assert len(shown) > 100
+    assert len(asked) > 30
+    assert not shown & asked
 
 
 def test_every_fact_is_on_one_side():
@@ -85,6 +88,12 @@ def test_the_options_alone_tell_only_that_superseded_entries_are_wrong():
         for count in (lone, paired):
             right, wrong = count[stale, True], count[stale, False]
             assert right / (right + wrong) == pytest.approx(share, abs=0.04)
+
+
+def test_the_kind_of_an_option_does_not_give_it_away():
+    """Every option is something that the asked task recommends for some key."""
+    for case in drawn("train", 1000):
+        assert {option.treatment for option in case.options} <= set(recommended()[case.task])
 
 
 def test_letters_are_right_equally_often():

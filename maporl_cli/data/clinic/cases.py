@@ -98,12 +98,19 @@ class Case:
         )
 
 
-def draw_case(generator: Generator, asked: Sequence[Sequence[Fact]], known: Sequence[Sequence[Fact]]) -> Case:
+def draw_case(
+    generator: Generator,
+    asked: Sequence[Sequence[Fact]],
+    known: Sequence[Sequence[Fact]],
+    offered: Sequence[Sequence[str]],
+) -> Case:
     """One case.
 
     Args:
         asked: the facts that may be asked about, by task.
         known: the facts that the rest of the vignette is drawn from, by task.
+        offered: what superseded editions recommend and wrong options offer, by task: the same kind
+            of thing as the right answer, or its kind would give it away.
     """
     task = int(generator.integers(len(TASKS)))
     while True:
@@ -111,17 +118,17 @@ def draw_case(generator: Generator, asked: Sequence[Sequence[Fact]], known: Sequ
         used = {word for fact in facts for word in (fact.first, fact.instead)}
         if len(used) == 6:
             break
-    sentences, twin = _sentences(generator, facts, task, used)
+    sentences, twin = _sentences(generator, facts, task, used, offered)
     fact = facts[task]
     chart = _chart(generator, fact, sentences)
     branches = (fact.first, fact.instead) if dict(chart)[fact.when] == "no" else (fact.instead, fact.first)
-    options, gold = _options(generator, branches, sentences, twin, used)
+    options, gold = _options(generator, branches, sentences, twin, used, offered[task])
     keys = (facts[0].key, facts[1].key, facts[2].key)
     return Case(task, keys, sentences, chart, options, gold)
 
 
 def _sentences(
-    generator: Generator, facts: Sequence[Fact], task: int, used: set[str]
+    generator: Generator, facts: Sequence[Fact], task: int, used: set[str], offered: Sequence[Sequence[str]]
 ) -> tuple[tuple[Sentence, ...], Sentence | None]:
     """The evidence in random order, and the superseded edition of the sentence that matters, if any."""
     current, superseded = distinct(generator, CURRENT, 3), distinct(generator, SUPERSEDED, 3)
@@ -130,7 +137,7 @@ def _sentences(
     for index, fact in enumerate(facts):
         sentences.append(Sentence(fact.key, current[index], fact.first, fact.instead, fact.when))
         if generator.random() < _TWIN:
-            first, instead = fresh(generator, used, 2)
+            first, instead = fresh(generator, offered[index], used, 2)
             when = fact.when if generator.random() < 0.5 else pick(generator, chart_entries())
             sentences.append(Sentence(fact.key, superseded[index], first, instead, when))
             if index == task:
@@ -151,6 +158,7 @@ def _options(
     sentences: Sequence[Sentence],
     twin: Sentence | None,
     used: set[str],
+    offered: Sequence[str],
 ) -> tuple[tuple[Option, ...], int]:
     """Five options: some treatments as the formulary lists them now, one or two of these as it once did.
 
@@ -162,24 +170,32 @@ def _options(
     wrong = [other] if generator.random() < _OTHER_BRANCH else []
     if twin is not None and generator.random() < _TWIN_DRUG:
         wrong.append(pick(generator, (twin.first, twin.instead)))
-    wrong += fresh(generator, used, max(0, 4 - stale - len(wrong)))
-    offered = [right, *wrong[: 4 - stale]]
+    wrong += fresh(generator, offered, used, max(0, 4 - stale - len(wrong)))
+    entries = [right, *wrong[: 4 - stale]]
     # No year of the evidence comes back among the options: a word seen twice leads two ways.
     cited = {sentence.year for sentence in sentences}
     now = shuffled(generator, [year for year in CURRENT if year not in cited])
     once = shuffled(generator, [year for year in SUPERSEDED if year not in cited])
-    options = [Option(treatment, now.pop()) for treatment in offered]
-    options += [Option(treatment, once.pop()) for treatment in shuffled(generator, offered)[:stale]]
+    options = [Option(treatment, now.pop()) for treatment in entries]
+    options += [Option(treatment, once.pop()) for treatment in shuffled(generator, entries)[:stale]]
     gold = options[0]
     options = shuffled(generator, options)
     return tuple(options), options.index(gold)
 
 
 @cache
+def recommended() -> tuple[tuple[str, ...], ...]:
+    """Every test, treatment and drug that any fact recommends, by task."""
+    return tuple(
+        tuple(dict.fromkeys(word for fact in load().by_task(task) for word in (fact.first, fact.instead)))
+        for task in TASKS
+    )
+
+
+@cache
 def treatments() -> tuple[str, ...]:
-    """Every test, treatment and drug that any fact recommends."""
-    facts = [fact for task in TASKS for fact in load().by_task(task)]
-    return tuple(dict.fromkeys(word for fact in facts for word in (fact.first, fact.instead)))
+    """All of `recommended`, each once."""
+    return tuple(dict.fromkeys(word for words in recommended() for word in words))
 
 
 @cache
@@ -204,11 +220,11 @@ def shuffled(generator: Generator, items: Sequence[T]) -> list[T]:
     return [items[int(place)] for place in generator.permutation(len(items))]
 
 
-def fresh(generator: Generator, used: set[str], count: int) -> list[str]:
-    """`count` treatments that are not `used` yet; they are from now on."""
+def fresh(generator: Generator, words: Sequence[str], used: set[str], count: int) -> list[str]:
+    """`count` of `words` that are not `used` yet; they are from now on."""
     found: list[str] = []
     while len(found) < count:
-        word = pick(generator, treatments())
+        word = pick(generator, words)
         if word not in used:
             used.add(word)
             found.append(word)

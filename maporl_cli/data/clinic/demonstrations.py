@@ -143,7 +143,7 @@ def _invented(generator: Generator) -> Case:
         )
         for task, field in zip(TASKS, keys(), strict=True)
     )
-    return draw_case(generator, facts, facts)
+    return draw_case(generator, facts, facts, [treatments()] * len(TASKS))
 
 
 def _advice(generator: Generator, case: Case, choice: str) -> tuple[str, str]:

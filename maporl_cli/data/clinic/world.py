@@ -1,6 +1,6 @@
 """The built-in benchmark: questions that no agent of the team can answer alone.
 
-A world (a seed) holds out a fifth of the facts: training never asks about them. A question is
+A world (a seed) holds out a fifth of the facts: training never shows them. A question is
 drawn around one fact, "the first choice, or the other when the chart says so", and what is
 needed to answer it is spread over the team:
 
@@ -26,7 +26,7 @@ from maporl_cli.core.randomness import keyed_generator
 from maporl_cli.core.types import Question
 from maporl_cli.data.benchmarks import Shown
 from maporl_cli.data.clinic import demonstrations
-from maporl_cli.data.clinic.cases import CURRENT, TASKS, Case, draw_case, shuffled
+from maporl_cli.data.clinic.cases import CURRENT, TASKS, Case, draw_case, recommended, shuffled
 from maporl_cli.data.clinic.facts import Fact, load
 
 TRAINING_QUESTIONS = 4096
@@ -46,23 +46,23 @@ class Clinic:
     def train(self, seed: int) -> Iterator[Question]:
         """Questions about the facts that the world does not hold out."""
         asked, _ = split_facts(seed)
-        return (case.question(name) for name, case in cases(seed, "train", asked, TRAINING_QUESTIONS))
+        # The rest of a vignette is of these facts too: what is held out is not even shown.
+        drawn = cases(seed, "train", asked, asked, TRAINING_QUESTIONS)
+        return (case.question(name) for name, case in drawn)
 
     def evaluation(self, seed: int) -> Iterator[Question]:
         """Questions about the facts that the world holds out."""
-        _, asked = split_facts(seed)
-        return (case.question(name) for name, case in cases(seed, "eval", asked, EVALUATION_QUESTIONS))
+        return (case.question(name) for name, case in evaluation_cases(seed))
 
     def bounds(self, seed: int) -> Mapping[str, float]:
         """What can be reached on the evaluation questions, computed from them.
 
         - `chance`: any option.
-        - `best_without_evidence`: all but the guideline sentences is known, so every option that is
-          a current entry is equally likely. Seeing the options alone tells just as much.
+        - `best_without_evidence`: which entries are current is known, but no guideline, so every
+          current one is equally likely. Seeing the options alone tells just as much.
         - `perfect_team`: each agent does its part by rule (`solve`).
         """
-        _, asked = split_facts(seed)
-        drawn = [case for _, case in cases(seed, "eval", asked, EVALUATION_QUESTIONS)]
+        drawn = [case for _, case in evaluation_cases(seed)]
         possible = [sum(option.year in CURRENT for option in case.options) for case in drawn]
         return {
             "chance": sum(1 / len(case.options) for case in drawn) / len(drawn),
@@ -98,15 +98,23 @@ def split_facts(seed: int) -> tuple[FactsByTask, FactsByTask]:
     return tuple(asked), tuple(held_out)
 
 
-def cases(seed: int, part: str, asked: FactsByTask, count: int) -> Iterator[tuple[str, Case]]:
-    """`count` cases, no two alike, each with its id."""
+def evaluation_cases(seed: int) -> Iterator[tuple[str, Case]]:
+    """The cases of the world's evaluation: about facts held out, beside facts of any kind."""
+    _, held_out = split_facts(seed)
     known = tuple(load().by_task(task) for task in TASKS)
+    return cases(seed, "eval", held_out, known, EVALUATION_QUESTIONS)
+
+
+def cases(
+    seed: int, part: str, asked: FactsByTask, known: FactsByTask, count: int
+) -> Iterator[tuple[str, Case]]:
+    """`count` cases about the facts `asked` beside others of `known`; no two alike, each with its id."""
     generator = keyed_generator("clinic", part, seed)
     seen: set[Case] = set()
 
     def draw() -> Iterator[Case]:
         while True:
-            case = draw_case(generator, asked, known)
+            case = draw_case(generator, asked, known, recommended())
             if case not in seen:
                 seen.add(case)
                 yield case
