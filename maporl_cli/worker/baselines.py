@@ -14,7 +14,6 @@ from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError
 from maporl_cli.training.checkpoint import Progress
 
-
 SINGLE = "single"
 """The baseline that needs a role of its own in the book."""
 
