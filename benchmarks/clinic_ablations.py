@@ -42,7 +42,9 @@ AGENTS = ("planner", "researcher", "analyst", "reporter")
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--world", type=int, default=0)
     options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options.add_argument("--jobs", type=int, default=1)
@@ -55,7 +57,7 @@ def main() -> None:
         torch.set_num_threads(1)
     with ThreadPoolExecutor(asked.jobs) as pool:
         trainings = [(seed, idle) for seed in asked.seeds for idle in ("", *AGENTS)]
-        found = pool.map(lambda training: ablate(asked.world, *training, asked.set), trainings)
+        found = pool.map(lambda one: ablate(asked.world, one[0], one[1], asked.set), trainings)
         rows = [row for part in found for row in part]
     result = {
         "machine": machine(),

@@ -25,7 +25,9 @@ from typing import Any
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--worlds", type=int, nargs="+", default=[0, 1, 2])
     options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options.add_argument("--baselines", nargs="*", default=["reporter_alone"])
@@ -37,7 +39,7 @@ def main() -> None:
         os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     with ThreadPoolExecutor(asked.jobs) as pool:
         places = [(world, seed) for world in asked.worlds for seed in asked.seeds]
-        runs = list(pool.map(lambda place: train(*place, asked), places))
+        runs = list(pool.map(lambda place: train(place[0], place[1], asked), places))
     found = {"machine": machine(), "jobs": asked.jobs, "summary": summary(runs), "runs": runs}
     print(json.dumps(found["summary"], indent=2))
     if asked.out:

@@ -33,7 +33,9 @@ ASKED_AGAIN = 16
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("questions", type=Path)
     options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options.add_argument("--out", type=Path)

@@ -94,6 +94,10 @@ class Bigram:
     ) -> Tensor:
         return _score(self._start, prompts, completions, temperature).logprobs
 
+    def keep_reference(self) -> None:
+        """What the KL term compares with from now on."""
+        self._start = self.table.detach().clone()
+
     def trainable(self) -> Mapping[str, torch.nn.Parameter]:
         """What the optimizer changes and what checkpoints hold, by name: resuming needs no more."""
         return {"table": self.table}

@@ -9,6 +9,9 @@ import torch
 from maporl_cli.agents.causal import CausalPolicy
 from maporl_cli.agents.tiny import tiny_model, tiny_tokenizer
 from maporl_cli.core.types import Episode, Question, Score, Turn
+from maporl_cli.data.duplicates import group_near_duplicates
+from maporl_cli.data.partition import Side, Sizes, assign
+from maporl_cli.data.splits import strata_of
 
 WORDS = [f"w{index}" for index in range(40)] + ["Answer:", "A", "B", "(A)", "(B)"]
 
@@ -58,3 +61,16 @@ def scored(turns: Sequence[Turn], total: float, *, task: float | None = None, sa
         answer="A",
         score=Score(task=value, form=1.0, total=total, components={"accuracy": value}, reasons={}),
     )
+
+
+def split_in_memory(
+    questions: Sequence[Question], sizes: Sizes, *, seed: int, stratify: str | None = None
+) -> tuple[list[Question], list[Question]]:
+    """What `maporl data split` does with a file, done with a list."""
+    strata = strata_of(questions, stratify) if stratify else None
+    sides = assign(group_near_duplicates(questions), sizes, seed=seed, strata=strata)
+    train, held_out = (
+        [question for question, at in zip(questions, sides, strict=True) if at is side]
+        for side in (Side.TRAIN, Side.EVAL)
+    )
+    return train, held_out

@@ -26,6 +26,8 @@ _ANOTHER = re.compile(
 _PARENTHESISED = re.compile(r"\(([A-Z])\)")
 _LEADING = re.compile(r"^\s*([A-Z])\s*(?:[.):]|$)")
 _FREE_TEXT = re.compile(r"\banswer\s*:\s*(.+)", re.IGNORECASE)
+# What a report adds to an answer in words: a confidence, a disclaimer, a full stop.
+_ADDED = re.compile(r"\s*(?:\(\s*\d{1,3}\s*%?\s*\)|[.;,]?\s*not medical advice|[.\s])+$", re.IGNORECASE)
 
 
 def read_answer(question: Question, report: str) -> str | None:
@@ -40,7 +42,7 @@ def read_answer(question: Question, report: str) -> str | None:
     """
     if not question.options:
         labelled = _FREE_TEXT.search(report)
-        text = (labelled.group(1) if labelled else report).strip()
+        text = _ADDED.sub("", labelled.group(1) if labelled else report).strip()
         return text or None
     report = report.replace("*", "")  # bold type
     found = list(_STATED.finditer(report))

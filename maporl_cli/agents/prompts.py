@@ -24,8 +24,9 @@ def render_prompt(
         if (text := _section_text(book, section, question, snippets))
     ]
     parts += [book.turn.format(agent=turn.agent, text=turn.text) for turn in turns]
-    if role.instruction:
-        parts.append(role.instruction)
+    instruction = role.instruction if question.options else role.open_instruction or role.instruction
+    if instruction:
+        parts.append(instruction)
     return book.separator.join(parts)
 
 

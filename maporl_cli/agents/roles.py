@@ -26,17 +26,20 @@ class Role:
         sees: the sections of the question that this seat may see, in prompt order.
             What teammates said before is always heard.
         instruction: the last part of the prompt.
-        form: what a whole turn must look like, for roles whose language is fixed; None: anything.
+        open_instruction: the last part of the prompt of a question without options; empty: the same.
+        form: what a whole turn must look like, for roles whose language is fixed; None: anything
+            but silence.
     """
 
     name: str
     sees: tuple[Section, ...]
     instruction: str
     form: re.Pattern[str] | None = None
+    open_instruction: str = ""
 
     def has_form(self, text: str) -> bool:
         """Whether a turn's text looks as this role's turns must."""
-        return self.form is None or self.form.fullmatch(text) is not None
+        return bool(text.strip()) if self.form is None else self.form.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +86,18 @@ _REPORTER = (
     "of the best option, your confidence from 0 to 100 in parentheses, and '. Not medical advice.'"
 )
 
+_OPEN_REPORTER = (
+    "You are the reporter. Decide on the final answer. Reply with one line: 'Answer: ' and the answer in "
+    "as few words as possible, your confidence from 0 to 100 in parentheses, and '. Not medical advice.'"
+)
+
 _BRIEF_REPORTER = (
     "You are the reporter. Reply with the letter of the best option only, in the form 'Answer: (letter)'."
 )
+
+_OPEN_BRIEF_REPORTER = "You are the reporter. Reply with the answer only, in the form 'Answer: …'."
+
+_FLAGS = " Answer any safety flag with 'Flag answered:'."
 
 GUIDE = RoleBook(
     name="guide",
@@ -113,9 +125,15 @@ GUIDE = RoleBook(
             Role(
                 "reporter",
                 ("question", "options"),
-                _REPORTER + " Answer any safety flag with 'Flag answered:'.",
+                _REPORTER + _FLAGS,
+                open_instruction=_OPEN_REPORTER + _FLAGS,
             ),
-            Role("single", ("question", "context", "evidence", "options"), _REPORTER),
+            Role(
+                "single",
+                ("question", "context", "evidence", "options"),
+                _REPORTER,
+                open_instruction=_OPEN_REPORTER,
+            ),
         )
     },
     sections={
@@ -147,8 +165,18 @@ BRIEF = replace(
                 ("question", "context", "options"),
                 "You are the analyst. Name the option that fits best in ten words.",
             ),
-            Role("reporter", ("question", "options"), _BRIEF_REPORTER),
-            Role("single", ("question", "context", "evidence", "options"), _BRIEF_REPORTER),
+            Role(
+                "reporter",
+                ("question", "options"),
+                _BRIEF_REPORTER,
+                open_instruction=_OPEN_BRIEF_REPORTER,
+            ),
+            Role(
+                "single",
+                ("question", "context", "evidence", "options"),
+                _BRIEF_REPORTER,
+                open_instruction=_OPEN_BRIEF_REPORTER,
+            ),
         )
     },
 )

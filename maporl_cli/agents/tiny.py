@@ -32,7 +32,7 @@ def tiny_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
 
 
 def tiny_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
-    """A model of about 100,000 parameters with random weights that depend on `seed` alone."""
+    """A model with random weights that depend on `seed` alone."""
     vocabulary = tokenizer.get_vocab()
     config = LlamaConfig(
         vocab_size=len(tokenizer),

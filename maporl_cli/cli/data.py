@@ -146,7 +146,7 @@ def split(
     from maporl_cli.data.split_file import split_file
     from maporl_cli.data.writing import refuse_existing
 
-    folder = out or file.with_name(f"{file.stem}-split")
+    folder = out or file.parent / f"{file.stem}-split"
     paths = {"train": folder / "train.jsonl", "eval": folder / "eval.jsonl"}
     refuse_existing(paths.values(), overwrite=overwrite)
     report = split_file(

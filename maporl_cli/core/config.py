@@ -96,7 +96,7 @@ class TeamConfig(Section):
 class ModelConfig(Section):
     """The language model that every agent starts from."""
 
-    name: str = "tiny"
+    name: Annotated[str, Field(min_length=1)] = "tiny"
     """`tiny` (built by the run), a pulled model (`smollm2-135m`), a directory, a hub id, or a plug-in."""
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     finetune: Literal["full", "lora"] = "full"
@@ -158,12 +158,12 @@ class TrainConfig(Section):
     credit: str = "team"
     learning_rate: Positive = 1e-3
     num_epochs: Count = 1
-    """Passes over the training questions; `max_steps` ends training earlier."""
+    """Passes over the training questions, where `max_steps` is not given; it takes their place."""
     max_steps: Count | None = None
     batch_size: Count = 16
     """Questions a step, over all ranks."""
     per_device_train_batch_size: Count = 128
-    """Episodes in one forward and backward pass."""
+    """Turns of an agent in one forward and backward pass: an episode has one a round."""
     gradient_accumulation_steps: Literal["auto"] | Count = "auto"
     gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Discount for each turn between a turn and the episode's end; 1 shares the reward evenly."""

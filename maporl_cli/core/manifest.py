@@ -22,22 +22,23 @@ _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "lang
 def manifest(
     config: Config, *, command: str, sources: Mapping[str, str], topology: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The run's manifest.
+    """The manifest of a run that begins.
 
     Args:
         config: the resolved config.
         command: the command line that started the run.
-        sources: data file or benchmark to the SHA-256 of its content.
+        sources: data file, benchmark or plug-in to the SHA-256 of its content.
         topology: ranks, replicas, devices, threads: whatever the worker found.
     """
     return {
-        "versions": {"maporl": __version__, "python": platform.python_version(), **_versions()},
+        "versions": _all_versions(),
         "git_commit": git_commit(Path(__file__)),
         "data": dict(sources),
         "allow_test_set": config.data.allow_test_set,
         "seed": config.run.seed,
         "command": command,
         "topology": {"platform": platform.platform(), **topology},
+        "resumed": [],
     }
 
 
@@ -49,11 +50,24 @@ def write_manifest(
     atomic_write(run.manifest, json.dumps(told, indent=2, ensure_ascii=False) + "\n")
 
 
+def note_sitting(run: RunDir, *, command: str, topology: Mapping[str, Any]) -> None:
+    """Adds to the manifest of a run that goes on what may differ from its start."""
+    told = read_object(run.manifest)
+    sitting = {
+        "command": command,
+        "versions": _all_versions(),
+        "git_commit": git_commit(Path(__file__)),
+        "topology": {"platform": platform.platform(), **topology},
+    }
+    told["resumed"] = [*told.get("resumed", []), sitting]
+    atomic_write(run.manifest, json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+
+
 def refuse_changed_data(run: RunDir, sources: Mapping[str, str]) -> None:
     """Nothing, where the run's manifest names the same content of the same data as `sources`.
 
     Raises:
-        DataError: a file or benchmark is not what the run was started on.
+        DataError: a file, benchmark or plug-in is not what the run was started on.
     """
     before: Mapping[str, str] | None = read_object(run.manifest).get("data")
     if before is None:
@@ -85,8 +99,8 @@ def _git(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
 
 
-def _versions() -> dict[str, str]:
-    found: dict[str, str] = {}
+def _all_versions() -> dict[str, str]:
+    found = {"maporl": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
             found[package] = version(package)

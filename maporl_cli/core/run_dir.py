@@ -9,19 +9,18 @@ runs/<name>/
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from maporl_cli.core import config_yaml
-from maporl_cli.core.atomic import append_line, atomic_dir, atomic_write, clean, discard, disk_errors
+from maporl_cli.core.atomic import atomic_write, clean, discard, disk_errors
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_keys import nearest
 from maporl_cli.core.config_sources import leaves, load_config
 from maporl_cli.core.errors import ConfigError, damaged
-
-__all__ = ["RunDir", "append_line", "atomic_dir", "atomic_write", "changed_science_fields", "disk_errors"]
 
 _NO_SCIENCE = (
     "run.name",
@@ -45,15 +44,15 @@ class RunDir:
     def open_new(config: Config, *, overwrite: bool = False) -> RunDir:
         """A fresh directory for a run, holding its `config.yaml`.
 
-        Without `run.name` the run is named after its training data and the time.
+        Without `run.name` the run gets the name that `named` makes.
 
         Raises:
             ConfigError: there is such a run already and `overwrite` is not set, or something
                 that is no run is in its place.
             MissingError, RunFailed: the place cannot be written, or the disk is full.
         """
-        name = config.run.name or f"{Path(config.data.train).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-        run = RunDir(config.run.output_dir / name)
+        config = named(config)
+        run = RunDir(config.run.output_dir / str(config.run.name))
         with disk_errors(run.path):
             run.path.parent.mkdir(parents=True, exist_ok=True)
             clean(run.path.parent, deep=False)
@@ -61,8 +60,7 @@ class RunDir:
             if run._refuse_to_lose(overwrite):
                 discard(run.path)
             run.path.mkdir(exist_ok=True)
-        named = config.model_copy(update={"run": config.run.model_copy(update={"name": name})})
-        run.write_config(named)
+        run.write_config(config)
         return run
 
     @staticmethod
@@ -204,6 +202,15 @@ class RunDir:
                 fix="--resume goes on with it, --overwrite deletes it, another --name leaves it alone",
             )
         return True
+
+
+def named(config: Config) -> Config:
+    """`config` with a run name: its own, or its data's name in letters that a run may have, and the time."""
+    if config.run.name is not None:
+        return config
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(config.data.train).stem).strip("-._")[:40]
+    name = f"{plain or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return config.model_copy(update={"run": config.run.model_copy(update={"name": name})})
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from math import ceil
@@ -30,7 +30,7 @@ class Split:
     Attributes:
         train: in the order of their source.
         eval: as `train`; shares no question with it.
-        sources: SHA-256 of every file read, by path.
+        sources: SHA-256 of every file read by its path, and of a benchmark's questions by its name.
         notes: what a reader of the run should know: bad rows left out, near-duplicates, a
             public test set trained on.
     """
@@ -74,31 +74,19 @@ def load_split(config: Config) -> Split:
     refuse_overlap(train, held_out)
     if train_is_file and data.eval is not None:
         _note_near_duplicates(loading, train, held_out)
+    for source, rows in ((data.train, train), (data.eval or data.train, held_out)):
+        if source in benchmark_names():
+            side = "training" if rows is train else "evaluation"
+            loading.sources[f"{source} ({side})"] = content_digest(_questions(rows))
     return Split(_questions(train), _questions(held_out), loading.sources, loading.notes)
 
 
-def split(
-    questions: Sequence[Question], sizes: Sizes, *, seed: int, stratify: str | None = None
-) -> tuple[list[Question], list[Question]]:
-    """Training and evaluation questions from one set, near-duplicates on one side.
-
-    Args:
-        questions: the whole set.
-        sizes: a fraction, or counts.
-        seed: decides which are held out.
-        stratify: a label that both sides shall have in equal shares.
-
-    Raises:
-        DataError: it cannot be split so, or no question has the label.
-    """
-    strata = strata_of(questions, stratify) if stratify else None
-    sides = assign(group_near_duplicates(questions), sizes, seed=seed, strata=strata)
-    both = [
-        [question for question, at in zip(questions, sides, strict=True) if at is side]
-        for side in (Side.TRAIN, Side.EVAL)
-    ]
-    refuse_overlap(*([(question.id, question) for question in part] for part in both))
-    return both[0], both[1]
+def content_digest(questions: Iterable[Question]) -> str:
+    """SHA-256 of all that the questions say, in their order."""
+    digest = hashlib.sha256()
+    for question in questions:
+        digest.update(repr(question).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
 
 
 def strata_of(questions: Iterable[Question], label: str) -> list[str]:

@@ -5,9 +5,34 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from maporl_cli.core.config import Config
+from maporl_cli.core.config import Config, MonitoringConfig
 from maporl_cli.core.errors import MissingError
+
+
+def refuse_without_key(settings: MonitoringConfig) -> None:
+    """Raises MissingError where W&B is to be used online and has no key, before anything is trained."""
+    if settings.wandb_mode == "online" and not _wandb().login(prompt=False, verify=False):
+        raise _unusable("there is no API key")
+
+
+def _wandb() -> Any:
+    # W&B reports its own crashes to a third party unless told not to before it is imported.
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    import wandb
+
+    return wandb
+
+
+def _unusable(why: str) -> MissingError:
+    return MissingError(
+        "Weights & Biases cannot be used.",
+        where="monitoring.wandb_mode",
+        why=why,
+        fix="run `wandb login`, or train with --set monitoring.wandb_mode=offline (needs no key) "
+        "or --set monitoring.wandb_mode=disabled",
+    )
 
 
 class WandbSink:
@@ -20,7 +45,7 @@ class WandbSink:
             `wandb sync` uploads what was recorded offline.
 
     Raises:
-        MissingError: W&B cannot be reached or has no key. Said at once, before any training.
+        MissingError: W&B cannot be reached.
     """
 
     def __init__(self, config: Config, directory: Path) -> None:
@@ -28,10 +53,7 @@ class WandbSink:
         settings = config.monitoring
         if settings.wandb_mode == "disabled":
             return
-        # W&B reports its own crashes to a third party unless told not to before it is imported.
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        import wandb
-
+        wandb = _wandb()
         directory.mkdir(parents=True, exist_ok=True)
         try:
             self._run = wandb.init(
@@ -46,13 +68,7 @@ class WandbSink:
                 settings=wandb.Settings(console="off", quiet=True, disable_code=True),
             )
         except wandb.Error as error:
-            raise MissingError(
-                "Weights & Biases cannot be used.",
-                where="monitoring.wandb_mode",
-                why=str(error),
-                fix="run `wandb login`, or train with --set monitoring.wandb_mode=offline (needs no key) "
-                "or --set monitoring.wandb_mode=disabled",
-            ) from error
+            raise _unusable(str(error)) from error
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Record the metrics of `step`."""

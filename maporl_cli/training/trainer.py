@@ -155,5 +155,5 @@ class Trainer:
                 raise Interrupted(
                     f"Stopped after step {progress.step} of {self._steps}; a checkpoint was written.",
                     where=str(path),
-                    fix="run the same command with --resume to go on from it",
+                    fix=f"run the same command with --resume --name {self._config.run.name} to go on from it",
                 )

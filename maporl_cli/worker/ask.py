@@ -13,7 +13,7 @@ from maporl_cli.monitoring.console import Display
 from maporl_cli.worker.evaluate import trained_session
 from maporl_cli.worker.narrator import Narrator
 from maporl_cli.worker.plugins import load_plugins
-from maporl_cli.worker.session import cold_start_session, open_session
+from maporl_cli.worker.session import cold_start_session, open_session, refuse_unknown_words
 
 
 def ask_team(
@@ -28,9 +28,11 @@ def ask_team(
     narrator = Narrator(display)
     if run is None:
         session = open_session(config, narrator)
-        cold_start_session(session, narrator)
     else:
         session = trained_session(RunDir.existing(run), config, narrator)
+    refuse_unknown_words(session, questions)
+    if run is None:
+        cold_start_session(session, narrator)
     episodes = [Episode(question=question, sample=0, step=0) for question in questions]
     session.team.play(episodes, Greedy())
     return episodes

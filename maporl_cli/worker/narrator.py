@@ -19,9 +19,11 @@ class Narrator:
         stop: asked whenever a phase of a run reports progress; phases outside of training have
             nothing to save, so they stop where they are. Commands that keep nothing for a
             `--resume` give none: Ctrl-C ends them at once.
+        run: the name of the run that is trained.
     """
 
-    def __init__(self, display: Display, stop: StopRequest | None = None) -> None:
+    def __init__(self, display: Display, stop: StopRequest | None = None, *, run: str | None = None) -> None:
+        self._run = run
         self.display: Display = display
         self.stop = stop or StopRequest()
         self.log: LogFile | None = None
@@ -45,7 +47,7 @@ class Narrator:
             raise Interrupted(
                 f"Stopped during: {phase}, {done} of {total}.",
                 why="nothing of this phase is kept; what came before it is",
-                fix="run the same command with --resume to go on",
+                fix=f"run the same command with --resume --name {self._run} to go on",
             )
         now = time.monotonic()
         if done == total or now - self._last > 10:

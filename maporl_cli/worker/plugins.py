@@ -11,6 +11,11 @@ from pathlib import Path
 from maporl_cli.core.errors import ConfigError
 
 
+def plugin_hashes(paths: Sequence[str]) -> dict[str, str]:
+    """The SHA-256 of each file, by its path as given."""
+    return {name: hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in paths}
+
+
 def load_plugins(paths: Sequence[str]) -> None:
     """Import each file once; it registers its agents, policies, benchmarks or reward components.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -13,7 +13,8 @@ from maporl_cli.agents.policy import Policy
 from maporl_cli.agents.roles import RoleBook, role_book
 from maporl_cli.agents.team import Team
 from maporl_cli.core.config import Config
-from maporl_cli.core.errors import ConfigError
+from maporl_cli.core.errors import ConfigError, DataError
+from maporl_cli.core.types import Question
 from maporl_cli.data.benchmarks import ColdStarts, benchmark, benchmark_names
 from maporl_cli.rewards.medical import Reward
 from maporl_cli.training.advantage import ESTIMATORS, Estimator
@@ -122,6 +123,25 @@ def _cold_starts(config: Config) -> ColdStarts | None:
         return None
     found = benchmark(config.data.train)
     return found if isinstance(found, ColdStarts) else None
+
+
+def refuse_unknown_words(session: Session, questions: Sequence[Question]) -> None:
+    """Raises DataError where tiny policies are asked what they have no words for: they would babble."""
+    if session.cold_starts is None:
+        return
+    known = set(session.cold_starts.vocabulary())
+    for question in questions:
+        texts = [question.text, question.context, *question.options.values()]
+        texts += [snippet.text for snippet in question.evidence]
+        unknown = [word for text in texts for word in text.split() if word not in known]
+        if unknown:
+            raise DataError(
+                "Tiny policies know no words but those of their benchmark.",
+                where=f"question {question.id}",
+                why=f"{unknown[0]!r} is none of the {len(known)} words of {session.config.data.train}",
+                fix="ask a team of pretrained models (maporl train --preset smollm2), or ask what "
+                "`maporl data sample` writes",
+            )
 
 
 def cold_start_session(session: Session, narrator: Narrator) -> None:

@@ -12,18 +12,19 @@ import torch
 from maporl_cli.core.atomic import atomic_write, discard
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError, DataError, Interrupted, MaporlError, MissingError, RunFailed
-from maporl_cli.core.manifest import refuse_changed_data, write_manifest
-from maporl_cli.core.run_dir import RunDir
+from maporl_cli.core.manifest import note_sitting, refuse_changed_data, write_manifest
+from maporl_cli.core.run_dir import RunDir, named
 from maporl_cli.data.splits import Split, load_split
 from maporl_cli.monitoring.console import Display
 from maporl_cli.monitoring.log_file import LogFile
 from maporl_cli.monitoring.report import write_report
+from maporl_cli.monitoring.wandb_sink import refuse_without_key
 from maporl_cli.training.checkpoint import Checkpoints, read_weights
 from maporl_cli.training.questions import total_steps
 from maporl_cli.training.stop import StopRequest
 from maporl_cli.worker.baselines import baseline_config, baseline_steps
 from maporl_cli.worker.narrator import Narrator
-from maporl_cli.worker.plugins import load_plugins
+from maporl_cli.worker.plugins import load_plugins, plugin_hashes
 from maporl_cli.worker.session import Rules, open_rules, open_session
 from maporl_cli.worker.team_run import Outcome, TeamRun
 
@@ -45,22 +46,31 @@ def train(config: Config, *, resume: bool, overwrite: bool, command: str, displa
     """
     load_plugins(config.run.plugins)
     stop = StopRequest()
-    narrator = Narrator(display, stop)
+    if not resume:
+        config = named(config)
+    narrator = Narrator(display, stop, run=config.run.name)
     begun = RunDir.for_resume(config) if resume else None
     if begun is None:
         RunDir.refuse_to_lose(config, overwrite=overwrite)
     split = load_split(config)
     if begun is not None:
-        refuse_changed_data(begun, split.sources)
+        refuse_changed_data(begun, split.sources | plugin_hashes(config.run.plugins))
     # Before a run is opened, since that may delete another: data and model may turn out to be bad.
     session = open_session(config, narrator)
     rules = open_rules(config, session.book)
+    for name in config.eval.baselines:
+        session.book.role(baseline_config(config, name).team.agents[0].name)
+    refuse_without_key(config.monitoring)
     with stop:  # until here nothing would be lost, so Ctrl-C struck at once
         run = begun or RunDir.open_new(config, overwrite=overwrite)
         narrator.log = LogFile(run.training_log)
         for note in split.notes:
             narrator.say(note)
-        write_manifest(run, config, command=command, sources=split.sources, topology=_topology())
+        sources = split.sources | plugin_hashes(config.run.plugins)
+        if begun is None:
+            write_manifest(run, config, command=command, sources=sources, topology=_topology())
+        else:
+            note_sitting(run, command=command, topology=_topology())
         steps = total_steps(config.train, len(split.train))
         began = time.time()
         try:

@@ -122,3 +122,12 @@ def test_books_and_roles_are_registered():
     register_role_book(mine)
     register_role(Role("critic", ("question",), "Criticise."), book=mine.name)
     assert role_book(mine.name).role("critic").instruction == "Criticise."
+
+
+@pytest.mark.parametrize("name", ["guide", "brief"])
+def test_a_question_without_options_is_not_asked_for_a_letter(name):
+    book = role_book(name)
+    for role in (book.role("reporter"), book.role("single")):
+        free = replace(ASKED, options={}, answer="iron")
+        assert "letter" in render_prompt(book, role, ASKED, (), ())
+        assert "letter" not in render_prompt(book, role, free, (), ())

@@ -34,6 +34,11 @@ class TestOpenNew:
         assert run.path.name.startswith("questions-2")
         assert run.load_config().run.name == run.path.name
 
+    @pytest.mark.parametrize("data", ["my questions (1).jsonl", "Fragen für März.json", "…/…", "a" * 200])
+    def test_a_name_made_of_any_file_names_a_run_that_can_be_used_again(self, data, tmp_path):
+        run = RunDir.open_new(config_for(tmp_path, f"data.train={data}", name=None))
+        assert RunDir.existing(run.path).load_config().run.name == run.path.name
+
     def test_an_existing_run_is_refused(self, tmp_path):
         config = config_for(tmp_path)
         (RunDir.open_new(config).path / "metrics.jsonl").write_text("{}")

@@ -5,6 +5,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from support import split_in_memory
 
 from maporl_cli.core.errors import DataError
 from maporl_cli.data import split_file as module
@@ -12,7 +13,6 @@ from maporl_cli.data.duplicates import content_number
 from maporl_cli.data.partition import Side, Sizes
 from maporl_cli.data.reading import BadRow, read_questions
 from maporl_cli.data.split_file import split_file
-from maporl_cli.data.splits import split
 
 
 def test_a_split_file_is_what_split_gives(shared_data: Path, tmp_path: Path):
@@ -21,7 +21,7 @@ def test_a_split_file_is_what_split_gives(shared_data: Path, tmp_path: Path):
     sizes = Sizes(eval_fraction=0.3)
     report = split_file(path, train, held_out, sizes, seed=5, stratify="subject")
     assert (report.train, report.eval, report.unused, report.clusters, report.bad) == (350, 150, 0, 484, [])
-    expected = split(list(read_questions(path)), sizes, seed=5, stratify="subject")
+    expected = split_in_memory(list(read_questions(path)), sizes, seed=5, stratify="subject")
     assert (list(read_questions(train)), list(read_questions(held_out))) == expected
 
 

@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from support import split_in_memory
 
 from maporl_cli.core.config import Config, DataConfig
 from maporl_cli.core.errors import ConfigError, DataError
@@ -17,7 +18,7 @@ from maporl_cli.data import benchmarks
 from maporl_cli.data.duplicates import content_number
 from maporl_cli.data.formats import to_row
 from maporl_cli.data.partition import Sizes
-from maporl_cli.data.splits import Split, load_split, split
+from maporl_cli.data.splits import Split, load_split
 
 NAMES = ("iron", "zinc", "lead", "gold", "tin", "silver", "copper", "nickel", "cobalt", "radium")
 
@@ -241,15 +242,15 @@ def test_an_unknown_source_is_an_error(tmp_path: Path):
 
 def test_split_keeps_near_duplicates_on_one_side_and_strata_in_shares():
     questions = [question(i + 1000 * copy, kind="ab"[i % 2]) for i in range(50) for copy in (0, 1)]
-    train, held_out = split(questions, Sizes(eval_fraction=0.2), seed=0, stratify="kind")
+    train, held_out = split_in_memory(questions, Sizes(eval_fraction=0.2), seed=0, stratify="kind")
     assert Counter(q.labels["kind"] for q in held_out) == {"a": 10, "b": 10}
     sides = [{int(q.id[1:]) % 1000 for q in part} for part in (train, held_out)]
     assert not sides[0] & sides[1]
-    train, held_out = split(questions, Sizes(train=30, eval=11), seed=0)
+    train, held_out = split_in_memory(questions, Sizes(train=30, eval=11), seed=0)
     assert (len(train), len(held_out)) == (30, 11)
 
 
 def test_stratifying_by_a_field_that_no_row_has_is_an_error():
     with pytest.raises(DataError, match="No row has the field 'knid'") as caught:
-        split([question(i) for i in range(9)], Sizes(eval_fraction=0.3), seed=0, stratify="knid")
+        split_in_memory([question(i) for i in range(9)], Sizes(eval_fraction=0.3), seed=0, stratify="knid")
     assert "kind" in caught.value.why

@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import MissingError
-from maporl_cli.monitoring.wandb_sink import WandbSink
+from maporl_cli.monitoring.wandb_sink import WandbSink, refuse_without_key
 
 mode, directory = sys.argv[1:]
 config = Config.model_validate({"monitoring": {"wandb_mode": mode, "wandb_tags": ["spine-test"]}})
 try:
+    refuse_without_key(config.monitoring)
     sink = WandbSink(config, Path(directory))
     for step in (1, 2):
         sink.log(step, {"train:accuracy": step / 4, "planner:loss": 0.5})
@@ -59,4 +60,6 @@ def test_online_without_a_key_says_what_to_do(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "Weights & Biases cannot be used." in done.stderr
     assert "wandb_mode=offline" in done.stderr
+    assert "there is no API key" in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()

@@ -43,7 +43,8 @@ REPORT = turn("reporter", text="Answer: A")
         # a turn that was cut has no end, so no form
         ((turn("planner", text="w1", finished=False), REPORT), "A", 1 / 2),
         ((GOOD, turn("reporter", text="Answer: A", finished=False)), "A", 1 / 2),
-        # a role without a form takes any text
+        # a role without a form takes any text but silence
+        ((turn("free", text=" \n"), REPORT), "A", 1 / 2),
         ((turn("free", text="anything at all"), REPORT), "A", 1.0),
     ],
 )

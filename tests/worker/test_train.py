@@ -5,44 +5,24 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
+from small_runs import go, small
 from support import tiny_policy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from maporl_cli.agents.policy import register_policy
+from maporl_cli.agents.roles import Role, register_role_book, role_book
 from maporl_cli.core.atomic import discard
-from maporl_cli.core.config import Config
-from maporl_cli.core.config_sources import load_config
 from maporl_cli.core.errors import ConfigError, DataError, MissingError, RunFailed
 from maporl_cli.core.types import Episode
 from maporl_cli.rewards.component import Measure, register_component
 from maporl_cli.worker import evaluate_run, train
 
 TRAIN = sys.modules[train.__module__]  # its name in the package is the function's
-
-SMALL = [
-    "data.max_train_samples=40",
-    "data.max_eval_samples=12",
-    "train.max_steps=4",
-    "train.batch_size=4",
-    "rollout.group_size=4",
-    "train.per_device_train_batch_size=16",
-    "train.save_every=2",
-    "train.cold_start.copy_steps=2",
-    "train.cold_start.role_steps=3",
-    "train.cold_start.batch_size=2",
-]
-
-
-def small(folder: Path, *sets: str, name: str = "run") -> Config:
-    places = [f"run.output_dir={folder}", f"run.name={name}"]
-    return load_config(preset="clinic", file=None, environ={}, sets=[*SMALL, *places, *sets], flags={}).config
-
-
-def go(config: Config, *, resume: bool = False) -> dict:
-    return train(config, resume=resume, overwrite=False, command="test", display="none")
 
 
 def weights(run: Path, agent: str = "planner") -> bytes:
@@ -172,6 +152,116 @@ def test_a_run_is_not_deleted_for_one_that_cannot_begin(tmp_path):
         with pytest.raises((MissingError, DataError, ConfigError)):
             train(small(tmp_path, change), resume=False, overwrite=True, command="test", display="none")
     assert weights(tmp_path / "run") == before
+
+
+def test_a_resumed_run_keeps_how_it_began(tmp_path):
+    config = small(tmp_path, "eval.baselines=[]")
+    go(config)
+    began = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    train(config, resume=True, overwrite=False, command="the second", display="none")
+    now = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert now | {"resumed": []} == began
+    assert [sitting["command"] for sitting in now["resumed"]] == ["the second"]
+
+
+def test_a_baseline_without_a_role_is_told_before_anything_is_trained(tmp_path, saved_lora):
+    register_role_book(
+        replace(role_book("guide"), name="no-single", roles={"reporter": Role("reporter", (), "")})
+    )
+    seats = "team.agents=[{name: reporter}]"
+    with pytest.raises(ConfigError, match="no role for the agent 'single'"):
+        go(small(tmp_path, *saved_lora, "team.roles=no-single", seats, "eval.baselines=[single]"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_wandb_without_a_key_is_told_before_a_run_is_deleted(tmp_path, monkeypatch):
+    go(small(tmp_path, "eval.baselines=[]"))
+    monkeypatch.setattr(TRAIN, "refuse_without_key", refuse)
+    with pytest.raises(MissingError, match="no key"):
+        train(small(tmp_path), resume=False, overwrite=True, command="test", display="none")
+    assert weights(tmp_path / "run")
+
+
+def refuse(_):
+    raise MissingError("there is no key", fix="have one")
+
+
+def test_scores_are_taken_under_the_temperature_of_sampling(tmp_path, saved_lora):
+    seats = "team.agents=[{name: planner, temperature: 0.4}, {name: reporter, temperature: 2.5}]"
+    go(small(tmp_path, *saved_lora, seats))
+    first = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[1])
+    assert first["planner:grad_norm"] > 0
+    assert first["planner:clipped"] == first["reporter:clipped"] == 0  # nothing was learned between
+
+
+def test_an_agent_learns_at_its_own_rate(tmp_path, saved_lora):
+    seats = "team.agents=[{name: planner, learning_rate: 1.0e-12}, {name: reporter}]"
+    go(small(tmp_path, *saved_lora, seats))
+    moves = {agent: moved(tmp_path / "run", agent) for agent in ("planner", "reporter")}
+    assert moves["planner"] < 1e-9 < 1e-4 < moves["reporter"]
+
+
+def test_baselines_start_from_the_very_weights_the_team_started_from(tmp_path):
+    go(small(tmp_path))
+    first = Path("checkpoints") / "step_000000" / "agents"
+    start = (tmp_path / "run" / first / "reporter" / "weights.safetensors").read_bytes()
+    for name, agent in (("single", "single"), ("reporter_alone", "reporter")):
+        own = tmp_path / "run" / "baselines" / name / first / agent / "weights.safetensors"
+        assert own.read_bytes() == start
+    alone = json.loads((tmp_path / "run" / "training_results.json").read_text())
+    tokens = {name: alone["eval"][name]["train_tokens"] for name in ("single", "reporter_alone")}
+    # as many tokens as the team, within half a step of its own
+    assert tokens["single"] == pytest.approx(alone["train_tokens"], rel=0.15)
+    assert alone["eval"]["reporter_alone"]["steps"] == 4
+
+
+def test_adapters_learn_resume_and_leave_the_base_alone(tmp_path, saved_lora):
+    """Four steps at once and in two sittings; then the saved adapters on the base as it is on disk."""
+    for name in ("whole", "parts"):
+        go(small(tmp_path, *saved_lora, name=name))
+    run = tmp_path / "whole"
+    assert all(moved(run, agent) > 0 for agent in ("planner", "researcher", "analyst", "reporter"))
+    discard(tmp_path / "parts" / "checkpoints" / "step_000004")
+    go(small(tmp_path, *saved_lora, name="parts"), resume=True)
+    for agent in ("planner", "reporter"):
+        assert weights(tmp_path / "parts", agent) == weights(run, agent)
+    recorded = (run / "eval" / "after.greedy.records.jsonl").read_text()
+    config = small(tmp_path, *saved_lora, name="whole")
+    options = {"benchmark": None, "data": None, "limit": None, "sampled": False, "baselines": ()}
+    found = evaluate_run(config, run=run, display="none", **options)
+    assert Path(found["records"]).read_text() == recorded
+
+
+def moved(run: Path, agent: str) -> float:
+    before, after = (
+        load_file(run / "checkpoints" / step / "agents" / agent / "weights.safetensors")
+        for step in ("step_000000", "step_000004")
+    )
+    return max(float((after[name] - before[name]).abs().max()) for name in before)
+
+
+@pytest.fixture
+def saved_lora(tmp_path_factory) -> list[str]:
+    """Settings for adapters on a model from disk, paid for anything, on questions from a file."""
+    register_component("ids", ids)
+    folder = tmp_path_factory.mktemp("model")
+    tiny_policy(3).save(folder / "base")
+    rows = [
+        json.dumps({"question": f"w{n} w{n % 7}", "options": [f"w{n}", "w1 w2"], "label": "A"})
+        for n in range(3, 23)
+    ]
+    (folder / "questions.jsonl").write_text("\n".join(rows))
+    return [
+        f"model.name={folder / 'base'}",
+        "model.finetune=lora",
+        "team.roles=guide",
+        f"data.train={folder / 'questions.jsonl'}",
+        "data.max_train_samples=null",
+        "data.max_eval_samples=null",
+        "reward.extra_weights={ids: 1}",
+        "train.learning_rate=0.01",
+        "eval.baselines=[]",
+    ]
 
 
 def test_resume_refuses_data_that_has_changed(tmp_path):

@@ -1,0 +1,31 @@
+"""The smallest runs of the preset `clinic` there can be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from maporl_cli.core.config import Config
+from maporl_cli.core.config_sources import load_config
+from maporl_cli.worker import train
+
+SMALL = [
+    "data.max_train_samples=40",
+    "data.max_eval_samples=12",
+    "train.max_steps=4",
+    "train.batch_size=4",
+    "rollout.group_size=4",
+    "train.per_device_train_batch_size=16",
+    "train.save_every=2",
+    "train.cold_start.copy_steps=2",
+    "train.cold_start.role_steps=3",
+    "train.cold_start.batch_size=2",
+]
+
+
+def small(folder: Path, *sets: str, name: str = "run") -> Config:
+    places = [f"run.output_dir={folder}", f"run.name={name}"]
+    return load_config(preset="clinic", file=None, environ={}, sets=[*SMALL, *places, *sets], flags={}).config
+
+
+def go(config: Config, *, resume: bool = False) -> dict:
+    return train(config, resume=resume, overwrite=False, command="test", display="none")
