@@ -41,7 +41,7 @@ demo: $(CORE) ## train the four-agent team on the built-in benchmark (about 5 mi
 test: $(TEST) ## the tests that every change must pass
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile -q
 
-test-slow: $(TEST) ## kills, long runs and whole trainings
+test-slow: $(TEST) ## a run killed at 20 moments, and a real model pulled (about 8 minutes)
 	$(BIN)/python -m pytest -m slow -q
 
 lint: $(TEST) ## style, types, layers

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
+from typing import Protocol
 
 from maporl_cli.agents.answers import is_correct
 from maporl_cli.core.types import Episode
@@ -17,6 +18,14 @@ COMPONENT_METRICS = {
     "clinical_reasoning": "reasoning:score",
 }
 """Metric names of the reward's components; a plug-in's component is logged as `reward:<name>`."""
+
+
+class Monitor(Protocol):
+    """Where a step's metrics and episodes go."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None: ...
+
+    def episodes(self, step: int, episodes: Sequence[Episode]) -> None: ...
 
 
 def step_metrics(episodes: Sequence[Episode], gathered: Gathered, groups: int) -> dict[str, float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
 
 from maporl_cli.agents.policy import NotFinite, Policy
 from maporl_cli.agents.team import Team
@@ -17,19 +16,11 @@ from maporl_cli.training.advantage import Estimator
 from maporl_cli.training.checkpoint import Checkpoints, Progress
 from maporl_cli.training.credit import CreditRule
 from maporl_cli.training.experience import Gathered, gather
-from maporl_cli.training.metrics import step_metrics
+from maporl_cli.training.metrics import Monitor, step_metrics
 from maporl_cli.training.questions import question_batch
 from maporl_cli.training.rollout import rollout
 from maporl_cli.training.stop import StopRequest
 from maporl_cli.training.update import Learner
-
-
-class Monitor(Protocol):
-    """Where a step's metrics and episodes go."""
-
-    def log(self, step: int, metrics: Mapping[str, float]) -> None: ...
-
-    def episodes(self, step: int, episodes: Sequence[Episode]) -> None: ...
 
 
 class Trainer:

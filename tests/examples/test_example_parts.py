@@ -39,6 +39,15 @@ def streams(count: int) -> list[np.random.Generator]:
     return [keyed_generator("stream", index) for index in range(count)]
 
 
+def test_bigram_compares_with_the_start_that_was_kept():
+    policy = bigram()
+    policy.keep_reference()
+    before = policy.score([(0,)], [(3, 0)], temperature=1.0).logprobs.detach()
+    policy.table.data.add_(torch.eye(10))
+    assert torch.equal(policy.reference_logprobs([(0,)], [(3, 0)], temperature=1.0), before)
+    assert not torch.equal(policy.score([(0,)], [(3, 0)], temperature=1.0).logprobs, before)
+
+
 def test_bigram_samples_with_the_logprobs_that_score_gives():
     policy = bigram()
     prompts = [(0, *range(1, 1 + row % 9)) for row in range(40)]

@@ -1,6 +1,6 @@
 """Imitation of demonstrations."""
 
-from itertools import repeat
+from itertools import pairwise, repeat
 
 import pytest
 import torch
@@ -47,6 +47,20 @@ def test_demonstrations_are_learned_to_their_end():
     said = policy.sample(prompts, [None] * 3, max_new_tokens=8, temperature=1.0)
     assert [sample.token_ids for sample in said] == [shown.token_ids for shown in (*SHORT, *LONG)]
     assert policy.version == 0, "an update of the policy is one of reinforcement learning"
+
+
+def test_the_rate_rises_and_falls():
+    """Adam moves a weight by about the rate, so the largest move of a step tells it."""
+    policy = tiny_policy()
+    weights = [torch.cat([p.detach().flatten() for p in policy.trainable().values()])]
+
+    def keep(step, loss):
+        weights.append(torch.cat([p.detach().flatten() for p in policy.trainable().values()]).clone())
+
+    imitate(policy, repeat([SHORT, LONG]), steps=50, learning_rate=4e-3, decay=0.4, on_step=keep)
+    moves = [float((after - before).abs().max()) for before, after in pairwise(weights)]
+    assert moves[0] == pytest.approx(4e-3 / 20, rel=0.1)
+    assert moves[-1] < moves[25] / 5
 
 
 def test_the_same_twice():

@@ -168,9 +168,9 @@ def test_a_baseline_without_a_role_is_told_before_anything_is_trained(tmp_path, 
     register_role_book(
         replace(role_book("guide"), name="no-single", roles={"reporter": Role("reporter", (), "")})
     )
-    seats = "team.agents=[{name: reporter}]"
+    alone = "team.agents=[{name: reporter}]"
     with pytest.raises(ConfigError, match="no role for the agent 'single'"):
-        go(small(tmp_path, *saved_lora, "team.roles=no-single", seats, "eval.baselines=[single]"))
+        go(small(tmp_path, *saved_lora, "team.roles=no-single", alone, "eval.baselines=[single]"))
     assert not (tmp_path / "run").exists()
 
 
@@ -187,16 +187,14 @@ def refuse(_):
 
 
 def test_scores_are_taken_under_the_temperature_of_sampling(tmp_path, saved_lora):
-    seats = "team.agents=[{name: planner, temperature: 0.4}, {name: reporter, temperature: 2.5}]"
-    go(small(tmp_path, *saved_lora, seats))
+    go(small(tmp_path, *saved_lora, *seats(planner="temperature: 1.5", reporter="temperature: 2.5")))
     first = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[1])
     assert first["planner:grad_norm"] > 0
     assert first["planner:clipped"] == first["reporter:clipped"] == 0  # nothing was learned between
 
 
 def test_an_agent_learns_at_its_own_rate(tmp_path, saved_lora):
-    seats = "team.agents=[{name: planner, learning_rate: 1.0e-12}, {name: reporter}]"
-    go(small(tmp_path, *saved_lora, seats))
+    go(small(tmp_path, *saved_lora, *seats(planner="learning_rate: 1.0e-12", reporter="temperature: 1.0")))
     moves = {agent: moved(tmp_path / "run", agent) for agent in ("planner", "reporter")}
     assert moves["planner"] < 1e-9 < 1e-4 < moves["reporter"]
 
@@ -232,6 +230,11 @@ def test_adapters_learn_resume_and_leave_the_base_alone(tmp_path, saved_lora):
     assert Path(found["records"]).read_text() == recorded
 
 
+def seats(**agents: str) -> list[str]:
+    listed = ", ".join(f"{{name: {name}, max_new_tokens: 12, {more}}}" for name, more in agents.items())
+    return [f"team.agents=[{listed}]"]
+
+
 def moved(run: Path, agent: str) -> float:
     before, after = (
         load_file(run / "checkpoints" / step / "agents" / agent / "weights.safetensors")
@@ -255,6 +258,7 @@ def saved_lora(tmp_path_factory) -> list[str]:
         f"model.name={folder / 'base'}",
         "model.finetune=lora",
         "team.roles=guide",
+        *seats(**dict.fromkeys(("planner", "researcher", "analyst", "reporter"), "temperature: 2.0")),
         f"data.train={folder / 'questions.jsonl'}",
         "data.max_train_samples=null",
         "data.max_eval_samples=null",
