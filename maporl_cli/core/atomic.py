@@ -57,13 +57,13 @@ def disk_error(error: Exception, path: str) -> MaporlError | None:
         return MissingError(
             f"{path} cannot be written.",
             why=why,
-            fix="give a directory that you may write to, as in --output-dir ~/runs",
+            fix="give a directory that you may write to, with --output-dir (maporl data: --out)",
         )
     if code in (errno.ENOTDIR, errno.EEXIST):
         return ConfigError(
             f"{path} cannot be written.",
             why=f"a part of this path is a file ({why})",
-            fix="give another directory, as in --output-dir runs",
+            fix="give another directory, with --output-dir (maporl data: --out)",
         )
     return None
 

@@ -136,7 +136,8 @@ class RewardConfig(Section):
     safety_penalty_weight: NonNegative = 1.0
     """Multiplies the weight of safety."""
     format_weight: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """Paid for well-formed turns. Below 1, so that no wrong answer out-earns a right one."""
+    """Paid for well-formed turns. Below 1, so that where accuracy alone has a weight, no wrong answer
+    out-earns a right one."""
     format_paid: Literal["task_differs", "always"] = "task_differs"
     """Only in groups whose task rewards differ, so that form never steers an update alone; or always, for
     models that have to learn the form before they get anything right."""

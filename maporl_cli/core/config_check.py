@@ -24,6 +24,7 @@ _EXPECTED = {
     "bool_type": "true or false",
     "tuple_type": "a list, such as [a, b]",
     "too_short": "a list with at least one item",
+    "string_too_short": "text that is not empty",
     "path_type": "a path",
 }
 
@@ -68,6 +69,13 @@ def _value_error(problems: Mapping[str, list[ErrorDetails]], origin: Mapping[str
             )
         if found[0]["type"] == "missing":
             return ConfigError(f"{key} is missing.", where=_sources(key, origin), fix=f"give {key} a value")
+        if isinstance(found[0]["loc"][-1], int):
+            return ConfigError(
+                f"An item of {key} cannot be {found[0]['input']!r}.",
+                where=_sources(key, origin),
+                why=f"expected {told[key]}",
+                fix=f"let every item of {key} be {told[key]}",
+            )
         return mistyped(key, found[0]["input"], told[key], _sources(key, origin))
     lines = [
         f"{key} is {_given(problems[key][0])} ({_sources(key, origin)}); expected {text}"

@@ -373,3 +373,9 @@ class TestDump:
         assert "  max_steps: 3  # --set\n" in text
         assert "    - name: planner  # preset clinic\n" in text
         assert "  seed: 0  # default\n" in text
+
+
+def test_a_bad_item_of_a_list_is_told_as_an_item():
+    with pytest.raises(ConfigError, match=r"An item of eval\.baselines cannot be 'singel'") as caught:
+        load_config(preset="clinic", sets=["eval.baselines=[singel]"])
+    assert caught.value.fix == "let every item of eval.baselines be 'single' or 'reporter_alone'"
