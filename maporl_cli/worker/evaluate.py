@@ -21,7 +21,7 @@ from maporl_cli.monitoring.console import Display
 from maporl_cli.training.checkpoint import Checkpoints, load_weights
 from maporl_cli.worker.baselines import baseline_config
 from maporl_cli.worker.narrator import Narrator
-from maporl_cli.worker.plugins import load_plugins
+from maporl_cli.worker.plugins import load_plugins, plugin_hashes
 from maporl_cli.worker.session import Session, cold_start_session, open_session, refuse_unknown_words
 
 _DECIDES_THE_SPLIT = (
@@ -185,5 +185,5 @@ def _split(config: Config, home: RunDir | None) -> Split:
             fix="leave it out; to ask other questions, name them with --data FILE",
         )
     split = load_split(own)
-    refuse_changed_data(home, split.sources)
+    refuse_changed_data(home, split.sources | plugin_hashes(own.run.plugins))
     return split

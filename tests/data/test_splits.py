@@ -71,7 +71,11 @@ def test_a_benchmark_gives_its_own_evaluation_questions():
     assert ids(made.train) == [f"q{i}" for i in range(30)]
     assert ids(made.eval) == [f"q{900 + i}" for i in range(20)]
     assert {q.rationale for q in made.train + made.eval} == {"seed 7"}
-    assert made.sources == {}
+    assert set(made.sources) == {"metals (training)", "metals (evaluation)"}
+    again = load(train="metals", sample_seed=7, max_train_samples=30, max_eval_samples=20)
+    other = load(train="metals", sample_seed=8, max_train_samples=30, max_eval_samples=20)
+    assert again.sources == made.sources
+    assert not set(other.sources.values()) & set(made.sources.values())
     assert made.notes == []
 
 
