@@ -53,8 +53,9 @@ def train(config: Config, *, resume: bool, overwrite: bool, command: str, displa
     if begun is None:
         RunDir.refuse_to_lose(config, overwrite=overwrite)
     split = load_split(config)
+    sources = split.sources | plugin_hashes(config.run.plugins)
     if begun is not None:
-        refuse_changed_data(begun, split.sources | plugin_hashes(config.run.plugins))
+        refuse_changed_data(begun, sources)
     # Before a run is opened, since that may delete another: data and model may turn out to be bad.
     session = open_session(config, narrator)
     rules = open_rules(config, session.book)
@@ -66,11 +67,10 @@ def train(config: Config, *, resume: bool, overwrite: bool, command: str, displa
         narrator.log = LogFile(run.training_log)
         for note in split.notes:
             narrator.say(note)
-        sources = split.sources | plugin_hashes(config.run.plugins)
-        if begun is None:
-            write_manifest(run, config, command=command, sources=sources, topology=_topology())
-        else:
+        if run.manifest.exists():
             note_sitting(run, command=command, topology=_topology())
+        else:
+            write_manifest(run, config, command=command, sources=sources, topology=_topology())
         steps = total_steps(config.train, len(split.train))
         began = time.time()
         try:

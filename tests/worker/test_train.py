@@ -162,6 +162,10 @@ def test_a_resumed_run_keeps_how_it_began(tmp_path):
     now = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert now | {"resumed": []} == began
     assert [sitting["command"] for sitting in now["resumed"]] == ["the second"]
+    (tmp_path / "run" / "manifest.json").unlink()  # as if killed before it had one
+    train(config, resume=True, overwrite=False, command="the third", display="none")
+    again = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert again == began | {"command": "the third"}
 
 
 def test_a_baseline_without_a_role_is_told_before_anything_is_trained(tmp_path, saved_lora):

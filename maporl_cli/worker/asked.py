@@ -1,0 +1,87 @@
+"""Which questions an evaluation asks, and the proof that the run did not train on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+from maporl_cli.core.config import Config
+from maporl_cli.core.errors import ConfigError, DataError
+from maporl_cli.core.manifest import refuse_changed_data
+from maporl_cli.core.run_dir import RunDir, changed_science_fields
+from maporl_cli.core.types import Question
+from maporl_cli.data.benchmarks import benchmark as benchmark_called
+from maporl_cli.data.reading import read_questions
+from maporl_cli.data.splits import Split, content_digest, load_split, refuse_overlap
+from maporl_cli.worker.narrator import Narrator
+from maporl_cli.worker.plugins import plugin_hashes
+
+_DECIDES_THE_SPLIT = (
+    "data.train",
+    "data.eval",
+    "data.eval_fraction",
+    "data.max_train_samples",
+    "data.max_eval_samples",
+    "data.sample_seed",
+)
+
+
+def asked_questions(
+    config: Config,
+    home: RunDir | None,
+    benchmark: str | None,
+    data: Path | None,
+    limit: int | None,
+    narrator: Narrator,
+) -> tuple[list[Question], str]:
+    """What to ask, and the name its records go by; none of it was trained on.
+
+    Raises:
+        DataError: a question was trained on, or the run's data has changed, so that nobody can tell.
+        ConfigError: a key that decides what the run trained on is given another value.
+    """
+    if data is None and (benchmark is None or benchmark == config.data.train):
+        return _split(config, home).eval[:limit], "held_out"
+    if data is not None:
+        asked = list(islice(read_questions(data, max_bad_rows=config.data.max_bad_rows), limit))
+        # Two files of one name keep their records apart.
+        name = f"{data.stem}-{content_digest(asked)[:8]}"
+    else:
+        named = benchmark or config.data.train
+        asked, name = list(islice(benchmark_called(named).evaluation(config.data.sample_seed), limit)), named
+    if home is not None:
+        _refuse_trained_on(config, home, asked, str(data or benchmark), narrator)
+    return asked, name
+
+
+def _refuse_trained_on(
+    config: Config, home: RunDir, asked: Sequence[Question], source: str, narrator: Narrator
+) -> None:
+    """Raises where one of `asked` was trained on; says so where the run's data is gone or changed."""
+    try:
+        split = _split(config, home)
+    except DataError as error:
+        narrator.say(f"cannot tell whether {source} was trained on: {error.what} {error.where}")
+        return
+    refuse_overlap(
+        [(f"training question {question.id}", question) for question in split.train],
+        [(f"{source} question {question.id}", question) for question in asked],
+    )
+
+
+def _split(config: Config, home: RunDir | None) -> Split:
+    """What the run trained on and held out; without a run, what one of this config would."""
+    if home is None:
+        return load_split(config)
+    own = home.load_config()
+    changed = [key for key in changed_science_fields(own, config) if key in _DECIDES_THE_SPLIT]
+    if changed:
+        raise ConfigError(
+            f"The run {home.path} was trained with another value of {', '.join(changed)}.",
+            why="with this one, questions that it trained on would count as held out",
+            fix="leave it out; to ask other questions, name them with --data FILE",
+        )
+    split = load_split(own)
+    refuse_changed_data(home, split.sources | plugin_hashes(own.run.plugins))
+    return split
