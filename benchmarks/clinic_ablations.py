@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,7 +33,7 @@ from maporl_cli.agents.policy import Policy, Sample
 from maporl_cli.core.config_sources import load_config
 from maporl_cli.core.randomness import Greedy, Sampled, keyed_generator
 from maporl_cli.core.run_dir import RunDir
-from maporl_cli.data.clinic.cases import FIELDS, Sentence, pick
+from maporl_cli.data.clinic.cases import CURRENT, FIELDS, SUPERSEDED, Sentence, pick
 from maporl_cli.data.splits import load_split
 from maporl_cli.evaluation.evaluate import evaluate
 from maporl_cli.worker.evaluate import trained_session
@@ -127,10 +128,10 @@ def any_part(words: list[str], generator: np.random.Generator) -> str:
 
 
 def any_row(words: list[str], generator: np.random.Generator) -> str:
-    """The researcher's prompt: rows of five words, then the plan."""
-    rows = words[: words.index("check")]
-    start = 5 * int(generator.integers(len(rows) // 5))
-    return Sentence(*rows[start : start + 5]).cited
+    """The researcher's prompt: rows of five words, whose second is a year, then the plan."""
+    rows = [words[start : start + 5] for start in range(0, len(words) - 5, 5)]
+    rows = list(takewhile(lambda row: row[1] in (*CURRENT, *SUPERSEDED), rows))
+    return Sentence(*pick(generator, rows)).cited
 
 
 def either_branch(words: list[str], generator: np.random.Generator) -> str:
