@@ -26,8 +26,11 @@ _ANOTHER = re.compile(
 _PARENTHESISED = re.compile(r"\(([A-Z])\)")
 _LEADING = re.compile(r"^\s*([A-Z])\s*(?:[.):]|$)")
 _FREE_TEXT = re.compile(r"\banswer\s*:\s*(.+)", re.IGNORECASE)
-# What a report adds to an answer in words: a confidence, a disclaimer, a full stop.
-_ADDED = re.compile(r"\s*(?:\(\s*\d{1,3}\s*%?\s*\)|[.;,]?\s*not medical advice|[.\s])+$", re.IGNORECASE)
+# What a report adds to an answer in words: a confidence, a disclaimer, a full stop. Each character fits
+# one branch only and none is given back (`++`), or a disclaimer repeated n times would take 2^n tries.
+_ADDED = re.compile(
+    r"(?:\(\s*\d{1,3}\s*%?\s*\)|[;,](?=\s*not medical advice)|not medical advice|[.\s])++$", re.IGNORECASE
+)
 
 
 def read_answer(question: Question, report: str) -> str | None:

@@ -74,9 +74,9 @@ def load_split(config: Config) -> Split:
     refuse_overlap(train, held_out)
     if train_is_file and data.eval is not None:
         _note_near_duplicates(loading, train, held_out)
-    for source, rows in ((data.train, train), (data.eval or data.train, held_out)):
+    sides = (("training", data.train, train), ("evaluation", data.eval or data.train, held_out))
+    for side, source, rows in sides:
         if source in benchmark_names():
-            side = "training" if rows is train else "evaluation"
             loading.sources[f"{source} ({side})"] = content_digest(_questions(rows))
     return Split(_questions(train), _questions(held_out), loading.sources, loading.notes)
 

@@ -154,6 +154,12 @@ def test_free_text(report, text):
     assert read_answer(FREE, report) == text
 
 
+def test_a_disclaimer_said_over_and_over_is_read_at_once():
+    report = "Answer: iron" + ". Not medical advice" * 60 + " x"
+    assert read_answer(FREE, report) == report.removeprefix("Answer: ")
+    assert read_answer(FREE, report.removesuffix(" x")) == "iron"
+
+
 @given(st.text(max_size=60))
 def test_free_text_is_never_empty(report):
     assert read_answer(FREE, report) != ""
