@@ -137,4 +137,6 @@ def show(found: Mapping[str, Any]) -> None:
             str(figures["invalid"]),
         )
     Console().print(table)
+    if "caution" in found:
+        result(f"caution: {found['caution']}")
     result(f"records: {found['records']}")

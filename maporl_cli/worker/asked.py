@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from maporl_cli.core.types import Question
 from maporl_cli.data.benchmarks import benchmark as benchmark_called
 from maporl_cli.data.reading import read_questions
 from maporl_cli.data.splits import Split, content_digest, load_split, refuse_overlap
-from maporl_cli.worker.narrator import Narrator
 from maporl_cli.worker.plugins import plugin_hashes
 
 _DECIDES_THE_SPLIT = (
@@ -27,22 +27,35 @@ _DECIDES_THE_SPLIT = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The questions of an evaluation.
+
+    Attributes:
+        name: what their records go by.
+        caution: why nobody can tell whether they were trained on; empty where they were not.
+    """
+
+    questions: list[Question]
+    name: str
+    caution: str = ""
+
+
 def asked_questions(
     config: Config,
     home: RunDir | None,
     benchmark: str | None,
     data: Path | None,
     limit: int | None,
-    narrator: Narrator,
-) -> tuple[list[Question], str]:
-    """What to ask, and the name its records go by; none of it was trained on.
+) -> Asked:
+    """What to ask; none of it was trained on, as far as the run's data is still there to tell.
 
     Raises:
-        DataError: a question was trained on, or the run's data has changed, so that nobody can tell.
+        DataError: a question was trained on, or what the run held out has changed.
         ConfigError: a key that decides what the run trained on is given another value.
     """
     if data is None and (benchmark is None or benchmark == config.data.train):
-        return _split(config, home).eval[:limit], "held_out"
+        return Asked(_split(config, home).eval[:limit], "held_out")
     if data is not None:
         asked = list(islice(read_questions(data, max_bad_rows=config.data.max_bad_rows), limit))
         # Two files of one name keep their records apart.
@@ -50,24 +63,21 @@ def asked_questions(
     else:
         named = benchmark or config.data.train
         asked, name = list(islice(benchmark_called(named).evaluation(config.data.sample_seed), limit)), named
-    if home is not None:
-        _refuse_trained_on(config, home, asked, str(data or benchmark), narrator)
-    return asked, name
+    caution = "" if home is None else _refuse_trained_on(config, home, asked, str(data or benchmark))
+    return Asked(asked, name, caution)
 
 
-def _refuse_trained_on(
-    config: Config, home: RunDir, asked: Sequence[Question], source: str, narrator: Narrator
-) -> None:
-    """Raises where one of `asked` was trained on; says so where the run's data is gone or changed."""
+def _refuse_trained_on(config: Config, home: RunDir, asked: Sequence[Question], source: str) -> str:
+    """Raises where one of `asked` was trained on; gives a caution where the run's data is gone or changed."""
     try:
         split = _split(config, home)
     except DataError as error:
-        narrator.say(f"cannot tell whether {source} was trained on: {error.what} {error.where}")
-        return
+        return f"cannot tell whether {source} was trained on: {error.what} {error.where}"
     refuse_overlap(
         [(f"training question {question.id}", question) for question in split.train],
         [(f"{source} question {question.id}", question) for question in asked],
     )
+    return ""
 
 
 def _split(config: Config, home: RunDir | None) -> Split:

@@ -41,31 +41,35 @@ def evaluate_run(
         baselines: any of `untrained`, `single`, `reporter_alone`.
 
     Returns:
-        The result's fields, and `baselines`: the same for each.
+        The result's fields; `baselines`: the same for each; and, where nobody can tell whether the
+        questions were trained on, a `caution` that says why.
     """
     load_plugins(config.run.plugins)
     narrator = Narrator(display)
     home = None if run is None else RunDir.existing(run)
-    questions, name = asked_questions(config, home, benchmark, data, limit, narrator)
+    asked = asked_questions(config, home, benchmark, data, limit)
     records = (home.evaluation if home is not None else Path("eval")).resolve()
     draws: Draws = Sampled(config.run.seed) if sampled else Greedy()
     mode = "sampled" if sampled else "greedy"
 
     def ask(session: Session, who: str) -> dict[str, Any]:
-        refuse_unknown_words(session, questions)
+        refuse_unknown_words(session, asked.questions)
+        if home is None:
+            cold_start_session(session, narrator)
         return evaluate(
             session.team,
-            questions,
+            asked.questions,
             draws=draws,
             batch_size=config.eval.batch_size,
-            records=records / f"{name}.{who}.{mode}.records.jsonl",
+            records=records / f"{asked.name}.{who}.{mode}.records.jsonl",
             on_progress=lambda done, total: narrator.progress(f"{who}: question", done, total),
         ).to_json()
 
-    team = _untrained(config, narrator) if home is None else trained_session(home, config, narrator)
+    team = open_session(config, narrator) if home is None else trained_session(home, config, narrator)
     result = ask(team, "untrained" if home is None else "team")
     compared = {which: ask(_baseline(which, home, config, narrator), which) for which in baselines}
-    return result | {"baselines": compared}
+    cautions = {"caution": asked.caution} if asked.caution else {}
+    return result | cautions | {"baselines": compared}
 
 
 def trained_session(home: RunDir, config: Config, narrator: Narrator) -> Session:
@@ -88,22 +92,14 @@ def trained_session(home: RunDir, config: Config, narrator: Narrator) -> Session
     return session
 
 
-def _untrained(config: Config, narrator: Narrator) -> Session:
-    session = open_session(config, narrator)
-    cold_start_session(session, narrator)
-    return session
-
-
 def _baseline(which: str, home: RunDir | None, config: Config, narrator: Narrator) -> Session:
+    if home is None:
+        return open_session(config if which == "untrained" else baseline_config(config, which), narrator)
     if which == "untrained":
-        if home is None:
-            return _untrained(config, narrator)
         session = open_session(config, narrator)
         load_weights(Checkpoints(home.checkpoints, keep=1).start(), session.policies)
         return session
     alone = baseline_config(config, which)
-    if home is None:
-        return _untrained(alone, narrator)
     trained = RunDir(home.path / "baselines" / which)
     if not trained.config.is_file():
         raise ConfigError(

@@ -37,10 +37,11 @@ class Worker(ModuleType):
     def __init__(self) -> None:
         super().__init__("maporl_cli.worker")
         self.asked: dict[str, Any] = {}
+        self.found: dict[str, Any] = FOUND
 
     def evaluate_run(self, config: Config, **options: Any) -> dict[str, Any]:
         self.asked = {"config": config, **options}
-        return FOUND
+        return self.found
 
 
 @pytest.fixture
@@ -126,6 +127,12 @@ def test_the_table_shows_each_system_with_its_interval(worker: Worker) -> None:
     (single,) = [line for line in lines if line.split()[:1] == ["single"]]
     assert single.split() == ["single", "60.5%", "50.6%", "to", "69.6%", "100", "0"]
     assert lines[-1] == f"records: {FOUND['records']}"
+    assert not any("caution" in line for line in lines)
+
+
+def test_a_caution_stands_below_the_figures(worker: Worker) -> None:
+    worker.found = FOUND | {"caution": "cannot tell whether x.jsonl was trained on"}
+    assert "caution: cannot tell whether x.jsonl was trained on" in run("--display", "none").splitlines()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from maporl_cli.core.errors import ConfigError, DataError
 from maporl_cli.data.benchmarks import benchmark
 from maporl_cli.data.writing import write_questions
 from maporl_cli.worker import ask_team, evaluate_run
+from maporl_cli.worker import evaluate as evaluating
 
 
 def ask(run: Path, *sets: str, **options):
@@ -51,6 +52,38 @@ def test_a_benchmark_that_changed_since_is_told(run, tmp_path):
             ask(run)
     finally:
         run.joinpath("manifest.json").write_text(kept)
+
+
+def test_where_the_training_data_is_gone_the_result_says_that_nobody_can_tell(tmp_path):
+    trained = tmp_path / "mine.jsonl"
+    write_questions(trained, islice(benchmark("clinic").train(0), 60))
+    model = Path(go(small(tmp_path, "eval.baselines=[]"))["run"]) / "final_model" / "planner"
+    mine = [
+        f"data.train={trained}",
+        f"model.name={model}",
+        "train.max_steps=1",
+        "train.cold_start.role_steps=0",
+    ]
+    run = Path(go(small(tmp_path, *mine, "eval.baselines=[]", name="file"))["run"])
+    others = tmp_path / "others.jsonl"
+    write_questions(others, islice(benchmark("clinic").evaluation(0), 4))
+    options = {"benchmark": None, "data": others, "limit": None, "sampled": False, "baselines": ()}
+
+    def found() -> dict:
+        return evaluate_run(small(tmp_path, *mine, name="file"), run=run, display="none", **options)
+
+    assert "caution" not in found()
+    trained.unlink()
+    assert f"cannot tell whether {others} was trained on" in found()["caution"]
+
+
+def test_unknown_words_are_refused_before_an_untrained_team_learns_its_forms(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluating, "cold_start_session", lambda *_: pytest.fail("a minute for nothing"))
+    file = tmp_path / "real.jsonl"
+    file.write_text(json.dumps({"question": "aspirin?", "options": ["a", "b"], "label": "A"}))
+    options = {"benchmark": None, "limit": None, "sampled": False, "baselines": ()}
+    with pytest.raises(DataError, match="know no words"):
+        evaluate_run(small(tmp_path), run=None, data=file, display="none", **options)
 
 
 def test_files_of_one_name_keep_their_records_apart(run, tmp_path):
