@@ -109,7 +109,15 @@ def test_a_refused_resume_loads_no_model(tmp_path, monkeypatch):
         go(small(tmp_path, "eval.baselines=[]", "run.seed=5"), resume=True)
 
 
-def test_ctrl_c_before_a_run_is_opened_strikes_at_once(tmp_path, monkeypatch):
+@pytest.fixture
+def ctrl_c_heard():
+    """A shell's background job, as this may be, is started deaf to SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_before_a_run_is_opened_strikes_at_once(tmp_path, monkeypatch, ctrl_c_heard):
     def interrupted(*_):
         signal.raise_signal(signal.SIGINT)
         pytest.fail("the model went on loading")
