@@ -30,9 +30,11 @@ from clinic_learning import machine, train_once
 
 from maporl_cli.agents.build import build_team
 from maporl_cli.agents.policy import Policy, Sample
+from maporl_cli.agents.stage import Floor
 from maporl_cli.core.config_sources import load_config
 from maporl_cli.core.randomness import Greedy, Sampled, keyed_generator
 from maporl_cli.core.run_dir import RunDir
+from maporl_cli.core.timeline import Timeline
 from maporl_cli.data.clinic.cases import CURRENT, FIELDS, SUPERSEDED, Sentence, pick
 from maporl_cli.data.splits import load_split
 from maporl_cli.evaluation.evaluate import evaluate
@@ -148,10 +150,12 @@ def randomised(run: Path, agent: str) -> tuple[float, float]:
     config = load_config(preset=None, file=run / "config.yaml", environ={}, sets=[], flags={}).config
     session = trained_session(RunDir.existing(run), config, Narrator("none"))
     policies = session.policies | {agent: Redrawn(session.policies[agent], agent)}
-    team = build_team(config, policies)  # pyright: ignore[reportArgumentType]
+    team = build_team(config, policies, Floor(Timeline(), lambda: False))  # pyright: ignore[reportArgumentType]
     questions = load_split(config).eval
     greedy, sampled = (
-        evaluate(team, questions, draws=draws, batch_size=len(questions), records=None).accuracy
+        evaluate(
+            team, questions, draws=draws, batch_size=len(questions), records=None, ranks=session.ranks
+        ).accuracy
         for draws in (Greedy(), Sampled(config.run.seed))
     )
     return greedy, sampled

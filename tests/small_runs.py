@@ -21,6 +21,16 @@ SMALL = [
     "train.cold_start.batch_size=2",
 ]
 
+PAYING_FOR_IDS = """
+from maporl_cli.rewards.component import Measure, register_component
+
+def ids(episode):
+    return Measure(sum(sum(turn.token_ids) for turn in episode.turns) % 97 / 97)
+
+register_component("ids", ids)
+"""
+"""A plug-in. Tiny policies so young answer nothing right; its reward differs anyway, and every step learns."""
+
 
 def small(folder: Path, *sets: str, name: str = "run") -> Config:
     places = [f"run.output_dir={folder}", f"run.name={name}"]

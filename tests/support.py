@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
 from maporl_cli.agents.causal import CausalPolicy
+from maporl_cli.agents.stage import Floor
 from maporl_cli.agents.tiny import tiny_model, tiny_tokenizer
+from maporl_cli.core.timeline import Timeline
 from maporl_cli.core.types import Episode, Question, Score, Turn
 from maporl_cli.data.duplicates import group_near_duplicates
 from maporl_cli.data.partition import Side, Sizes, assign
 from maporl_cli.data.splits import strata_of
+from maporl_cli.training.placement import place
+from maporl_cli.training.ranks import OneRank
 
 WORDS = [f"w{index}" for index in range(40)] + ["Answer:", "A", "B", "(A)", "(B)"]
 
@@ -28,6 +32,15 @@ def tiny_policy(seed: int = 0, *, keep_reference: bool = False, **options) -> Ca
     if keep_reference:
         policy.keep_reference()
     return policy
+
+
+def floor(stopping: Callable[[], bool] = lambda: False) -> Floor:
+    """The stage of a team that is all here."""
+    return Floor(Timeline(), stopping)
+
+
+def alone(*agents: str) -> OneRank:
+    return OneRank(place(agents, 1))
 
 
 def question(name: str = "q1", answer: str = "A", options: Sequence[str] = ("yes", "no")) -> Question:

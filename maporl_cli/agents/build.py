@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -17,6 +17,7 @@ from maporl_cli.agents.models import eos_ids, load_model, load_tokenizer
 from maporl_cli.agents.policy import Policy, plugin_policy
 from maporl_cli.agents.pull import Progress, pull
 from maporl_cli.agents.roles import role_book
+from maporl_cli.agents.stage import Stage
 from maporl_cli.agents.team import Agent, Team
 from maporl_cli.agents.tiny import END, tiny_model, tiny_tokenizer
 from maporl_cli.core.config import AgentConfig, Config
@@ -52,9 +53,13 @@ def compute_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 
 def build_policies(
-    config: Config, vocabulary: Sequence[str] | None, device: torch.device, say: Progress
+    config: Config,
+    vocabulary: Sequence[str] | None,
+    device: torch.device,
+    say: Progress,
+    names: Collection[str],
 ) -> dict[str, Policy]:
-    """One policy an agent, by agent name; agents of one model share one reading of its weights.
+    """One policy for each of the named agents; agents of one model share one reading of its weights.
 
     Args:
         vocabulary: the words of the benchmark, for tiny policies; None where it has no closed vocabulary.
@@ -66,7 +71,8 @@ def build_policies(
     """
     policies: dict[str, Policy] = {}
     by_model: dict[str, list[AgentConfig]] = {}
-    for agent in config.team.agents:
+    seats = [agent for agent in config.team.agents if agent.name in names]
+    for agent in seats:
         by_model.setdefault(agent.model or config.model.name, []).append(agent)
     for name, agents in by_model.items():
         plugin = plugin_policy(name)
@@ -76,7 +82,7 @@ def build_policies(
             policies |= _tiny(config, agents, vocabulary, device)
         else:
             policies |= _pretrained(config, name, agents, device, say)
-    return {agent.name: policies[agent.name] for agent in config.team.agents}
+    return {agent.name: policies[agent.name] for agent in seats}
 
 
 def _tiny(
@@ -157,12 +163,12 @@ def _with_adapters(base: PreTrainedModel, config: Config, agents: Sequence[Agent
     return shared
 
 
-def build_team(config: Config, policies: dict[str, Policy]) -> Team:
-    """The team that the config describes, around policies that exist already."""
+def build_team(config: Config, policies: Mapping[str, Policy], stage: Stage) -> Team:
+    """The team that the config describes, around policies that exist already, here or on other ranks."""
     book = role_book(config.team.roles)
     agents = [
-        Agent(seat.name, book.role(seat.name), policies[seat.name], seat.max_new_tokens, seat.temperature)
+        Agent(seat.name, book.role(seat.name), policies.get(seat.name), seat.max_new_tokens, seat.temperature)
         for seat in config.team.agents
     ]
     evidence = open_evidence(config.team.evidence, config.team.evidence_top_k)
-    return Team(agents, book, evidence, config.team.max_rounds_per_episode)
+    return Team(agents, book, evidence, config.team.max_rounds_per_episode, stage)

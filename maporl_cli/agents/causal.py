@@ -146,6 +146,8 @@ class CausalPolicy:
     def save(self, directory: Path) -> None:
         with quiet_loading():
             if self._adapter is None:
+                # transformers lets only rank 0 of a process group save; here each rank has its own agents.
+                self._model.should_save_on_this_rank = lambda is_main_process: is_main_process
                 self._model.save_pretrained(directory)
             else:
                 self._model.save_pretrained(directory, selected_adapters=[self._adapter])

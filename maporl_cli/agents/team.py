@@ -2,12 +2,15 @@
 
 Training, evaluation, `maporl ask` and a served endpoint all run this graph. Its state is a
 batch with a mask of the episodes still active: a node is one batched call of an agent over
-the active ones, and the edge after the last agent loops while any is active.
+the active ones, and the edge after the last agent loops while any is active. Several batches
+may be on their way through the graph at once; where and when their turns are taken is the
+stage's business (`agents.stage`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import TypedDict
@@ -19,6 +22,7 @@ from maporl_cli.agents.policy import NotFinite, Policy
 from maporl_cli.agents.prompts import render_prompt
 from maporl_cli.agents.roles import Role, RoleBook
 from maporl_cli.agents.rounds import has_settled
+from maporl_cli.agents.stage import Place, Stage
 from maporl_cli.core.errors import DataError
 from maporl_cli.core.randomness import Draws
 from maporl_cli.core.types import Episode, Turn
@@ -26,11 +30,11 @@ from maporl_cli.core.types import Episode, Turn
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """A seat in the team: a role and a policy."""
+    """A seat in the team: a role and a policy, None where another rank has it."""
 
     name: str
     role: Role
-    policy: Policy
+    policy: Policy | None
     max_new_tokens: int
     temperature: float
 
@@ -38,6 +42,8 @@ class Agent:
 class Batch(TypedDict):
     """The graph's state."""
 
+    play: int
+    index: int
     episodes: Sequence[Episode]
     draws: Draws
     active: list[bool]
@@ -52,13 +58,18 @@ class Team:
         book: the role book the agents' roles come from (it lays out prompts).
         evidence: where snippets come from.
         max_rounds: passes through the team at most.
+        stage: decides where and when turns are taken.
     """
 
-    def __init__(self, agents: Sequence[Agent], book: RoleBook, evidence: Evidence, max_rounds: int) -> None:
+    def __init__(
+        self, agents: Sequence[Agent], book: RoleBook, evidence: Evidence, max_rounds: int, stage: Stage
+    ) -> None:
         self.agents = tuple(agents)
         self._book = book
         self._evidence = evidence
         self._max_rounds = max_rounds
+        self._stage = stage
+        self._plays = 0
         graph = StateGraph(Batch)
         # Not the bare name: an agent may be called `round` or `episodes`, as the state's keys are.
         names = [f"turn of {agent.name}" for agent in self.agents]
@@ -67,67 +78,100 @@ class Team:
         graph.add_node("close_round", self._close_round)
         for before, after in zip([START, *names], [*names, "close_round"], strict=True):
             graph.add_edge(before, after)
-        graph.add_conditional_edges(
-            "close_round", lambda state: names[0] if any(state["active"]) else END, [names[0], END]
-        )
+        graph.add_conditional_edges("close_round", self._next_round(names[0]), [names[0], END])
         self._graph = graph.compile()
 
     def play(self, episodes: Sequence[Episode], draws: Draws) -> None:
-        """Run the team on empty episodes, filling in their turns and answers.
+        """Run the team on one batch of empty episodes; as `play_all`."""
+        self.play_all([episodes], draws)
+
+    def play_all(
+        self,
+        batches: Sequence[Sequence[Episode]],
+        draws: Draws,
+        on_end: Callable[[int], None] | None = None,
+    ) -> None:
+        """Run the team on batches of empty episodes at once, filling in their turns and answers.
+
+        Ranks that share the team must all be given the same batches.
+
+        Args:
+            on_end: told the index of each batch as it ends.
 
         Raises:
             DataError: a prompt does not fit a model's context; names the question and the agent.
             NotFinite: a policy gave no probabilities; names the agent.
         """
-        if not episodes:
-            return
+        self._plays += 1
+        asyncio.run(self._play_all(batches, draws, on_end))
+
+    async def _play_all(
+        self, batches: Sequence[Sequence[Episode]], draws: Draws, on_end: Callable[[int], None] | None
+    ) -> None:
         steps = self._max_rounds * (len(self.agents) + 1) + 1
-        self._graph.invoke(
-            Batch(episodes=episodes, draws=draws, active=[True] * len(episodes), round=0),
-            config={"recursion_limit": steps},
-        )
+
+        async def play(index: int, episodes: Sequence[Episode]) -> None:
+            active = [True] * len(episodes)
+            await self._graph.ainvoke(
+                Batch(play=self._plays, index=index, episodes=episodes, draws=draws, active=active, round=0),
+                config={"recursion_limit": steps},
+            )
+            if on_end is not None:
+                on_end(index)
+
+        await asyncio.gather(*(play(index, batch) for index, batch in enumerate(batches) if batch))
 
     def _node(self, agent: Agent):  # a closure for LangGraph, typed by its inner function
-        def speak(state: Batch) -> dict[str, object]:
+        async def speak(state: Batch) -> dict[str, object]:
             active = [episode for episode, on in zip(state["episodes"], state["active"], strict=True) if on]
-            prompts = self._prompts(agent, active)
-            samples = agent.policy.sample(
-                prompts,
-                [state["draws"].generator(episode, state["round"], agent.name) for episode in active],
-                max_new_tokens=agent.max_new_tokens,
-                temperature=agent.temperature,
+            place = Place(state["play"], state["index"], state["round"], agent.name)
+            turns = await self._stage.turns(
+                place, lambda: self._take_turns(agent, active, state["round"], state["draws"])
             )
-            # Damaged weights babble: their turns are cut and their groups dead, so no loss would ever tell.
-            if not all(isfinite(logprob) for sample in samples for logprob in sample.logprobs):
-                raise NotFinite("log-probability of a turn", agent.name)
-            for episode, prompt, sample in zip(active, prompts, samples, strict=True):
-                episode.turns.append(
-                    Turn(
-                        agent=agent.name,
-                        round=state["round"],
-                        prompt_ids=prompt,
-                        token_ids=sample.token_ids,
-                        logprobs=sample.logprobs,
-                        text=agent.policy.decode(sample.token_ids),
-                        finished=sample.finished,
-                        policy_version=agent.policy.version,
-                    )
-                )
+            for episode, turn in zip(active, turns, strict=True):
+                episode.turns.append(turn)
             return {}
 
         return speak
 
-    def _prompts(self, agent: Agent, episodes: Sequence[Episode]) -> list[tuple[int, ...]]:
+    def _take_turns(self, agent: Agent, active: Sequence[Episode], round: int, draws: Draws) -> list[Turn]:
+        policy = agent.policy
+        assert policy is not None, "the stage has turns taken where the policy is"
+        prompts = self._prompts(agent, policy, active)
+        samples = policy.sample(
+            prompts,
+            [draws.generator(episode, round, agent.name) for episode in active],
+            max_new_tokens=agent.max_new_tokens,
+            temperature=agent.temperature,
+        )
+        # Damaged weights babble: their turns are cut and their groups dead, so no loss would ever tell.
+        if not all(isfinite(logprob) for sample in samples for logprob in sample.logprobs):
+            raise NotFinite("log-probability of a turn", agent.name)
+        return [
+            Turn(
+                agent=agent.name,
+                round=round,
+                prompt_ids=prompt,
+                token_ids=sample.token_ids,
+                logprobs=sample.logprobs,
+                text=policy.decode(sample.token_ids),
+                finished=sample.finished,
+                policy_version=policy.version,
+            )
+            for prompt, sample in zip(prompts, samples, strict=True)
+        ]
+
+    def _prompts(self, agent: Agent, policy: Policy, episodes: Sequence[Episode]) -> list[tuple[int, ...]]:
         texts = [self._text(agent, episode) for episode in episodes]
         # The episodes of a group ask the same until their teammates' turns differ.
-        encoded = {text: agent.policy.encode(text) for text in dict.fromkeys(texts)}
+        encoded = {text: policy.encode(text) for text in dict.fromkeys(texts)}
         for text, episode in zip(texts, episodes, strict=True):
-            if len(encoded[text]) + agent.max_new_tokens > agent.policy.context_length:
+            if len(encoded[text]) + agent.max_new_tokens > policy.context_length:
                 raise DataError(
                     f"The prompt of the agent {agent.name!r} does not fit its model's context.",
                     where=f"question {episode.question.id}",
                     why=f"{len(encoded[text])} prompt tokens + {agent.max_new_tokens} new ones > "
-                    f"{agent.policy.context_length} that the model can hold",
+                    f"{policy.context_length} that the model can hold",
                     fix="remove or shorten this question; lower team.agents.*.max_new_tokens, "
                     "team.evidence_top_k or team.max_rounds_per_episode; or use a model with a longer "
                     "context",
@@ -141,7 +185,13 @@ class Team:
             snippets = self._evidence.retrieve(episode.question, f"{episode.question.text} {heard}")
         return render_prompt(self._book, agent.role, episode.question, snippets, episode.turns)
 
-    def _close_round(self, state: Batch) -> dict[str, object]:
+    def _next_round(self, first: str):  # a closure for LangGraph, typed by its inner function
+        async def route(state: Batch) -> str:
+            return first if any(state["active"]) else END
+
+        return route
+
+    async def _close_round(self, state: Batch) -> dict[str, object]:
         reporter = self.agents[-1].name
         last = state["round"] + 1 == self._max_rounds
         active = list(state["active"])

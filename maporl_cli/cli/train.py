@@ -47,6 +47,17 @@ def train(
     sets: Sets = None,
     display: DisplayOption = None,
     json: Json = False,
+    nproc: Annotated[
+        int | None,
+        typer.Option("--nproc", min=1, help="Ranks on this machine. [the number of GPUs, or 1]", metavar="N"),
+    ] = None,
+    max_restarts: Annotated[
+        int,
+        typer.Option("--max-restarts", min=0, help="Restart failed ranks so often. [0]", show_default=False),
+    ] = 0,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Write profile.json: what each rank did when.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show settings and batch arithmetic; change nothing.")
     ] = False,
@@ -73,19 +84,52 @@ def train(
         _show_plan(loaded, json)
         return
 
-    from maporl_cli.worker import train as train_here
-
-    outcome = train_here(
+    outcome = _train(
         loaded.config,
+        nproc=nproc or _default_nproc(loaded.config),
+        max_restarts=max_restarts,
         resume=resume,
         overwrite=overwrite,
         command=shlex.join(["maporl", *sys.argv[1:]]),
         display=display_now,
+        profile=profile,
     )
     if json:
         emit(outcome)
     else:
         result(summary(outcome))
+
+
+def _default_nproc(config: Config) -> int:
+    """As many ranks as there are GPUs, or as many of them as the team can be placed on."""
+    import torch
+
+    from maporl_cli.training.placement import fits
+
+    agents = len(config.team.agents)
+    return max(count for count in range(1, max(1, torch.cuda.device_count()) + 1) if fits(agents, count))
+
+
+def _train(
+    config: Config, *, nproc: int, max_restarts: int, resume: bool, **options: Any
+) -> Mapping[str, Any]:
+    """Train in this process, or on several ranks; the `done` event."""
+    if nproc == 1 and not max_restarts:
+        from maporl_cli.worker import train as train_here
+
+        return train_here(config, resume=resume, **options)
+    from maporl_cli.backends.local import train_on_ranks
+    from maporl_cli.core.run_dir import named, read_object
+
+    run = train_on_ranks(
+        config if resume else named(config),
+        nproc=nproc,
+        max_restarts=max_restarts,
+        resume=resume,
+        **options,
+    )
+    results = read_object(run.results)
+    return {"event": "done", **{key: results[key] for key in ("run", "steps", "eval")}}
 
 
 def summary(outcome: Mapping[str, Any]) -> str:

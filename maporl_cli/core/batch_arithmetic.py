@@ -18,6 +18,15 @@ def accumulation_steps(config: Config, replicas: int = 1) -> int:
     Raises:
         ConfigError: the numbers contradict each other; the fix names values that would work.
     """
+    if config.train.batch_size % replicas:
+        below, above = _around(config.train.batch_size, replicas)
+        raise ConfigError(
+            "The questions of a step cannot be shared evenly by the replicas.",
+            where="train.batch_size",
+            why=f"{config.train.batch_size} questions, {replicas} replicas; the episodes of a question stay "
+            "together, since they are compared",
+            fix=f"set train.batch_size={f'{below} or {above}' if below else above}, or use fewer ranks",
+        )
     try:
         return config.accumulation_steps(replicas)
     except ValueError as error:
@@ -47,10 +56,14 @@ def _fix(train: TrainConfig, group_size: int, replicas: int) -> str:
     ways: list[str] = []
     if episodes % replicas == 0:
         ways.append(f"train.per_device_train_batch_size={_divisor(episodes // replicas, train)}")
-    unit = per_pass // gcd(group_size, per_pass)
-    below, above = train.batch_size // unit * unit, (train.batch_size // unit + 1) * unit
+    below, above = _around(train.batch_size, per_pass // gcd(group_size, per_pass))
     ways.append("train.batch_size=" + (f"{below} or {above}" if below else f"{above}"))
     return f"set {auto}" + ", or ".join(ways)
+
+
+def _around(count: int, unit: int) -> tuple[int, int]:
+    """The multiples of `unit` below and above a count that is none."""
+    return count // unit * unit, (count // unit + 1) * unit
 
 
 def _divisor(episodes: int, train: TrainConfig) -> int:

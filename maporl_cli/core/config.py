@@ -111,7 +111,8 @@ class RolloutConfig(Section):
     group_size: Annotated[int, Field(ge=2)] = 8
     sampling: Literal["chain"] = "chain"
     microbatches: Count = 1
-    """How many parts of the batch travel through the team's graph one after another."""
+    """How many parts of a replica's batch travel through the team's graph at once: on several ranks, the
+    more there are, the less a rank waits. On one rank they follow one another, which takes less memory."""
 
 
 class RewardWeights(Section):
@@ -202,6 +203,13 @@ class MonitoringConfig(Section):
     wandb_tags: tuple[str, ...] = ()
 
 
+class PlacementConfig(Section):
+    """How the ranks of a run work together."""
+
+    timeout: Positive = 600.0
+    """Seconds that a rank waits for another one that gives no sign, before it gives the run up."""
+
+
 class Config(Section):
     """Everything a command needs to know; `maporl config show` prints it."""
 
@@ -212,6 +220,7 @@ class Config(Section):
     rollout: RolloutConfig = RolloutConfig()
     reward: RewardConfig = RewardConfig()
     train: TrainConfig = TrainConfig()
+    placement: PlacementConfig = PlacementConfig()
     eval: EvalConfig = EvalConfig()
     monitoring: MonitoringConfig = MonitoringConfig()
 
@@ -244,5 +253,11 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _batch_arithmetic(self) -> Config:
-        self.accumulation_steps()
+        # How many replicas there will be is not known yet; here some number of them has to fit.
+        replicas = 1
+        if self.train.gradient_accumulation_steps != "auto":
+            once = self.train.per_device_train_batch_size * self.train.gradient_accumulation_steps
+            episodes = self.train.batch_size * self.rollout.group_size
+            replicas = episodes // once if episodes % once == 0 else 1
+        self.accumulation_steps(replicas)
         return self

@@ -31,7 +31,7 @@ def manifest(
         topology: ranks, replicas, devices, threads: whatever the worker found.
     """
     return {
-        "versions": _all_versions(),
+        "versions": package_versions(),
         "git_commit": git_commit(Path(__file__)),
         "data": dict(sources),
         "allow_test_set": config.data.allow_test_set,
@@ -55,7 +55,7 @@ def note_sitting(run: RunDir, *, command: str, topology: Mapping[str, Any]) -> N
     told = read_object(run.manifest)
     sitting = {
         "command": command,
-        "versions": _all_versions(),
+        "versions": package_versions(),
         "git_commit": git_commit(Path(__file__)),
         "topology": {"platform": platform.platform(), **topology},
     }
@@ -99,7 +99,8 @@ def _git(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
 
 
-def _all_versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """The versions of Python, of maporl and of the packages that results depend on."""
     found = {"maporl": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:

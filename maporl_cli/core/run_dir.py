@@ -29,6 +29,7 @@ _NO_SCIENCE = (
     "train.save_every",
     "train.keep_checkpoints",
     "data.dataloader_num_workers",
+    "placement",
     "eval.batch_size",
 )
 """Keys that a resumed run may change: none of them changes what is learned or measured."""
@@ -52,7 +53,7 @@ class RunDir:
             MissingError, RunFailed: the place cannot be written, or the disk is full.
         """
         config = named(config)
-        run = RunDir(config.run.output_dir / str(config.run.name))
+        run = RunDir.of(config)
         with disk_errors(run.path):
             run.path.parent.mkdir(parents=True, exist_ok=True)
             clean(run.path.parent, deep=False)
@@ -71,7 +72,7 @@ class RunDir:
             ConfigError: as `open_new`.
         """
         if config.run.name is not None:
-            RunDir(config.run.output_dir / config.run.name)._refuse_to_lose(overwrite)
+            RunDir.of(config)._refuse_to_lose(overwrite)
 
     @staticmethod
     def for_resume(config: Config) -> RunDir:
@@ -94,6 +95,11 @@ class RunDir:
         clean(run.path)
         run.write_config(config)
         return run
+
+    @staticmethod
+    def of(config: Config) -> RunDir:
+        """The paths of a run that has its name; nothing is looked at or made."""
+        return RunDir(config.run.output_dir / str(config.run.name))
 
     @staticmethod
     def existing(path: Path) -> RunDir:
@@ -147,6 +153,15 @@ class RunDir:
     def evaluation(self) -> Path:
         """The folder of evaluations and their records."""
         return self.path / "eval"
+
+    @property
+    def profile(self) -> Path:
+        """What each rank did when, in Chrome's trace format."""
+        return self.path / "profile.json"
+
+    def rank_log(self, rank: int) -> Path:
+        """All that a rank said, and its errors."""
+        return self.path / "logs" / f"rank_{rank}.log"
 
     @property
     def training_log(self) -> Path:
@@ -237,7 +252,7 @@ def run_names(output_dir: Path) -> list[str]:
 
 def changed_science_fields(old: Config, new: Config) -> list[str]:
     """The dotted keys in which two configs differ and which decide what is learned or measured."""
-    before, after = _flat(old), _flat(new)
+    before, after = flat(old), flat(new)
     return [
         key
         for key in dict.fromkeys([*before, *after])
@@ -249,7 +264,8 @@ def changed_science_fields(old: Config, new: Config) -> list[str]:
 _ABSENT = object()
 
 
-def _flat(config: Config) -> dict[str, Any]:
+def flat(config: Config) -> dict[str, Any]:
+    """Every value of a config by its dotted key."""
     values = config.model_dump(mode="json")
     return {key: _at(values, key) for key in leaves(values)}
 

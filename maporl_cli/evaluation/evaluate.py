@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from maporl_cli.agents.answers import is_correct
 from maporl_cli.core.atomic import append_line
@@ -15,13 +15,16 @@ from maporl_cli.core.errors import DataError
 from maporl_cli.core.randomness import Draws
 from maporl_cli.core.types import Episode, Question
 from maporl_cli.evaluation.statistics import wilson
+from maporl_cli.training.ranks import Ranks, share_of
 
 
 class Player(Protocol):
     """Whatever answers questions: a team, one agent alone, a stand-in for either."""
 
-    def play(self, episodes: Sequence[Episode], draws: Draws) -> None:
-        """Fill in the turns and the answer of each (empty) episode."""
+    def play_all(
+        self, batches: Sequence[Sequence[Episode]], draws: Draws, on_end: Callable[[int], None] | None
+    ) -> None:
+        """Fill in turns and answer of each (empty) episode; tell the index of each batch as it ends."""
         ...
 
 
@@ -70,18 +73,23 @@ def evaluate(
     draws: Draws,
     batch_size: int,
     records: Path | None,
+    ranks: Ranks,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Result:
-    """Ask each question once.
+    """Ask each question once; on several ranks, each replica its share of them.
 
     Args:
         team: who answers.
         questions: asked in this order, with their options as they stand.
         draws: greedy, or sampled with a seed.
-        batch_size: questions that travel through the team at once.
-        records: gets a JSON line a question as its batch ends, so that an evaluation that is cut
-            short leaves the answers it already has. A file that is there is replaced.
-        on_progress: told (questions done, questions in all) after each batch.
+        batch_size: questions that travel through the team together.
+        records: gets a JSON line a question, in the order of questions, as batches end; so an
+            evaluation that is cut short leaves the answers it already has. A file that is there is
+            replaced. Written by rank 0.
+        on_progress: told (questions done, questions in all) of this replica after each batch.
+
+    Returns:
+        The same on every rank.
 
     Raises:
         DataError: there are no questions; an accuracy over none means nothing.
@@ -92,33 +100,66 @@ def evaluate(
             why="the evaluation set is empty",
             fix="give a file with questions (--data FILE), or raise --limit or data.max_eval_samples",
         )
-    if records is not None:
-        records.parent.mkdir(parents=True, exist_ok=True)
-        records.unlink(missing_ok=True)
     began = time.monotonic()
-    correct = invalid = tokens = 0
-    for start in range(0, len(questions), batch_size):
-        batch = questions[start : start + batch_size]
-        episodes = [Episode(question=question, sample=0, step=0) for question in batch]
-        team.play(episodes, draws)
-        for episode in episodes:
-            record = question_record(episode)
-            correct += record["correct"]
-            invalid += not record["valid"]
-            tokens += record["tokens"]
-            if records is not None:
-                append_line(records, json.dumps(record))
+    share = share_of(ranks, questions)
+    batches = [
+        [Episode(question=question, sample=0, step=0) for question in share[start : start + batch_size]]
+        for start in range(0, len(share), batch_size)
+    ]
+    book = _Records(records if ranks.rank == 0 else None, batches)
+
+    def on_end(index: int) -> None:
+        done = book.close(index)
         if on_progress is not None:
-            on_progress(start + len(batch), len(questions))
-    n = len(questions)
+            on_progress(done, len(share))
+
+    team.play_all(batches, draws, on_end)
+    seat, _ = ranks.placement.seat(ranks.rank)
+    found = ranks.gather(book.rows if seat == 0 else [], "the answers of an evaluation")
+    for rows in found[1:]:
+        book.add(rows)
+    result = _result(book.rows, time.monotonic() - began, records) if ranks.rank == 0 else None
+    return cast(Result, ranks.broadcast(result, "the result of an evaluation"))
+
+
+class _Records:
+    """The records of an evaluation, which come batch by batch and are written in the questions' order."""
+
+    def __init__(self, path: Path | None, batches: Sequence[Sequence[Episode]]) -> None:
+        self._path = path
+        self._batches = batches
+        self._closed: set[int] = set()
+        self._next = 0
+        self.rows: list[dict[str, Any]] = []
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+
+    def close(self, index: int) -> int:
+        """Note that a batch has ended; returns how many questions have been answered so far."""
+        self._closed.add(index)
+        while self._next in self._closed:
+            self.add([question_record(episode) for episode in self._batches[self._next]])
+            self._next += 1
+        return sum(len(self._batches[closed]) for closed in self._closed)
+
+    def add(self, rows: Sequence[dict[str, Any]]) -> None:
+        self.rows += rows
+        if self._path is not None:
+            for row in rows:
+                append_line(self._path, json.dumps(row))
+
+
+def _result(rows: Sequence[dict[str, Any]], seconds: float, records: Path | None) -> Result:
+    correct = sum(row["correct"] for row in rows)
     return Result(
-        accuracy=correct / n,
-        ci95=wilson(correct, n),
-        n=n,
+        accuracy=correct / len(rows),
+        ci95=wilson(correct, len(rows)),
+        n=len(rows),
         correct=correct,
-        invalid=invalid,
-        tokens=tokens,
-        seconds=time.monotonic() - began,
+        invalid=sum(not row["valid"] for row in rows),
+        tokens=sum(row["tokens"] for row in rows),
+        seconds=seconds,
         records=records,
     )
 

@@ -6,6 +6,9 @@ beside it for those that learn,
 directory gets its name by a rename after everything in it is on disk. What a run needs
 beside these is keyed by its seed and the step, so there is no random state and no data cursor
 to store (`core.randomness`, `training.questions`).
+
+Only rank 0 reads and writes them; the other ranks hand their agents over to it and get them from
+it. So a checkpoint says nothing of how many ranks there were, and any number can go on from it.
 """
 
 # torch, safetensors and transformers leave parts of their signatures untyped.
@@ -14,23 +17,27 @@ to store (`core.randomness`, `training.questions`).
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save
 from torch import Tensor
 
 from maporl_cli.agents.policy import Policy
 from maporl_cli.core.atomic import atomic_dir, atomic_write, discard
 from maporl_cli.core.errors import ConfigError, RunFailed
+from maporl_cli.training.ranks import Files, Ranks
 from maporl_cli.training.update import Learner
 
 _MANIFEST = "manifest.json"
 _WEIGHTS = "weights.safetensors"
+_STATE = "state.pt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,11 @@ class Progress:
     tokens: int = 0
     seconds: float = 0.0
 
+    def after(self, metrics: Mapping[str, float], seconds: float) -> Progress:
+        """One step later; `metrics` are the step's, `seconds` its time."""
+        tokens = self.tokens + int(metrics.get("train:tokens", 0))
+        return Progress(self.step + 1, tokens, self.seconds + seconds)
+
 
 class Checkpoints:
     """The checkpoints of one run.
@@ -61,26 +73,42 @@ class Checkpoints:
         self._keep = keep
         self._first = directory / "step_000000"
 
-    def save(self, progress: Progress, policies: Mapping[str, Policy], learners: Sequence[Learner]) -> Path:
-        """Write the checkpoint of `progress.step`; older ones beyond `keep` are removed afterwards."""
+    def save(
+        self, progress: Progress, policies: Mapping[str, Policy], learners: Sequence[Learner], ranks: Ranks
+    ) -> Path:
+        """Write the checkpoint of `progress.step`; older ones beyond `keep` are removed afterwards.
+
+        Args:
+            policies, learners: this rank's own.
+        """
         target = self._directory / f"step_{progress.step:06d}"
-        if not _is_whole(target):
-            with atomic_dir(target) as draft:
-                for agent, policy in policies.items():
-                    home = draft / "agents" / agent
-                    home.mkdir(parents=True)
-                    weights = {
-                        name: tensor.detach().contiguous() for name, tensor in policy.trainable().items()
-                    }
-                    save_file(weights, home / _WEIGHTS)
-                for learner in learners:
-                    torch.save(learner.state(), draft / "agents" / learner.agent / "state.pt")
-                (draft / "trainer.json").write_text(
-                    json.dumps(
-                        {"step": progress.step, "tokens": progress.tokens, "seconds": progress.seconds}
-                    )
-                )
-                (draft / _MANIFEST).write_text(json.dumps({"files": _digests(draft)}, indent=1))
+        states = {learner.agent: learner for learner in learners}
+        if not ranks.broadcast(ranks.rank == 0 and _is_whole(target), "whether a checkpoint is there"):
+            # One after the other as they are asked for, so that rank 0 never has all agents in memory.
+            handed_over = (
+                (agent, ranks.hand_over(agent, lambda agent: _files(policies[agent], states.get(agent))))
+                for agent in ranks.placement.agents
+            )
+            if ranks.rank == 0:
+                self._write(target, progress, handed_over)
+            else:
+                deque(handed_over, maxlen=0)
+        if ranks.rank == 0:
+            self._name_latest(target)
+        return target
+
+    @staticmethod
+    def _write(target: Path, progress: Progress, agents: Iterable[tuple[str, Files]]) -> None:
+        with atomic_dir(target) as draft:
+            for agent, files in agents:
+                home = draft / "agents" / agent
+                home.mkdir(parents=True)
+                for name, content in files.items():
+                    (home / name).write_bytes(content)
+            (draft / "trainer.json").write_text(json.dumps(asdict(progress)))
+            (draft / _MANIFEST).write_text(json.dumps({"files": _digests(draft)}, indent=1))
+
+    def _name_latest(self, target: Path) -> None:
         atomic_write(self._directory / "latest", target.name)
         # What is newer than the checkpoint just written was passed over as damaged when the run went on.
         written = self._newest_first()
@@ -88,7 +116,6 @@ class Checkpoints:
         for path in [*written[:place], *written[place + self._keep :]]:
             if path != self._first:
                 discard(path)
-        return target
 
     def latest(self) -> Path | None:
         """The newest checkpoint that is whole; damaged ones are passed over. None before the first.
@@ -122,25 +149,57 @@ class Checkpoints:
             )
         return self._first
 
-    def load(self, path: Path, policies: Mapping[str, Policy], learners: Sequence[Learner]) -> Progress:
-        """Put the state in `path` into policies and learners."""
-        load_weights(path, policies)
-        for learner in learners:
-            stored = torch.load(path / "agents" / learner.agent / "state.pt", weights_only=True)
-            learner.load_state(stored)
-        progress: Mapping[str, Any] = json.loads((path / "trainer.json").read_text())
-        return Progress(step=progress["step"], tokens=progress["tokens"], seconds=progress["seconds"])
-
     def _newest_first(self) -> list[Path]:
         # The longer name is the later step, also past the six digits that names are filled up to.
         paths = self._directory.glob("step_[0-9]*")
         return sorted(paths, key=lambda path: (len(path.name), path.name), reverse=True)
 
 
-def load_weights(checkpoint: Path, policies: Mapping[str, Policy]) -> None:
-    """Put the weights of a checkpoint into the policies, agent by agent."""
-    for agent, policy in policies.items():
-        copy_weights(read_weights(checkpoint, agent), policy)
+def load_checkpoint(
+    path: Path | None, policies: Mapping[str, Policy], learners: Sequence[Learner], ranks: Ranks
+) -> Progress:
+    """Put the state of a checkpoint into this rank's policies and learners.
+
+    Args:
+        path: the checkpoint, on rank 0; the others need not see it.
+    """
+    states = {learner.agent: learner for learner in learners}
+    for agent, files in _handed_out(path, ranks):
+        copy_weights(load(files[_WEIGHTS]), policies[agent])
+        if agent in states:
+            states[agent].load_state(torch.load(io.BytesIO(files[_STATE]), weights_only=True))
+    told: dict[str, Any] = {} if path is None else json.loads((path / "trainer.json").read_text())
+    return Progress(**ranks.broadcast(told, "how far the checkpoint is"))
+
+
+def load_weights(path: Path | None, policies: Mapping[str, Policy], ranks: Ranks) -> None:
+    """Put the weights of a checkpoint into this rank's policies; `path` as in `load_checkpoint`."""
+    for agent, files in _handed_out(path, ranks):
+        copy_weights(load(files[_WEIGHTS]), policies[agent])
+
+
+def _handed_out(path: Path | None, ranks: Ranks) -> Iterator[tuple[str, Files]]:
+    """The files of each agent that this rank holds."""
+
+    def read(agent: str) -> Files:
+        assert path is not None, "rank 0 knows the checkpoint"
+        return {file.name: file.read_bytes() for file in (path / "agents" / agent).iterdir()}
+
+    for agent in ranks.placement.agents:
+        files = ranks.hand_out(agent, read)
+        if files:
+            yield agent, files
+
+
+def _files(policy: Policy, learner: Learner | None) -> Files:
+    """What a checkpoint keeps of an agent."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in policy.trainable().items()}
+    files = {_WEIGHTS: save(weights)}
+    if learner is not None:
+        state = io.BytesIO()
+        torch.save(learner.state(), state)
+        files[_STATE] = state.getvalue()
+    return files
 
 
 def read_weights(checkpoint: Path, agent: str) -> dict[str, Tensor]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Protocol
 
 from maporl_cli.agents.answers import is_correct
 from maporl_cli.core.types import Episode
-from maporl_cli.training.experience import Gathered
+from maporl_cli.training.ranks import Ranks
 
 COMPONENT_METRICS = {
     "medical_relevance": "medical:relevance",
@@ -20,6 +21,33 @@ COMPONENT_METRICS = {
 """Metric names of the reward's components; a plug-in's component is logged as `reward:<name>`."""
 
 
+@dataclass(frozen=True, slots=True)
+class StepShare:
+    """What one rank has to tell of a step.
+
+    Attributes:
+        groups: its replica's.
+        dead_groups: how many of them had no spread in their rewards.
+        learned: the metrics of the agents that it updated.
+        idle: the share of its rollout time in which none of its agents spoke.
+    """
+
+    groups: Sequence[Sequence[Episode]]
+    dead_groups: int
+    learned: Mapping[str, float]
+    idle: float
+
+    def of(self, ranks: Ranks) -> StepShare:
+        """What to send: one rank speaks for its replica, the others would only repeat its episodes."""
+        seat, _ = ranks.placement.seat(ranks.rank)
+        return self if seat == 0 else replace(self, groups=(), dead_groups=0)
+
+
+def episodes_of(shares: Sequence[StepShare]) -> list[Episode]:
+    """All episodes of the step."""
+    return [episode for share in shares for group in share.groups for episode in group]
+
+
 class Monitor(Protocol):
     """Where a step's metrics and episodes go."""
 
@@ -28,8 +56,14 @@ class Monitor(Protocol):
     def episodes(self, step: int, episodes: Sequence[Episode]) -> None: ...
 
 
-def step_metrics(episodes: Sequence[Episode], gathered: Gathered, groups: int) -> dict[str, float]:
-    """Means over the scored episodes of a step; a component that applied to none is absent, not zero."""
+def step_metrics(shares: Sequence[StepShare]) -> dict[str, float]:
+    """What the ranks' shares say together.
+
+    Means are over the scored episodes of the step; a component that applied to none is absent, not
+    zero. An agent that several replicas updated was updated alike on each.
+    """
+    episodes = episodes_of(shares)
+    groups = sum(len(share.groups) for share in shares)
     scores = [episode.score for episode in episodes if episode.score is not None]
     turns = [turn for episode in episodes for turn in episode.turns]
     metrics = {
@@ -38,7 +72,7 @@ def step_metrics(episodes: Sequence[Episode], gathered: Gathered, groups: int) -
         "train:task_reward": fmean(score.task for score in scores),
         "train:format": fmean(score.form for score in scores),
         "train:invalid": fmean(float(episode.answer is None) for episode in episodes),
-        "train:dead_groups": gathered.dead_groups / groups,
+        "train:dead_groups": sum(share.dead_groups for share in shares) / groups,
         "train:cut_turns": sum(not turn.finished for turn in turns) / len(turns),
         "train:rounds": fmean(episode.turns[-1].round + 1 for episode in episodes),
         "train:tokens": float(sum(len(turn.prompt_ids) + len(turn.token_ids) for turn in turns)),
@@ -47,4 +81,10 @@ def step_metrics(episodes: Sequence[Episode], gathered: Gathered, groups: int) -
     for name in sorted(names):
         values = [score.components[name] for score in scores if name in score.components]
         metrics[COMPONENT_METRICS.get(name, f"reward:{name}")] = fmean(values)
+    for share in shares:
+        metrics |= share.learned
+    losses = [value for name, value in metrics.items() if name.endswith(":loss")]
+    if losses:
+        metrics["train:loss"] = fmean(losses)
+    metrics["train:idle"] = fmean(share.idle for share in shares)
     return metrics

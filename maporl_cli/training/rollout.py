@@ -8,17 +8,29 @@ from collections.abc import Sequence
 from maporl_cli.agents.team import Team
 from maporl_cli.core.randomness import Sampled, shuffle_options
 from maporl_cli.core.types import Episode, Question
+from maporl_cli.training.placement import even_parts
+from maporl_cli.training.ranks import Ranks, share_of
 
 Group = list[Episode]
 
 
 def rollout(
-    team: Team, questions: Sequence[Question], *, step: int, seed: int, group_size: int, microbatches: int
+    team: Team,
+    questions: Sequence[Question],
+    *,
+    step: int,
+    seed: int,
+    group_size: int,
+    microbatches: int,
+    ranks: Ranks,
 ) -> list[Group]:
-    """One group of finished episodes a question, in the order of `questions`.
+    """One group of finished episodes for each question of this rank's replica, in the order of `questions`.
 
-    The batch travels through the team's graph in `microbatches` parts, group by group; how many
+    A replica's share travels through the team's graph in `microbatches` parts at once; how many
     there are changes memory and timing, never an episode (all draws are keyed by place).
+
+    Args:
+        questions: the whole step's; as many as the replicas share evenly.
     """
     groups: list[Group] = []
     earlier: Counter[str] = Counter()
@@ -29,8 +41,17 @@ def rollout(
         first = group_size * earlier[question.id]
         earlier[question.id] += 1
         groups.append([Episode(shown, sample, step) for sample in range(first, first + group_size)])
-    size = -(-len(groups) // microbatches)
-    for start in range(0, len(groups), size):
-        part = [episode for group in groups[start : start + size] for episode in group]
-        team.play(part, Sampled(seed))
-    return groups
+    share = share_of(ranks, groups)
+    team.play_all(_parts(share, microbatches), Sampled(seed))
+    return share
+
+
+def _parts(groups: Sequence[Group], count: int) -> list[list[Episode]]:
+    """Whole groups in `count` parts of about one size; with more parts than groups, parts of groups.
+
+    A group's episodes ask the same at first, which is read once where they are together.
+    """
+    if count <= len(groups) or not groups:
+        return [[episode for group in part for episode in group] for part in even_parts(groups, count)]
+    per_group = -(-count // len(groups))
+    return [part for group in groups for part in even_parts(group, min(per_group, len(group)))]

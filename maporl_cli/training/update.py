@@ -11,14 +11,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.nn.utils import clip_grad_norm_, get_total_norm
+from torch.nn.utils import (
+    clip_grad_norm_,
+    get_total_norm,
+    parameters_to_vector,
+    vector_to_parameters,
+)
 from transformers import get_scheduler
 
 from maporl_cli.agents.batching import length_mask, pad_right
 from maporl_cli.agents.policy import NotFinite, Policy
 from maporl_cli.core.config import TrainConfig
-from maporl_cli.training.experience import Experience
+from maporl_cli.training.experience import Experience, Gathered
 from maporl_cli.training.loss import LossTerms, policy_loss
+from maporl_cli.training.ranks import Ranks
 
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
@@ -33,6 +39,7 @@ class Learner:
         total_steps: length of the learning-rate schedule.
         temperature: the agent's sampling temperature; scores are taken under the same distribution.
         learning_rate: peak learning rate.
+        ranks: those that hold the agent learn the same, from the experiences of all of them.
         scale_gradients: use a gradient scaler, as fp16 needs.
     """
 
@@ -45,12 +52,14 @@ class Learner:
         total_steps: int,
         temperature: float,
         learning_rate: float,
+        ranks: Ranks,
         scale_gradients: bool = False,
     ) -> None:
         self.agent = agent
         self.policy = policy
         self._config = config
         self._temperature = temperature
+        self._ranks = ranks
         self._parameters = dict(policy.trainable())
         self._optimizer = torch.optim.AdamW(
             self._parameters.values(),
@@ -64,26 +73,32 @@ class Learner:
             num_warmup_steps=config.warmup_steps,
             num_training_steps=total_steps,
         )
-        device = next(iter(self._parameters.values())).device.type
-        self._scaler = torch.amp.GradScaler(device, enabled=scale_gradients)
+        self._device = next(iter(self._parameters.values())).device
+        self._scaler = torch.amp.GradScaler(self._device.type, enabled=scale_gradients)
 
     def update(self, experiences: Sequence[Experience]) -> dict[str, float]:
         """One optimizer step on the agent's active turns, in passes of `per_device_train_batch_size` turns.
 
-        Without experiences (every group dead) the weights stay and only the schedule moves on.
+        Without experiences (every group dead) the weights stay and only the schedule moves on. A
+        rank that has none while another replica has some takes part with a gradient of zero.
+
+        Args:
+            experiences: those of this rank's replica.
 
         Returns:
             `<agent>:loss`, `:entropy` (nats a token), `:grad_norm`, `:tokens`, `:clipped` (share),
-            and `:kl` (nats a token) where a reference is kept; only `:tokens` when nothing was learned.
+            and `:kl` (nats a token) where a reference is kept, over all replicas; only `:tokens`
+            when nothing was learned.
 
         Raises:
             NotFinite: a loss or gradient is, and the weights are as they were; or the updated weights
                 are, or too large for their norm to be told.
         """
-        tokens = sum(len(experience.turn.token_ids) for experience in experiences)
-        metrics: dict[str, float] = {f"{self.agent}:tokens": float(tokens)}
-        if experiences:
-            loss, kl, entropy, clipped = self._accumulate(experiences, tokens)
+        (tokens,) = self._summed([sum(len(experience.turn.token_ids) for experience in experiences)])
+        metrics: dict[str, float] = {f"{self.agent}:tokens": tokens}
+        if tokens:
+            loss, kl, entropy, clipped = self._summed(self._accumulate(experiences, int(tokens)))
+            self._share_gradient()
             grad_norm = self._step()
             metrics |= {
                 f"{self.agent}:loss": loss,
@@ -100,9 +115,26 @@ class Learner:
             self._schedule.step()
         return metrics
 
-    def _accumulate(
-        self, experiences: Sequence[Experience], tokens: int
-    ) -> tuple[float, float, float, float]:
+    def _summed(self, values: Sequence[float]) -> list[float]:
+        """Each value's sum over the replicas."""
+        sums = torch.tensor(values, dtype=torch.float64, device=self._device)
+        self._ranks.sum_over_replicas(self.agent, sums)
+        return sums.tolist()
+
+    def _share_gradient(self) -> None:
+        """Sum the gradient over the replicas; each divided its own by the active tokens of all."""
+        if self._ranks.placement.replicas == 1:
+            return
+        for parameter in self._parameters.values():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [parameter.grad for parameter in self._parameters.values() if parameter.grad is not None]
+        flat = parameters_to_vector(gradients)
+        self._ranks.sum_over_replicas(self.agent, flat)
+        vector_to_parameters(flat, gradients)
+
+    def _accumulate(self, experiences: Sequence[Experience], tokens: int) -> list[float]:
+        """The gradient of this rank's experiences, and the sums of loss, KL, entropy and clipped tokens."""
         self._optimizer.zero_grad(set_to_none=True)
         sums = torch.zeros(4, dtype=torch.float64)
         size = self._config.per_device_train_batch_size
@@ -112,8 +144,7 @@ class Learner:
                 raise NotFinite("loss", self.agent)
             self._scaler.scale(terms.loss).backward()
             sums += torch.stack([terms.loss.detach(), terms.kl, terms.entropy, terms.clipped]).double().cpu()
-        loss, kl, entropy, clipped = sums.tolist()
-        return loss, kl, entropy, clipped
+        return sums.tolist()
 
     def _loss(self, experiences: Sequence[Experience], tokens: int) -> LossTerms:
         prompts = [experience.turn.prompt_ids for experience in experiences]
@@ -166,3 +197,11 @@ class Learner:
         if state["scaler"]:
             self._scaler.load_state_dict(state["scaler"])
         self.policy.version = state["version"]
+
+
+def update_all(learners: Sequence[Learner], gathered: Gathered) -> dict[str, float]:
+    """One update of each learner from its agent's experiences, and their metrics."""
+    metrics: dict[str, float] = {}
+    for learner in learners:
+        metrics |= learner.update(gathered.by_agent[learner.agent])
+    return metrics

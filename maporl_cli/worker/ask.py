@@ -13,7 +13,7 @@ from maporl_cli.monitoring.console import Display
 from maporl_cli.worker.evaluate import trained_session
 from maporl_cli.worker.narrator import Narrator
 from maporl_cli.worker.plugins import load_plugins
-from maporl_cli.worker.session import cold_start_session, open_session, refuse_unknown_words
+from maporl_cli.worker.session import cold_start_session, open_alone, refuse_unknown_words
 
 
 def ask_team(
@@ -27,7 +27,7 @@ def ask_team(
     load_plugins(config.run.plugins)
     narrator = Narrator(display)
     if run is None:
-        session = open_session(config, narrator)
+        session = open_alone(config, narrator)
     else:
         session = trained_session(RunDir.existing(run), config, narrator)
     refuse_unknown_words(session, questions)

@@ -1,8 +1,8 @@
-"""Cold-starting the tiny policies of a team: one base learns every role's format, then all agents copy it."""
+"""Cold-starting tiny policies: one base learns every role's format; all agents are given its weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from numpy.random import Generator
 
@@ -13,30 +13,28 @@ from maporl_cli.core.config import Config
 from maporl_cli.core.randomness import keyed_generator
 from maporl_cli.core.types import Turn
 from maporl_cli.data.benchmarks import ColdStarts
-from maporl_cli.training.checkpoint import copy_weights
 from maporl_cli.training.cold_start import Demonstration, imitate
 
 
 def cold_start(
-    policies: Mapping[str, Policy],
+    base: Policy,
     book: RoleBook,
     roles: Sequence[str],
     benchmark: ColdStarts,
     config: Config,
     on_step: Callable[[str, int, int, float], None],
 ) -> None:
-    """Train the first policy on demonstrations of `roles`, and copy it to the others.
+    """Train a policy on demonstrations of `roles`.
 
-    Every agent of a team, and the baselines of the same run, so start from the same weights.
+    Every agent of a team, and the baselines of the same run, start from its weights.
 
     Args:
-        policies: tiny policies of one shape, by agent; changed in place.
+        base: a tiny policy; changed in place.
         roles: those of the team and of its baselines.
         benchmark: gives the demonstrations.
         on_step: told (phase, step, steps, loss in nats a token).
     """
     start = config.train.cold_start
-    base, *others = policies.values()
     shown = [book.role(name) for name in dict.fromkeys(roles)]
     phases = (
         ("copying", start.copy_steps, 0.0, _copying(base, len(shown), benchmark, config)),
@@ -51,8 +49,6 @@ def cold_start(
             decay=decay,
             on_step=lambda step, loss, phase=phase, steps=steps: on_step(phase, step, steps, loss),
         )
-    for other in others:
-        copy_weights(base.trainable(), other)
 
 
 Parts = list[list[Demonstration]]

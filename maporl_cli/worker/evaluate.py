@@ -17,7 +17,7 @@ from maporl_cli.worker.asked import asked_questions
 from maporl_cli.worker.baselines import baseline_config
 from maporl_cli.worker.narrator import Narrator
 from maporl_cli.worker.plugins import load_plugins
-from maporl_cli.worker.session import Session, cold_start_session, open_session, refuse_unknown_words
+from maporl_cli.worker.session import Session, cold_start_session, open_alone, refuse_unknown_words
 
 
 def evaluate_run(
@@ -61,11 +61,12 @@ def evaluate_run(
             asked.questions,
             draws=draws,
             batch_size=config.eval.batch_size,
+            ranks=session.ranks,
             records=records / f"{asked.name}.{who}.{mode}.records.jsonl",
             on_progress=lambda done, total: narrator.progress(f"{who}: question", done, total),
         ).to_json()
 
-    team = open_session(config, narrator) if home is None else trained_session(home, config, narrator)
+    team = open_alone(config, narrator) if home is None else trained_session(home, config, narrator)
     result = ask(team, "untrained" if home is None else "team")
     compared = {which: ask(_baseline(which, home, config, narrator), which) for which in baselines}
     cautions = {"caution": asked.caution} if asked.caution else {}
@@ -87,17 +88,17 @@ def trained_session(home: RunDir, config: Config, narrator: Narrator) -> Session
             fix=f"maporl train --resume --name {home.path.name} --output-dir {home.path.parent}",
         )
     narrator.say(f"team of {home.path} as of {latest.name}")
-    session = open_session(config, narrator)
-    load_weights(latest, session.policies)
+    session = open_alone(config, narrator)
+    load_weights(latest, session.policies, session.ranks)
     return session
 
 
 def _baseline(which: str, home: RunDir | None, config: Config, narrator: Narrator) -> Session:
     if home is None:
-        return open_session(config if which == "untrained" else baseline_config(config, which), narrator)
+        return open_alone(config if which == "untrained" else baseline_config(config, which), narrator)
     if which == "untrained":
-        session = open_session(config, narrator)
-        load_weights(Checkpoints(home.checkpoints, keep=1).start(), session.policies)
+        session = open_alone(config, narrator)
+        load_weights(Checkpoints(home.checkpoints, keep=1).start(), session.policies, session.ranks)
         return session
     alone = baseline_config(config, which)
     trained = RunDir(home.path / "baselines" / which)

@@ -26,14 +26,18 @@ class Narrator:
         self._run = run
         self.display: Display = display
         self.stop = stop or StopRequest()
-        self.log: LogFile | None = None
-        """The run's log, once there is a run to keep one."""
+        self.logs: list[LogFile] = []
+        """Where all that is said is kept, once there is a run to keep it."""
         self._last = 0.0
 
+    def stopping(self) -> bool:
+        """Whether the user wants the run to stop."""
+        return self.stop.requested
+
     def say(self, text: str) -> None:
-        """One line, also in the run's log."""
-        if self.log is not None:
-            self.log.say(text)
+        """One line, also in the logs."""
+        for log in self.logs:
+            log.say(text)
         if self.display != "none":
             print(text, file=sys.stderr, flush=True)
 

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import gcd
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from maporl_cli.agents.build import TINY, build_policies, build_team, compute_dtype, default_device
 from maporl_cli.agents.policy import Policy
 from maporl_cli.agents.roles import RoleBook, role_book
+from maporl_cli.agents.stage import Floor
 from maporl_cli.agents.team import Team
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError, DataError
+from maporl_cli.core.timeline import Timeline
 from maporl_cli.core.types import Question
 from maporl_cli.data.benchmarks import ColdStarts, benchmark, benchmark_names
 from maporl_cli.rewards.medical import Reward
 from maporl_cli.training.advantage import ESTIMATORS, Estimator
+from maporl_cli.training.checkpoint import copy_weights
 from maporl_cli.training.credit import CREDIT_RULES, CreditRule
+from maporl_cli.training.placement import Placement, place
+from maporl_cli.training.ranks import OneRank, Ranks
 from maporl_cli.training.update import Learner
 from maporl_cli.worker.baselines import SINGLE
 from maporl_cli.worker.cold_starting import cold_start
@@ -33,7 +40,9 @@ class Session:
 
     Attributes:
         book: the role book of the team.
+        policies: those of this rank's agents.
         cold_starts: the benchmark that cold-starts the policies; None where they are pretrained.
+        ranks: who has which agent of the team.
     """
 
     config: Config
@@ -41,18 +50,43 @@ class Session:
     policies: dict[str, Policy]
     team: Team
     cold_starts: ColdStarts | None
+    ranks: Ranks
 
 
-def open_session(config: Config, narrator: Narrator) -> Session:
-    """Build policies and team; nothing is trained yet.
+def open_session(config: Config, narrator: Narrator, ranks: Ranks, timeline: Timeline) -> Session:
+    """Build this rank's policies, and the team; nothing is trained yet.
+
+    Args:
+        ranks: those of the job, whatever agents they had before.
+        timeline: told when this rank's agents speak.
 
     Raises:
         ConfigError, MissingError: the team cannot be built as the config says.
     """
     cold_starts = _cold_starts(config)
     vocabulary = None if cold_starts is None else cold_starts.vocabulary()
-    policies = build_policies(config, vocabulary, default_device(), narrator.say)
-    return Session(config, role_book(config.team.roles), policies, build_team(config, policies), cold_starts)
+    ranks = ranks.placed(team_placement(config, ranks.placement))
+    mine = ranks.placement.ranks[ranks.rank].agents
+    policies = build_policies(config, vocabulary, default_device(), narrator.say, mine)
+    stage = ranks.stage(Floor(timeline, narrator.stopping), narrator.stopping)
+    team = build_team(config, policies, stage)
+    return Session(config, role_book(config.team.roles), policies, team, cold_starts, ranks)
+
+
+def open_alone(config: Config, narrator: Narrator) -> Session:
+    """A team with all its agents on this one rank."""
+    names = [seat.name for seat in config.team.agents]
+    return open_session(config, narrator, OneRank(place(names, 1)), Timeline())
+
+
+def team_placement(config: Config, job: Placement) -> Placement:
+    """Who has which agent of a team on the ranks of a job.
+
+    Replicas have to share the questions of a step evenly. The job's own team does, or the job was
+    refused; a baseline has fewer agents, so more replicas, and leaves ranks idle where it must.
+    """
+    names = [seat.name for seat in config.team.agents]
+    return place(names, job.world_size, job.nodes, replicas=gcd(config.train.batch_size, job.world_size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +129,7 @@ def open_learners(session: Session, *, steps: int) -> tuple[Learner, ...]:
         ConfigError: no agent is trained.
     """
     config = session.config
-    seats = [seat for seat in config.team.agents if seat.trained]
-    if not seats:
+    if not any(seat.trained for seat in config.team.agents):
         raise ConfigError(
             "No agent is trained.",
             where="team.agents.*.trained",
@@ -111,9 +144,11 @@ def open_learners(session: Session, *, steps: int) -> tuple[Learner, ...]:
             total_steps=steps,
             temperature=seat.temperature,
             learning_rate=seat.learning_rate or config.train.learning_rate,
+            ranks=session.ranks,
             scale_gradients=half,
         )
-        for seat in seats
+        for seat in config.team.agents
+        if seat.trained and seat.name in session.policies
     )
 
 
@@ -147,13 +182,17 @@ def refuse_unknown_words(session: Session, questions: Sequence[Question]) -> Non
 def cold_start_session(session: Session, narrator: Narrator) -> None:
     """Bring tiny policies from random weights to where reinforcement learning can begin.
 
-    Pretrained policies are there already and stay as they are.
+    Rank 0 does, for all ranks. Pretrained policies are there already and stay as they are.
     """
-    if session.cold_starts is not None:
+    if session.cold_starts is None:
+        return
+    weights: Mapping[str, Tensor] = {}
+    if session.ranks.rank == 0:
         # The baseline's role always: or whether it is trained would change what the team starts from.
         seats = [*(seat.name for seat in session.config.team.agents), SINGLE]
+        base = next(iter(session.policies.values()))
         cold_start(
-            session.policies,
+            base,
             session.book,
             [name for name in seats if name in session.book.roles],
             session.cold_starts,
@@ -162,3 +201,13 @@ def cold_start_session(session: Session, narrator: Narrator) -> None:
                 f"cold start, {phase}: step", step, steps, f"loss {loss:.3f}"
             ),
         )
+        weights = base.trainable()
+    start_from(weights, session)
+
+
+def start_from(weights: Mapping[str, Tensor], session: Session) -> None:
+    """Give every agent of every rank the same weights, those that rank 0 has."""
+    told = {name: tensor.detach().cpu() for name, tensor in weights.items()}
+    shared = session.ranks.broadcast(told, "the starting weights")
+    for policy in session.policies.values():
+        copy_weights(shared, policy)

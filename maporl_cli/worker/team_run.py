@@ -2,6 +2,9 @@
 
 Each part leaves a file when it is done and is skipped when that file is there, so a run that
 was stopped or killed anywhere goes on where it was. A baseline is a team run like any other.
+
+Every rank goes through all parts together; only rank 0 reads and writes the run's files, and
+what it finds there it tells the others.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from torch import Tensor
@@ -18,6 +22,7 @@ from torch import Tensor
 from maporl_cli.core.atomic import atomic_dir, atomic_write
 from maporl_cli.core.randomness import Draws, Greedy, Sampled
 from maporl_cli.core.run_dir import RunDir, read_object
+from maporl_cli.core.timeline import Timeline
 from maporl_cli.data.splits import Split
 from maporl_cli.evaluation.evaluate import evaluate
 from maporl_cli.monitoring.console import ConsoleSink
@@ -26,11 +31,12 @@ from maporl_cli.monitoring.jsonl import JsonlSink
 from maporl_cli.monitoring.log_file import LogSink
 from maporl_cli.monitoring.monitor import Monitor, Sink
 from maporl_cli.monitoring.wandb_sink import WandbSink
-from maporl_cli.training.checkpoint import Checkpoints, Progress, copy_weights, load_weights
+from maporl_cli.training.checkpoint import Checkpoints, Progress, load_checkpoint, load_weights
+from maporl_cli.training.ranks import Files
 from maporl_cli.training.trainer import Trainer
 from maporl_cli.training.update import Learner
 from maporl_cli.worker.narrator import Narrator
-from maporl_cli.worker.session import Rules, Session, cold_start_session, open_learners
+from maporl_cli.worker.session import Rules, Session, cold_start_session, open_learners, start_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,7 @@ class TeamRun:
         split: what is trained and evaluated on.
         steps: training steps in all, given what was measured before training.
         narrator: reports phases and stops them.
+        timeline: what this rank did when.
         start: starting weights for every policy, instead of a cold start.
         label: names the team in what is shown; empty for the run's own team.
     """
@@ -65,6 +72,7 @@ class TeamRun:
         *,
         steps: Callable[[Mapping[str, Any]], int],
         narrator: Narrator,
+        timeline: Timeline,
         start: Mapping[str, Tensor] | None = None,
         label: str = "",
     ) -> None:
@@ -75,29 +83,33 @@ class TeamRun:
         self._split = split
         self._steps = steps
         self._narrator = narrator
+        self._timeline = timeline
+        self._ranks = session.ranks
         self._start = start
         self._label = f"{label}: " if label else ""
         self._checkpoints = Checkpoints(run.checkpoints, keep=self._config.train.keep_checkpoints)
 
     def go(self) -> Outcome:
         """Run whatever is still to be done."""
-        session = self._session
-        latest = self._checkpoints.latest()
+        session, ranks = self._session, self._ranks
+        latest = self._checkpoints.latest() if ranks.rank == 0 else None
+        begun = ranks.broadcast(latest is not None, "whether the run has a checkpoint")
         began = time.monotonic()
-        if latest is None:
+        if not begun:
             self._make_start(session)
         progress = Progress(seconds=time.monotonic() - began)
         if self._config.train.kl_coeff:
-            self._keep_references(session, latest)
+            self._keep_references(session, begun)
         before = self._measure(session, "before")
         steps = self._steps(before)
         learners = open_learners(session, steps=steps)
-        if latest is None:
-            self._checkpoints.save(progress, session.policies, learners)
+        if not begun:
+            self._checkpoints.save(progress, session.policies, learners, ranks)
         else:
-            progress = self._checkpoints.load(latest, session.policies, learners)
-            self._narrator.say(f"{self._label}going on from {latest}")
-            self._forget_after(progress.step)
+            progress = load_checkpoint(latest, session.policies, learners, ranks)
+            self._narrator.say(f"{self._label}going on from step {progress.step}")
+            if ranks.rank == 0:
+                self._forget_after(progress.step)
         if progress.step < steps:
             progress = self._train(session, learners, steps, progress, before)
         after = self._measure(session, "after")
@@ -107,15 +119,15 @@ class TeamRun:
     def _make_start(self, session: Session) -> None:
         """Bring policies with random weights to where reinforcement learning can begin."""
         if self._start is not None:
-            for policy in session.policies.values():
-                copy_weights(self._start, policy)
+            start_from(self._start, session)
         else:
             cold_start_session(session, self._narrator)
 
-    def _keep_references(self, session: Session, latest: Path | None) -> None:
+    def _keep_references(self, session: Session, begun: bool) -> None:
         """The KL term compares with the team before training, also in a run that goes on."""
-        if latest is not None:
-            load_weights(self._checkpoints.start(), session.policies)
+        if begun:
+            start = self._checkpoints.start() if self._ranks.rank == 0 else None
+            load_weights(start, session.policies, self._ranks)
         for policy in session.policies.values():
             policy.keep_reference()
 
@@ -130,7 +142,8 @@ class TeamRun:
     def _measure(self, session: Session, when: str) -> dict[str, Any]:
         """Greedy and sampled accuracy, from the run's records if they were measured before."""
         path = self._run.evaluation / f"{when}.json"
-        if found := read_object(path):
+        there = read_object(path) if self._ranks.rank == 0 else {}
+        if found := self._ranks.broadcast(there, f"what was measured {when} training"):
             return found
         greedy = self._evaluate(session, Greedy(), f"{when}.greedy")
         sampled = self._evaluate(session, Sampled(self._config.run.seed), f"{when}.sampled")
@@ -144,7 +157,8 @@ class TeamRun:
             "sampled_invalid": sampled["invalid"],
             "tokens_per_question": sampled["tokens"] / sampled["n"],
         }
-        atomic_write(path, json.dumps(found, indent=1))
+        if self._ranks.rank == 0:
+            atomic_write(path, json.dumps(found, indent=1))
         low, high = found["ci95"]
         self._narrator.say(
             f"{self._label}{when} training: accuracy {found['accuracy']:.3f} [{low:.3f}, {high:.3f}] greedy, "
@@ -159,6 +173,7 @@ class TeamRun:
             draws=draws,
             batch_size=self._config.eval.batch_size,
             records=self._run.evaluation / f"{name}.records.jsonl",
+            ranks=self._ranks,
             on_progress=lambda done, total: self._narrator.progress(
                 f"{self._label}evaluating, {name}: question", done, total
             ),
@@ -174,10 +189,10 @@ class TeamRun:
     ) -> Progress:
         monitor = self._monitor(steps)
         try:
-            if progress.step == 0:
+            if progress.step == 0 and self._ranks.rank == 0:
                 monitor.log(0, _as_metrics(before))
             trainer = Trainer(
-                self._config,
+                config=self._config,
                 team=session.team,
                 policies=session.policies,
                 learners=learners,
@@ -190,6 +205,8 @@ class TeamRun:
                 evaluator=lambda: _as_metrics(self._evaluate(session, Greedy(), "during")),
                 checkpoints=self._checkpoints,
                 stop=self._narrator.stop,
+                ranks=self._ranks,
+                timeline=self._timeline,
             )
             return trainer.run(progress)
         finally:
@@ -197,18 +214,26 @@ class TeamRun:
 
     def _monitor(self, steps: int) -> Monitor:
         sinks: list[Sink] = [ConsoleSink(self._narrator.display, steps)]
-        if self._narrator.log is not None:
-            sinks.append(LogSink(self._narrator.log, self._label, steps))
+        sinks += [LogSink(log, self._label, steps) for log in self._narrator.logs]
         if self._config.monitoring.wandb_mode != "disabled" and not self._label:
             sinks.append(WandbSink(self._config, self._run.path))
         return Monitor(sinks, metrics=JsonlSink(self._run.metrics), episodes=EpisodeFiles(self._run.episodes))
 
     def _save_models(self, session: Session) -> None:
-        for name, policy in session.policies.items():
-            target: Path = self._run.final_model / name
-            if not target.exists():
+        def files(agent: str) -> Files:
+            with TemporaryDirectory() as folder:
+                session.policies[agent].save(Path(folder))
+                return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+        for agent in self._ranks.placement.agents:
+            target = self._run.final_model / agent
+            there = self._ranks.broadcast(
+                self._ranks.rank == 0 and target.exists(), "whether a model is saved"
+            )
+            if not there and (saved := self._ranks.hand_over(agent, files)):
                 with atomic_dir(target) as draft:
-                    policy.save(draft)
+                    for name, content in saved.items():
+                        (draft / name).write_bytes(content)
 
 
 def _as_metrics(measured: Mapping[str, Any]) -> dict[str, float]:

@@ -7,29 +7,42 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
+from maporl_cli.agents.stage import stopped
 from maporl_cli.core.atomic import atomic_write, discard
+from maporl_cli.core.batch_arithmetic import accumulation_steps
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError, DataError, Interrupted, MaporlError, MissingError, RunFailed
 from maporl_cli.core.manifest import note_sitting, refuse_changed_data, write_manifest
 from maporl_cli.core.run_dir import RunDir, named
+from maporl_cli.core.timeline import Timeline
 from maporl_cli.data.splits import Split, load_split
 from maporl_cli.monitoring.console import Display
 from maporl_cli.monitoring.log_file import LogFile
 from maporl_cli.monitoring.report import write_report
 from maporl_cli.monitoring.wandb_sink import refuse_without_key
 from maporl_cli.training.checkpoint import Checkpoints, read_weights
+from maporl_cli.training.placement import place
 from maporl_cli.training.questions import total_steps
+from maporl_cli.training.ranks import LostContact, OneRank, Ranks
 from maporl_cli.training.stop import StopRequest
 from maporl_cli.worker.baselines import baseline_config, baseline_steps
+from maporl_cli.worker.job import describe, rank_line, refuse_unlike
 from maporl_cli.worker.narrator import Narrator
 from maporl_cli.worker.plugins import load_plugins, plugin_hashes
 from maporl_cli.worker.session import Rules, open_rules, open_session
 from maporl_cli.worker.team_run import Outcome, TeamRun
 
 
-def train(config: Config, *, resume: bool, overwrite: bool, command: str, display: Display) -> dict[str, Any]:
+def train(
+    config: Config,
+    *,
+    resume: bool,
+    overwrite: bool,
+    command: str,
+    display: Display,
+    ranks: Ranks | None = None,
+    profile: bool = False,
+) -> dict[str, Any]:
     """Train the team and the baselines that `eval.baselines` names, and write the run's results.
 
     Args:
@@ -37,6 +50,8 @@ def train(config: Config, *, resume: bool, overwrite: bool, command: str, displa
         overwrite: delete a run of that name first.
         command: the command line, for the manifest.
         display: how training is shown on stderr.
+        ranks: with whom this process trains; None: alone.
+        profile: write `profile.json`, a trace of what each rank did when.
 
     Returns:
         The `done` event: run, steps, and accuracy before, after and of each baseline.
@@ -46,45 +61,58 @@ def train(config: Config, *, resume: bool, overwrite: bool, command: str, displa
     """
     load_plugins(config.run.plugins)
     stop = StopRequest()
-    if not resume:
-        config = named(config)
+    ranks = ranks or OneRank(place([seat.name for seat in config.team.agents], 1))
+    accumulation_steps(config, ranks.placement.replicas)
+    config = ranks.broadcast(config if resume else named(config), "the run's name")
     narrator = Narrator(display, stop, run=config.run.name)
-    begun = RunDir.for_resume(config) if resume else None
-    if begun is None:
-        RunDir.refuse_to_lose(config, overwrite=overwrite)
+    timeline = Timeline(keep=profile)
+    run = _begun(config, ranks, resume=resume, overwrite=overwrite)
     split = load_split(config)
     sources = split.sources | plugin_hashes(config.run.plugins)
-    if begun is not None:
-        refuse_changed_data(begun, sources)
+    refuse_unlike(ranks, config, sources)
+    if resume and ranks.rank == 0:
+        refuse_changed_data(run, sources)
     # Before a run is opened, since that may delete another: data and model may turn out to be bad.
-    session = open_session(config, narrator)
+    session = open_session(config, narrator, ranks, timeline)
     rules = open_rules(config, session.book)
     for name in config.eval.baselines:
         session.book.role(baseline_config(config, name).team.agents[0].name)
     refuse_without_key(config.monitoring)
+    topology = describe(ranks)
     with stop:  # until here nothing would be lost, so Ctrl-C struck at once
-        run = begun or RunDir.open_new(config, overwrite=overwrite)
-        narrator.log = LogFile(run.training_log)
+        if ranks.rank == 0:
+            if not resume:
+                run = RunDir.open_new(config, overwrite=overwrite)
+            if run.manifest.exists():
+                note_sitting(run, command=command, topology=topology)
+            else:
+                write_manifest(run, config, command=command, sources=sources, topology=topology)
+        ranks.broadcast(None, "the run's directory")
+        narrator.logs = [LogFile(run.rank_log(ranks.rank))]
+        if ranks.rank == 0:
+            narrator.logs.append(LogFile(run.training_log))
+        narrator.say(rank_line(ranks))
         for note in split.notes:
             narrator.say(note)
-        if run.manifest.exists():
-            note_sitting(run, command=command, topology=_topology())
-        else:
-            write_manifest(run, config, command=command, sources=sources, topology=_topology())
         steps = total_steps(config.train, len(split.train))
         began = time.time()
         try:
-            team = TeamRun(session, rules, run, split, steps=lambda _: steps, narrator=narrator).go()
+            team = TeamRun(
+                session, rules, run, split, steps=lambda _: steps, narrator=narrator, timeline=timeline
+            ).go()
             baselines = {
-                name: _baseline(name, config, rules, run, split, team, narrator)
+                name: _baseline(name, config, rules, run, split, team, narrator, ranks, timeline)
                 for name in config.eval.baselines
             }
         except (ConfigError, DataError, MissingError):
-            if not resume and not run.checkpoints.exists():
+            if ranks.rank == 0 and not resume and not run.checkpoints.exists():
                 discard(run.path)  # it never began: the corrected command shall not find it in its way
             raise
-        except (Interrupted, RunFailed):
-            _report_so_far(run, narrator)
+        except (Interrupted, RunFailed) as error:
+            if ranks.rank == 0:
+                _report_so_far(run, narrator)
+            if isinstance(error, LostContact) and stop.requested:
+                raise stopped() from error  # the other rank was asked to stop as well, and has left
             raise
         event = {
             "event": "done",
@@ -92,9 +120,24 @@ def train(config: Config, *, resume: bool, overwrite: bool, command: str, displa
             "steps": team.progress.step,
             "eval": {"before": team.before, "after": team.after, **baselines},
         }
-        _write_results(run, config, split, team, event, time.time() - began)
-        write_report(run)
+        traces = ranks.gather(timeline.trace(ranks.rank, rank_line(ranks)), "the profile") if profile else []
+        if ranks.rank == 0:
+            if profile:
+                trace = [event for rank in traces for event in rank]
+                atomic_write(run.profile, json.dumps({"traceEvents": trace}))
+            _write_results(run, config, split, team, event, topology, time.time() - began)
+            write_report(run)
+        ranks.broadcast(None, "the end of the run")
         return event
+
+
+def _begun(config: Config, ranks: Ranks, *, resume: bool, overwrite: bool) -> RunDir:
+    """The directory of the run, which is there where it goes on, and not touched yet where it begins."""
+    if ranks.rank == 0:
+        if resume:
+            return RunDir.for_resume(config)
+        RunDir.refuse_to_lose(config, overwrite=overwrite)
+    return RunDir.of(config)
 
 
 def _report_so_far(run: RunDir, narrator: Narrator) -> None:
@@ -106,38 +149,48 @@ def _report_so_far(run: RunDir, narrator: Narrator) -> None:
 
 
 def _baseline(
-    name: str, config: Config, rules: Rules, run: RunDir, split: Split, team: Outcome, narrator: Narrator
+    name: str,
+    config: Config,
+    rules: Rules,
+    run: RunDir,
+    split: Split,
+    team: Outcome,
+    narrator: Narrator,
+    ranks: Ranks,
+    timeline: Timeline,
 ) -> dict[str, Any]:
     alone = baseline_config(config, name)
     home = RunDir(run.path / "baselines" / name)
-    home.write_config(alone)
     start = None
+    if ranks.rank == 0:
+        home.write_config(alone)
     if config.train.cold_start.role_steps:
-        first = Checkpoints(run.checkpoints, keep=config.train.keep_checkpoints).start()
-        start = read_weights(first, config.team.agents[-1].name)
+        start = {}
+        if ranks.rank == 0:
+            first = Checkpoints(run.checkpoints, keep=config.train.keep_checkpoints).start()
+            start = read_weights(first, config.team.agents[-1].name)
     outcome = TeamRun(
-        open_session(alone, narrator),
+        open_session(alone, narrator, ranks, timeline),
         rules,
         home,
         split,
         steps=lambda before: baseline_steps(alone, name, team.progress, before),
         narrator=narrator,
+        timeline=timeline,
         start=start,
         label=name,
     ).go()
     return {**outcome.after, "steps": outcome.progress.step, "train_tokens": outcome.progress.tokens}
 
 
-def _topology() -> dict[str, Any]:
-    return {
-        "world_size": 1,
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "threads": torch.get_num_threads(),
-    }
-
-
 def _write_results(
-    run: RunDir, config: Config, split: Split, team: Outcome, event: Mapping[str, Any], seconds: float
+    run: RunDir,
+    config: Config,
+    split: Split,
+    team: Outcome,
+    event: Mapping[str, Any],
+    topology: Mapping[str, Any],
+    seconds: float,
 ) -> None:
     results = {
         "run": event["run"],
@@ -154,7 +207,7 @@ def _write_results(
         "credit": config.train.credit,
         "questions": {"train": len(split.train), "eval": len(split.eval)},
         "data": split.sources,
-        "topology": _topology(),
+        "topology": topology,
         "outcome": "done",
     }
     atomic_write(run.results, json.dumps(results, indent=2))

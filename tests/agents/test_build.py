@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import WORDS, tiny_policy
+from support import WORDS, floor, tiny_policy
 
 from maporl_cli.agents.build import build_policies, build_team, compute_dtype, default_device
 from maporl_cli.agents.policy import register_policy
@@ -28,7 +28,8 @@ def config(*names: str, model: dict | None = None, **sections) -> Config:
 
 
 def build(settings: Config, vocabulary=WORDS):
-    return build_policies(settings, vocabulary, CPU, lambda _: None)
+    names = [seat.name for seat in settings.team.agents]
+    return build_policies(settings, vocabulary, CPU, lambda _: None, names)
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +182,7 @@ def test_the_team_takes_seats_roles_and_limits_from_the_config():
             },
         }
     )
-    team = build_team(settings, build(settings))
+    team = build_team(settings, build(settings), floor())
     assert [(agent.name, agent.max_new_tokens, agent.temperature) for agent in team.agents] == [
         ("planner", 3, 0.7),
         ("reporter", 5, 1.0),
@@ -196,4 +197,4 @@ def test_the_team_takes_seats_roles_and_limits_from_the_config():
 def test_a_seat_without_a_role():
     settings = config("planner", "juggler")
     with pytest.raises(ConfigError, match="juggler"):
-        build_team(settings, build(settings))
+        build_team(settings, build(settings), floor())

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 import torch
-from support import tiny_policy
+from support import floor, tiny_policy
 
 from maporl_cli.agents.evidence import NoEvidence, PoolEvidence
 from maporl_cli.agents.policy import NotFinite, Sample
@@ -69,7 +69,7 @@ def team(scripts: dict[str, Callable[[str], str]], *, rounds=1, evidence=None, n
         Agent(name, BOOK.role(name), policies[name], limits.get(name, 8), 0.5 + index)
         for index, name in enumerate(names)
     ]
-    return Team(agents, BOOK, evidence or NoEvidence(), rounds), policies
+    return Team(agents, BOOK, evidence or NoEvidence(), rounds, floor()), policies
 
 
 def episodes(*names: str, snippets=()):
@@ -275,7 +275,7 @@ def test_an_agent_may_have_a_name_that_the_graph_uses_itself(name):
         Agent("reporter", BOOK.role("reporter"), policies[1], 8, 1.0),
     ]
     (episode,) = batch = episodes("q1")
-    Team(agents, BOOK, NoEvidence(), 1).play(batch, Greedy())
+    Team(agents, BOOK, NoEvidence(), 1, floor()).play(batch, Greedy())
     assert [turn.agent for turn in episode.turns] == [name, "reporter"]
 
 
@@ -288,7 +288,7 @@ def real_team(rounds=2):
         separator=" ",
     )
     agents = [Agent(name, book.role(name), tiny_policy(seed), 6, 1.2) for seed, name in enumerate(NAMES)]
-    return Team(agents, book, NoEvidence(), rounds)
+    return Team(agents, book, NoEvidence(), rounds, floor())
 
 
 def real_episodes():

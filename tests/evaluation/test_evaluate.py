@@ -3,6 +3,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from support import alone
 
 from maporl_cli.core.errors import DataError
 from maporl_cli.core.randomness import Draws, Greedy, Sampled
@@ -32,6 +33,14 @@ class Team:
         self.batches: list[list[str]] = []
         self.draws: list[Draws] = []
 
+    def play_all(
+        self, batches: Sequence[Sequence[Episode]], draws: Draws, on_end: Callable[[int], None] | None
+    ) -> None:
+        for index, episodes in enumerate(batches):
+            self.play(episodes, draws)
+            assert on_end is not None
+            on_end(index)
+
     def play(self, episodes: Sequence[Episode], draws: Draws) -> None:
         self.before()
         self.batches.append([episode.question.id for episode in episodes])
@@ -44,7 +53,11 @@ class Team:
 
 
 def run(team: Team, asked: list[Question], records: Path | None = None, **options: object) -> Result:
-    return evaluate(team, asked, **({"draws": Greedy(), "batch_size": 2, "records": records} | options))  # type: ignore[arg-type]
+    return evaluate(
+        team,
+        asked,
+        **({"draws": Greedy(), "batch_size": 2, "records": records, "ranks": alone("reporter")} | options),
+    )  # type: ignore[arg-type]
 
 
 def test_counts_right_wrong_and_unreadable() -> None:

@@ -5,12 +5,14 @@ import shutil
 
 import pytest
 import torch
-from support import tiny_policy
+from support import alone, tiny_policy
 
 from maporl_cli.core.config import TrainConfig
 from maporl_cli.core.errors import RunFailed
-from maporl_cli.training.checkpoint import Checkpoints, Progress, copy_weights, load_weights
+from maporl_cli.training.checkpoint import Checkpoints, Progress, copy_weights, load_checkpoint, load_weights
 from maporl_cli.training.update import Learner
+
+RANKS = alone("planner", "fixed")
 
 
 def policies(seed=0):
@@ -20,7 +22,13 @@ def policies(seed=0):
 def learners(team):
     return [
         Learner(
-            "planner", team["planner"], TrainConfig(), total_steps=100, temperature=1.0, learning_rate=0.01
+            "planner",
+            team["planner"],
+            TrainConfig(),
+            total_steps=100,
+            temperature=1.0,
+            learning_rate=0.01,
+            ranks=RANKS,
         )
     ]
 
@@ -35,7 +43,7 @@ def made():
 def write(folder, made, *steps, keep=100):
     checkpoints = Checkpoints(folder, keep=keep)
     for step in steps:
-        checkpoints.save(Progress(step, step * 10, step / 2), *made)
+        checkpoints.save(Progress(step, step * 10, step / 2), *made, RANKS)
     return checkpoints
 
 
@@ -49,13 +57,13 @@ def test_round_trip(tmp_path):
     team["planner"].version = 7
     mine[0].update([])
     checkpoints = Checkpoints(tmp_path, keep=2)
-    path = checkpoints.save(Progress(12, 3456, 7.5), team, mine)
+    path = checkpoints.save(Progress(12, 3456, 7.5), team, mine, RANKS)
     assert path == tmp_path / "step_000012" == checkpoints.latest()
     assert (tmp_path / "latest").read_text() == "step_000012"
 
     other = policies(seed=50)
     theirs = learners(other)
-    assert checkpoints.load(path, other, theirs) == Progress(12, 3456, 7.5)
+    assert load_checkpoint(path, other, theirs, RANKS) == Progress(12, 3456, 7.5)
     for agent in team:
         for name, weight in team[agent].trainable().items():
             assert torch.equal(other[agent].trainable()[name], weight), (agent, name)
@@ -149,7 +157,7 @@ def test_a_failing_save_leaves_what_was_there(tmp_path, made, monkeypatch):
         torch, "save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
     )
     with pytest.raises(Exception, match="no room left"):
-        checkpoints.save(Progress(6), *made)
+        checkpoints.save(Progress(6), *made, RANKS)
     assert names(tmp_path) == ["step_000005"]
     assert checkpoints.latest() == tmp_path / "step_000005"
     assert (tmp_path / "latest").read_text() == "step_000005"
@@ -190,14 +198,14 @@ def test_more_than_a_million_steps_are_still_in_order(tmp_path, made):
 def test_saving_a_whole_checkpoint_again_leaves_it_alone(tmp_path, made):
     checkpoints = write(tmp_path, made, 5)
     before = (tmp_path / "step_000005" / "manifest.json").stat().st_mtime_ns
-    assert checkpoints.save(Progress(5), *made) == tmp_path / "step_000005"
+    assert checkpoints.save(Progress(5), *made, RANKS) == tmp_path / "step_000005"
     assert (tmp_path / "step_000005" / "manifest.json").stat().st_mtime_ns == before
 
 
 def test_saving_over_a_damaged_checkpoint_repairs_it(tmp_path, made):
     checkpoints = write(tmp_path, made, 4, 5)
     truncate(tmp_path / "step_000005")
-    checkpoints.save(Progress(5), *made)
+    checkpoints.save(Progress(5), *made, RANKS)
     assert checkpoints.latest() == tmp_path / "step_000005"
 
 
@@ -210,7 +218,7 @@ def test_what_a_killed_save_left_is_no_checkpoint(tmp_path, made):
 def test_weights_alone(tmp_path, made):
     path = write(tmp_path, made, 5).latest()
     other = policies(seed=50)
-    load_weights(path, {"planner": other["planner"]})
+    load_weights(path, {"planner": other["planner"]}, alone("planner"))
     expected = made[0]["planner"].trainable()
     assert all(torch.equal(weight, expected[name]) for name, weight in other["planner"].trainable().items())
     untouched = policies(seed=50)["fixed"].trainable()

@@ -4,8 +4,7 @@ import pytest
 from support import question, turn
 
 from maporl_cli.core.types import Episode, Score
-from maporl_cli.training.experience import Gathered
-from maporl_cli.training.metrics import step_metrics
+from maporl_cli.training.metrics import StepShare, step_metrics
 
 
 def played(answer, *turns, **components):
@@ -18,7 +17,8 @@ FOUR = [*TWO, turn("planner", round=1, tokens=2, finished=False), turn("reporter
 
 
 def measured(*episodes, dead=0, groups=2):
-    return step_metrics(episodes, Gathered({}, dead, 0), groups)
+    share = StepShare([episodes, *[()] * (groups - 1)], dead, {}, 0.25)
+    return step_metrics([share])
 
 
 def test_by_hand():
@@ -40,6 +40,7 @@ def test_by_hand():
             "train:rounds": 4 / 3,
             # three prompt tokens a turn: 8 · 3 + (2 + 3) + (2 + 3) + (2 + 3 + 2 + 1)
             "train:tokens": 42.0,
+            "train:idle": 0.25,
         }
     )
 

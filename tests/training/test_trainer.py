@@ -14,7 +14,7 @@ from statistics import fmean
 
 import pytest
 import torch
-from support import tiny_policy
+from support import alone, floor, tiny_policy
 
 from maporl_cli.agents.evidence import NoEvidence
 from maporl_cli.agents.roles import Role, RoleBook
@@ -22,10 +22,11 @@ from maporl_cli.agents.team import Agent, Team
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import Interrupted, RunFailed
 from maporl_cli.core.randomness import keyed_generator
+from maporl_cli.core.timeline import Timeline
 from maporl_cli.core.types import Episode, Question
 from maporl_cli.rewards.medical import Reward
 from maporl_cli.training.advantage import ESTIMATORS
-from maporl_cli.training.checkpoint import Checkpoints, Progress, copy_weights
+from maporl_cli.training.checkpoint import Checkpoints, Progress, copy_weights, load_checkpoint
 from maporl_cli.training.cold_start import Demonstration, imitate
 from maporl_cli.training.credit import CREDIT_RULES
 from maporl_cli.training.rollout import rollout
@@ -114,6 +115,7 @@ class Run:
     rollout: dict = field(default_factory=dict)
     rounds: int = 1
     questions: Sequence[Question] = tuple(QUESTIONS)
+    stop_in_rollout: bool = False
 
     def __post_init__(self):
         settings = {
@@ -130,6 +132,7 @@ class Run:
         }
         self.config = Config.model_validate(settings)
         self.policies = {name: tiny_policy() for name in NAMES}
+        self.ranks = alone(*NAMES)
         for policy in self.policies.values():
             copy_weights(self.start, policy)
         self.team = Team(
@@ -137,6 +140,7 @@ class Run:
             BOOK,
             NoEvidence(),
             self.rounds,
+            floor(lambda: self.stop_in_rollout),
         )
         self.learners = [
             Learner(
@@ -146,6 +150,7 @@ class Run:
                 total_steps=self.steps,
                 temperature=1.0,
                 learning_rate=self.config.train.learning_rate,
+                ranks=self.ranks,
             )
             for name in self.trained
         ]
@@ -156,7 +161,7 @@ class Run:
 
     def go(self, progress: Progress | None = None, *, until: int | None = None) -> Progress:
         trainer = Trainer(
-            self.config,
+            config=self.config,
             team=self.team,
             policies=self.policies,
             learners=self.learners,
@@ -169,13 +174,15 @@ class Run:
             evaluator=lambda: self.evaluator(),
             checkpoints=self.checkpoints,
             stop=self.stop,
+            ranks=self.ranks,
+            timeline=Timeline(),
         )
         return trainer.run(progress or Progress())
 
     def resume(self) -> Progress:
         path = self.checkpoints.latest()
         assert path is not None
-        return self.go(self.checkpoints.load(path, self.policies, self.learners))
+        return self.go(load_checkpoint(path, self.policies, self.learners, self.ranks))
 
     def weights(self) -> list[torch.Tensor]:
         return [p.detach().clone() for name in NAMES for p in self.policies[name].trainable().values()]
@@ -312,7 +319,8 @@ def test_microbatches_change_no_episode(tmp_path, start, microbatches):
     run = Run(tmp_path, start, steps=1)
     settings = {"step": 3, "seed": 1, "group_size": 5}
     whole, parts = (
-        rollout(run.team, QUESTIONS[:4], microbatches=count, **settings) for count in (1, microbatches)
+        rollout(run.team, QUESTIONS[:4], microbatches=count, ranks=run.ranks, **settings)
+        for count in (1, microbatches)
     )
     assert [len(group) for group in parts] == [5] * 4
     for one, other in zip(whole, parts, strict=True):
@@ -325,7 +333,8 @@ def test_microbatches_change_no_episode(tmp_path, start, microbatches):
 
 def test_a_question_that_comes_twice_in_a_step_is_not_played_the_same_way_twice(tmp_path, start):
     run = Run(tmp_path, start, steps=1)
-    first, second = rollout(run.team, QUESTIONS[:1] * 2, step=3, seed=1, group_size=5, microbatches=1)
+    settings = {"step": 3, "seed": 1, "group_size": 5, "microbatches": 1}
+    first, second = rollout(run.team, QUESTIONS[:1] * 2, ranks=run.ranks, **settings)
     assert [episode.sample for episode in (*first, *second)] == list(range(10))
     said, again = ([[turn.token_ids for turn in e.turns] for e in group] for group in (first, second))
     assert said != again
@@ -347,6 +356,26 @@ def test_a_stop_request_ends_after_the_step_with_a_checkpoint(tmp_path, start):
     assert "step 2 of 4" in told.value.what
     assert told.value.where == str(run.folder / "step_000002") == str(run.checkpoints.latest())
     assert "--resume" in told.value.fix
+    again = Run(tmp_path / "stopped", start, steps=4)
+    assert again.resume().step == 4
+    assert same(again.weights(), whole.weights())
+
+
+def test_a_stop_request_in_a_rollout_gives_the_step_up(tmp_path, start):
+    """It may be long, and nothing of it has been learned yet."""
+    whole = Run(tmp_path / "whole", start, steps=4)
+    whole.go()
+    run = Run(tmp_path / "stopped", start, steps=4, train={"eval_every": 2})
+
+    def stop_soon():
+        run.stop_in_rollout = run.stop.requested = True
+        return {}
+
+    run.evaluator = stop_soon
+    run.stop = StopRequest()
+    with pytest.raises(Interrupted, match="step 2 of 4"):
+        run.go()
+    assert sorted(run.monitor.metrics) == [1, 2]
     again = Run(tmp_path / "stopped", start, steps=4)
     assert again.resume().step == 4
     assert same(again.weights(), whole.weights())

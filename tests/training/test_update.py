@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from support import tiny_policy
+from support import alone, tiny_policy
 
 from maporl_cli.agents.policy import NotFinite, Scored
 from maporl_cli.core.config import TrainConfig
@@ -28,6 +28,7 @@ def learner(policy, *, steps=10, temperature=1.0, scale=False, **settings) -> Le
         total_steps=steps,
         temperature=temperature,
         learning_rate=config.learning_rate,
+        ranks=alone("planner"),
         scale_gradients=scale,
     )
 

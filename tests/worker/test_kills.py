@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from small_runs import PAYING_FOR_IDS
 
 from maporl_cli.training.checkpoint import Checkpoints
 
@@ -33,17 +34,6 @@ SETS = [
     "eval.baselines=[reporter_alone]",
     "eval.batch_size=8",
 ]
-
-
-# Tiny policies this young answer nothing right; a reward that differs anyway makes every step learn.
-PLUGIN = """
-from maporl_cli.rewards.component import Measure, register_component
-
-def ids(episode):
-    return Measure(sum(sum(turn.token_ids) for turn in episode.turns) % 97 / 97)
-
-register_component("ids", ids)
-"""
 
 
 def command(folder: Path, name: str) -> list[str]:
@@ -99,7 +89,7 @@ def learned(run: Path) -> dict[str, bytes]:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_twenty_kills_change_nothing(tmp_path: Path):
-    (tmp_path / "ids.py").write_text(PLUGIN)
+    (tmp_path / "ids.py").write_text(PAYING_FOR_IDS)
     run_to_its_end(tmp_path, "undisturbed")
     rows = [json.loads(line) for line in (tmp_path / "undisturbed" / "metrics.jsonl").open()]
     assert sum(row.get("planner:grad_norm", 0) > 0 for row in rows) > 20  # or a lost optimizer went unseen

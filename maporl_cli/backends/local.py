@@ -1,0 +1,148 @@
+"""Several ranks on this machine, started by torchrun's own API."""
+
+# torch.distributed.elastic leaves parts of its signatures untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import uuid
+from collections import deque
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from maporl_cli.core.config import Config
+from maporl_cli.core.config_yaml import to_yaml
+from maporl_cli.core.errors import Interrupted, MaporlError, RunFailed
+from maporl_cli.core.run_dir import RunDir, read_object
+from maporl_cli.training.placement import place
+
+_STOP_WITHIN = 60
+"""Seconds that ranks have to write a checkpoint when they are asked to stop."""
+_LAST_LINES = 5
+
+
+class RankFailed(RunFailed):
+    """A rank ended the job; exits as the rank did."""
+
+    def __init__(self, what: str, *, where: str, why: str, fix: str, code: int) -> None:
+        super().__init__(what, where=where, why=why, fix=fix)
+        self.exit_code = code
+
+
+def train_on_ranks(
+    config: Config,
+    *,
+    nproc: int,
+    max_restarts: int,
+    resume: bool,
+    overwrite: bool,
+    command: str,
+    display: str,
+    profile: bool,
+) -> RunDir:
+    """Train on `nproc` ranks of this machine; returns the finished run.
+
+    Args:
+        config: with a run name.
+        max_restarts: how often the ranks are started anew from the last checkpoint when one fails.
+
+    Raises:
+        MaporlError: the first failure of any rank, with its name. `Interrupted` after Ctrl-C or SIGTERM.
+    """
+    place([seat.name for seat in config.team.agents], nproc)
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // nproc)))
+    with TemporaryDirectory(prefix="maporl-") as folder:
+        file = Path(folder) / "config.yaml"
+        file.write_text(to_yaml(config), encoding="utf-8")
+        flags = {"--resume": resume, "--overwrite": overwrite, "--profile": profile}
+        arguments = ["-m", "maporl_cli.worker", "--config", str(file), "--failures", folder]
+        arguments += ["--command", command, "--display", display]
+        arguments += [flag for flag, given in flags.items() if given]
+        others = dict.fromkeys(range(1, nproc), Std.ALL)
+        logs = DefaultLogsSpecs(log_dir=folder, redirects={0: Std.NONE} | others)
+        launch = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=nproc,
+            run_id=uuid.uuid4().hex,
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            local_addr="localhost",
+            max_restarts=max_restarts,
+            logs_specs=logs,
+            shutdown_timeout=_STOP_WITHIN,
+        )
+        run = RunDir.of(config)
+        try:
+            elastic_launch(launch, sys.executable)(*arguments)
+        except SignalException as error:
+            raise _interrupted(run) from error
+        except ChildFailedError as error:
+            rank, failure = error.get_first_failure()
+            raise _told(config, run, rank, failure, nproc, Path(folder)) from error
+    return run
+
+
+def _interrupted(run: RunDir) -> Interrupted:
+    latest = run.checkpoints / "latest"
+    kept = (
+        f"the last checkpoint is {latest.read_text()}"
+        if latest.is_file()
+        else "no checkpoint was written yet"
+    )
+    return Interrupted(
+        "Stopped on all ranks.",
+        where=str(run.path),
+        why=kept,
+        fix=f"run the same command with --resume --name {run.path.name} to go on",
+    )
+
+
+def _told(
+    config: Config, run: RunDir, rank: int, failure: ProcessFailure, nproc: int, folder: Path
+) -> MaporlError:
+    if failure.exitcode == Interrupted.exit_code:
+        return _interrupted(run)
+    agents = ", ".join(place([seat.name for seat in config.team.agents], nproc).ranks[rank].agents)
+    who = f"Rank {rank} ({agents})"
+    log = run.rank_log(rank)
+    output = list(folder.rglob(f"attempt_*/{rank}/stderr.log"))
+    if failure.exitcode < 0:
+        last = "\n  ".join(["", *_last_lines([log, *output])])
+        return RankFailed(
+            f"{who} was killed by {signal.Signals(-failure.exitcode).name}.",
+            where=str(log),
+            why=f"its last lines:{last}",
+            fix=f"maporl train --resume --name {run.path.name} goes on from the last checkpoint; where the "
+            "machine ran out of memory, lower train.per_device_train_batch_size",
+            code=1,
+        )
+    told = read_object(folder / f"rank_{rank}.json")
+    if not told:
+        last = "\n  ".join(["", *_last_lines([log, *output])])
+        told = {"what": f"It ended with exit code {failure.exitcode}.", "where": str(log)}
+        told |= {"why": f"its last lines:{last}", "fix": "look at its log, and report it"}
+    return RankFailed(
+        f"{who} failed. {told['what']}",
+        where=told["where"],
+        why=told["why"],
+        fix=told["fix"],
+        code=failure.exitcode,
+    )
+
+
+def _last_lines(files: list[Path]) -> list[str]:
+    lines: deque[str] = deque(maxlen=_LAST_LINES)
+    for file in files:
+        if file.is_file():
+            lines.extend(file.read_text(encoding="utf-8", errors="replace").splitlines())
+    return list(lines)

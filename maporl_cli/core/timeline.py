@@ -1,0 +1,88 @@
+"""What a rank did when: how long it spoke and how long it waited, and a trace to look at.
+
+Times are in seconds of `time.monotonic`; traces are in the Trace Event Format that Chrome's
+`about:tracing` and https://ui.perfetto.dev open.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Something that lasted from `began` to `ended`, seconds since the epoch."""
+
+    name: str
+    kind: str
+    began: float
+    ended: float
+    details: dict[str, Any]
+
+
+class Timeline:
+    """Adds up the time that a rank's agents speak, and keeps every span where a trace is wanted.
+
+    Args:
+        keep: keep the spans for `trace`; without it only the sum of speaking is kept.
+    """
+
+    def __init__(self, *, keep: bool = False) -> None:
+        self._keep = keep
+        self._spans: list[Span] = []
+        self.speaking = 0.0
+        """Seconds that agents of this rank have spoken so far."""
+
+    @contextmanager
+    def turns(self, agent: str, **details: Any) -> Generator[None]:
+        """An agent speaks."""
+        began = time.monotonic()
+        with self._span(agent, "turns", details):
+            yield
+        self.speaking += time.monotonic() - began
+
+    @contextmanager
+    def phase(self, name: str, **details: Any) -> Generator[None]:
+        """A phase of a step: rollout, reward, update, …"""
+        with self._span(name, "phase", details):
+            yield
+
+    @contextmanager
+    def _span(self, name: str, kind: str, details: dict[str, Any]) -> Generator[None]:
+        began = time.time()
+        yield
+        if self._keep:
+            self._spans.append(Span(name, kind, began, time.time(), details))
+
+    def trace(self, rank: int, title: str) -> list[dict[str, Any]]:
+        """The kept spans as complete events, phases above turns; microseconds since the epoch.
+
+        Args:
+            rank: becomes the process of the events.
+            title: the name the viewer shows for it.
+        """
+        rows = {"phase": 0, "turns": 1}
+        named = [
+            {"ph": "M", "name": "process_name", "pid": rank, "args": {"name": title}},
+            *(
+                {"ph": "M", "name": "thread_name", "pid": rank, "tid": row, "args": {"name": kind}}
+                for kind, row in rows.items()
+            ),
+        ]
+        return named + [
+            {
+                "ph": "X",
+                "name": span.name,
+                "cat": span.kind,
+                "pid": rank,
+                "tid": rows[span.kind],
+                "ts": span.began * 1e6,
+                "dur": (span.ended - span.began) * 1e6,
+                "args": span.details,
+            }
+            for span in self._spans
+        ]

@@ -1,0 +1,23 @@
+"""Rewarding a step's episodes, each rank of a replica its share of them."""
+
+from __future__ import annotations
+
+from maporl_cli.core.types import Episode
+from maporl_cli.rewards.medical import Reward
+from maporl_cli.training.ranks import Ranks
+
+
+def score(groups: list[list[Episode]], reward: Reward, ranks: Ranks) -> None:
+    """Set `episode.score` on each episode; whole groups are shared out, since form is paid by group.
+
+    Args:
+        groups: those of this rank's replica, the same on each of its ranks.
+    """
+    seat, seats = ranks.placement.seat(ranks.rank)
+    own = groups[seat::seats]
+    reward.score(own)
+    scores = [[episode.score for episode in group] for group in own]
+    for other, told in enumerate(ranks.gather_in_replica(scores, "the rewards")):
+        for group, values in zip(groups[other::seats], told, strict=True):
+            for episode, value in zip(group, values, strict=True):
+                episode.score = value

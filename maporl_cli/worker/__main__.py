@@ -1,0 +1,112 @@
+"""What `torchrun` starts on every rank: `torchrun --nproc-per-node 4 -m maporl_cli.worker --config FILE`.
+
+`maporl train --nproc 4` starts the same program through torchrun's own API.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
+from maporl_cli.core.atomic import atomic_write
+from maporl_cli.core.config import Config
+from maporl_cli.core.config_sources import load_config
+from maporl_cli.core.errors import Interrupted, MaporlError, RunFailed
+from maporl_cli.core.run_dir import RunDir
+from maporl_cli.training.ranks import LostContact, Ranks
+from maporl_cli.worker.job import First, join, open_store
+from maporl_cli.worker.train import train
+
+_GRACE = 5.0
+"""Seconds in which a rank that only lost contact lets the one that really failed be told of."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train on this rank; returns the exit code."""
+    options = _options(arguments)
+    first = First(None, int(os.environ.get("RANK", "0")))
+    try:
+        config = load_config(preset=None, file=options.config, environ={}, sets=(), flags={}).config
+        store = open_store()
+        first = First(store, first.rank)
+        ranks = join(config, store)
+        event = train(
+            config,
+            resume=options.resume or _restarted(config, ranks),
+            overwrite=options.overwrite and not _restarts(),
+            command=options.command or shlex.join(["python", "-m", "maporl_cli.worker", *sys.argv[1:]]),
+            display=options.display if ranks.rank == 0 else "none",
+            ranks=ranks,
+            profile=options.profile,
+        )
+    except MaporlError as error:
+        return _fail(error, first, options.failures)
+    except Exception as error:  # noqa: BLE001 the last place where it can be told in words
+        traceback.print_exc()
+        return _fail(_unknown(error), first, options.failures)
+    if ranks.rank == 0 and options.failures is None:
+        print(json.dumps(event), flush=True)
+    return 0
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m maporl_cli.worker", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="a whole config, as a run keeps it")
+    parser.add_argument("--resume", action="store_true", help="go on with the run of that name")
+    parser.add_argument("--overwrite", action="store_true", help="delete a run of that name")
+    parser.add_argument("--display", choices=("rich", "plain", "none"), default="plain")
+    parser.add_argument("--profile", action="store_true", help="write profile.json")
+    parser.add_argument("--command", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--failures", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+def _restarts() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+def _restarted(config: Config, ranks: Ranks) -> bool:
+    """Whether torchrun started the ranks anew, and there is a run to go on with."""
+    begun = ranks.rank == 0 and _restarts() > 0 and RunDir.of(config).config.is_file()
+    return ranks.broadcast(begun, "whether to go on")
+
+
+def _unknown(error: Exception) -> RunFailed:
+    return RunFailed(
+        f"A rank met an error it does not know: {type(error).__name__}.",
+        why=(str(error).splitlines() or [""])[0],
+        fix="look at the traceback in the rank's output, and report it",
+    )
+
+
+def _fail(error: MaporlError, first: First, failures: Path | None) -> int:
+    """Tell of the error, once for all ranks, and give its exit code.
+
+    Args:
+        failures: where `maporl train` looks for it, which then tells of it; None outside of that.
+    """
+    if isinstance(error, LostContact):
+        time.sleep(_GRACE)
+    get_error_handler().record_exception(error)
+    if failures is not None:
+        told = {"what": error.what, "where": error.where, "why": error.why, "fix": error.fix}
+        atomic_write(failures / f"rank_{first.rank}.json", json.dumps(told))
+    elif first.rank == 0 if isinstance(error, Interrupted) else first.claim():
+        print(f"Rank {first.rank}: {error.message}", file=sys.stderr, flush=True)
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit: what a lost rank left unfinished in the process groups would be waited for.
+    os._exit(code)

@@ -1,0 +1,156 @@
+"""A job of ranks: joining it, and making sure that all of its ranks mean the same run."""
+
+# torch.distributed does not export all that it documents.
+# pyright: reportPrivateImportUsage=false
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from maporl_cli.core.config import Config
+from maporl_cli.core.errors import ConfigError, MissingError
+from maporl_cli.core.manifest import package_versions
+from maporl_cli.core.run_dir import flat
+from maporl_cli.training.placement import place
+from maporl_cli.training.process_group import ProcessGroup
+from maporl_cli.training.ranks import OneRank, Ranks
+
+
+def open_store() -> dist.Store | None:
+    """The key-value store of the job that `torchrun` started this process in; None outside of one.
+
+    Raises:
+        MissingError: it cannot be reached, or its port is in use.
+    """
+    if "WORLD_SIZE" not in os.environ:
+        return None
+    try:
+        store, _, _ = next(dist.rendezvous("env://"))
+    except (RuntimeError, ValueError) as error:
+        at = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        raise MissingError(
+            "The ranks cannot meet.",
+            where=at,
+            why=str(error).splitlines()[0],
+            fix="give another --master-port where this one is in use; let every host reach that address",
+        ) from error
+    return store
+
+
+def join(config: Config, store: dist.Store | None) -> Ranks:
+    """The ranks of the job.
+
+    Raises:
+        ConfigError: the team cannot be placed on so many ranks.
+        MissingError: there is no GPU left for this rank on its host.
+    """
+    names = [seat.name for seat in config.team.agents]
+    if store is None:
+        return OneRank(place(names, 1))
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    local, local_size = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+    placement = place(names, world_size, nodes=world_size // local_size)
+    if torch.cuda.is_available():
+        if local >= torch.cuda.device_count():
+            raise MissingError(
+                f"There is no GPU for rank {rank}.",
+                where=f"host {socket.gethostname()}",
+                why=f"{local_size} ranks on this host, {torch.cuda.device_count()} GPUs",
+                fix="start as many ranks as there are GPUs (--nproc), or hide them all with "
+                "CUDA_VISIBLE_DEVICES= to train on the CPU",
+            )
+        torch.cuda.set_device(local)
+    if world_size == 1:
+        return OneRank(placement)
+    timeout = config.placement.timeout
+    dist.init_process_group(
+        "gloo",
+        store=dist.PrefixStore("default", store),
+        rank=rank,
+        world_size=world_size,
+        timeout=timedelta(seconds=timeout),
+    )
+    return ProcessGroup(placement, rank, store, timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """Lets one rank of a job be the one that tells of a failure."""
+
+    store: dist.Store | None
+    rank: int
+
+    def claim(self) -> bool:
+        """Whether no other rank has told before; rank 0 alone does where the ranks never met."""
+        if self.store is None:
+            return self.rank == 0
+        try:
+            return self.store.compare_set("first failure", "", str(self.rank)) == str(self.rank).encode()
+        except RuntimeError:  # the store is gone with its host: better twice than not at all
+            return True
+
+
+def refuse_unlike(ranks: Ranks, config: Config, sources: Mapping[str, str]) -> None:
+    """Nothing, where all ranks have the same config, versions and data.
+
+    Raises:
+        ConfigError: on every rank; names the first field that differs, and the rank.
+    """
+    told = {
+        **{f"config: {key}": value for key, value in flat(config).items()},
+        **{f"version: {name}": version for name, version in package_versions().items()},
+        **{f"data: {name}": digest for name, digest in sources.items()},
+        "device": "GPU" if torch.cuda.is_available() else "CPU",
+    }
+    problem = ""
+    first, *others = ranks.gather(told, "the ranks' settings") or [told]
+    for rank, other in enumerate(others, 1):
+        for field in dict.fromkeys([*first, *other]):
+            if not problem and first.get(field) != other.get(field):
+                problem = f"{field} is {first.get(field)!r} on rank 0 and {other.get(field)!r} on rank {rank}"
+    if problem := ranks.broadcast(problem, "the comparison of settings"):
+        raise ConfigError(
+            "The ranks do not mean the same run.",
+            why=problem,
+            fix="start every host with the same config, data and installation",
+        )
+
+
+def rank_line(ranks: Ranks) -> str:
+    """Who this rank is."""
+    place = ranks.placement.ranks[ranks.rank]
+    agents = ", ".join(place.agents) or "no agent"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    of = f"rank {place.rank} of {ranks.placement.world_size}"
+    replica = f" of replica {place.replica}" if ranks.placement.replicas > 1 else ""
+    return f"{of}: {agents}{replica} on {device}"
+
+
+def describe(ranks: Ranks) -> dict[str, Any]:
+    """The topology for the manifest; every rank has to ask, and rank 0 gets all of it."""
+    mine = {
+        "host": socket.gethostname(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "threads": torch.get_num_threads(),
+        "platform": platform.platform(),
+    }
+    found = ranks.gather(mine, "the topology")
+    placement = ranks.placement
+    return {
+        "world_size": placement.world_size,
+        "hosts": placement.nodes,
+        "replicas": placement.replicas,
+        "ranks": [
+            {"rank": place.rank, "agents": list(place.agents), "replica": place.replica, **told}
+            for place, told in zip(placement.ranks, found, strict=False)
+        ],
+    }

@@ -1,0 +1,132 @@
+"""One run on 1, 2, 4 and 8 ranks: placement changes no episode, no weight and no result."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from ranks import on_ranks
+from safetensors.torch import load_file
+from small_runs import PAYING_FOR_IDS, small
+
+from maporl_cli.core.config import Config
+from maporl_cli.training.update import Learner
+from maporl_cli.worker import train
+from maporl_cli.worker.job import join, open_store
+
+TEAM = ("planner", "researcher", "analyst", "reporter")
+SETS = [
+    "train.max_steps=5",
+    "train.per_device_train_batch_size=4",
+    "train.kl_coeff=0.01",
+    "train.eval_every=2",
+    "rollout.microbatches=3",
+    "team.max_rounds_per_episode=2",
+    "eval.batch_size=5",
+]
+
+
+def config(folder: Path, name: str, *sets: str) -> Config:
+    plugin = folder / "ids.py"
+    plugin.write_text(PAYING_FOR_IDS)
+    pay = [f"run.plugins=[{plugin}]", "reward.extra_weights={ids: 1}"]
+    return small(folder, *SETS, *pay, "eval.baselines=[reporter_alone]", *sets, name=name)
+
+
+def train_here(settings: Config) -> dict[str, dict[str, torch.Tensor]]:
+    """Train as one rank of a job; the gradients of the last update, by agent and parameter."""
+    gradients: dict[str, dict[str, torch.Tensor]] = {}
+    step = Learner._step
+
+    def remember(learner: Learner) -> float:
+        gradients[learner.agent] = {
+            name: parameter.grad.clone()
+            for name, parameter in learner.policy.trainable().items()
+            if parameter.grad is not None
+        }
+        return step(learner)
+
+    Learner._step = remember
+    try:
+        ranks = join(settings, open_store())
+        train(settings, resume=False, overwrite=False, command="test", display="none", ranks=ranks)
+    finally:
+        Learner._step = step
+    return gradients
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return {
+        f"{file.parent.name}: {name}": tensor
+        for file in run.glob("final_model/*/model.safetensors")
+        for name, tensor in load_file(file).items()
+    }
+
+
+def played(run: Path) -> list[list[list[int]]]:
+    episodes = [json.loads(line) for file in sorted(run.glob("episodes/*")) for line in file.open()]
+    assert len(episodes) == 5 * 16
+    return [[turn["token_ids"] for turn in episode["turns"]] for episode in episodes]
+
+
+def measured(run: Path) -> list[tuple]:
+    keys = ("accuracy", "sampled", "n", "invalid", "tokens_per_question")
+    found = [json.loads((run / "eval" / f"{when}.json").read_text()) for when in ("before", "after")]
+    return [tuple(values[key] for key in keys) for values in found]
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("one")
+    train_here(config(folder, "run"))
+    return folder / "run"
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_more_ranks_change_nothing(one, tmp_path, count):
+    on_ranks(count, train_here, config(tmp_path, "run"))
+    run = tmp_path / "run"
+    assert played(run) == played(one)
+    expected, found = weights(one), weights(run)
+    assert found.keys() == expected.keys()
+    assert {name.partition(":")[0] for name in found} == set(TEAM)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-5)
+    assert measured(run) == measured(one)
+    records = [file.relative_to(one) for file in sorted(one.glob("eval/*.jsonl"))]
+    assert records
+    for file in records:
+        assert (run / file).read_text() == (one / file).read_text()
+    told = json.loads((run / "manifest.json").read_text())["topology"]
+    assert (told["world_size"], told["replicas"]) == (count, 1)
+    assert [rank["agents"] for rank in told["ranks"]] == [
+        list(TEAM[rank * 4 // count : (rank + 1) * 4 // count]) for rank in range(count)
+    ]
+    assert sorted(file.name for file in (run / "logs").iterdir()) == [f"rank_{r}.log" for r in range(count)]
+    ours = [json.loads(line) for line in (run / "metrics.jsonl").open()]
+    theirs = [json.loads(line) for line in (one / "metrics.jsonl").open()]
+    timing = {"time", "train:seconds", "train:idle"}
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine.keys() == other.keys()
+        assert {k: v for k, v in mine.items() if k not in timing} == pytest.approx(
+            {k: v for k, v in other.items() if k not in timing}
+        )
+    assert any(row.get("planner:grad_norm", 0) > 0 for row in ours)
+
+
+def test_the_gradient_of_two_replicas_is_that_of_the_whole_batch(tmp_path):
+    once = ["train.max_steps=1", "train.cold_start.role_steps=40", "train.cold_start.batch_size=6"]
+    expected = train_here(config(tmp_path, "one", *once, "eval.baselines=[]"))
+    found = on_ranks(8, train_here, config(tmp_path, "eight", *once, "eval.baselines=[]"))
+    assert set(expected) == set(TEAM)
+    for rank, gradients in enumerate(found):
+        ((agent, shared),) = gradients.items()
+        assert agent == TEAM[rank % 4]
+        assert shared.keys() == expected[agent].keys()
+        for name, whole in expected[agent].items():
+            assert torch.linalg.norm(shared[name] - whole) <= 1e-5 * torch.linalg.norm(whole), name
+        assert any(tensor.abs().max() > 1e-3 for tensor in shared.values())
+    told = json.loads((tmp_path / "eight" / "manifest.json").read_text())["topology"]
+    assert (told["world_size"], told["replicas"]) == (8, 2)
