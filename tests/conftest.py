@@ -12,6 +12,8 @@ import pytest
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Ranks whose store goes away with rank 0 say so at length.
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 # What CI finds, it finds every time.
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)

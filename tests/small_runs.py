@@ -29,7 +29,7 @@ def ids(episode):
 
 register_component("ids", ids)
 """
-"""A plug-in. Tiny policies so young answer nothing right; its reward differs anyway, and every step learns."""
+"""A plug-in. Tiny policies so young answer nothing right; its reward differs anyway, so every step learns."""
 
 
 def small(folder: Path, *sets: str, name: str = "run") -> Config:

@@ -23,6 +23,7 @@ from maporl_cli.core.config_yaml import to_yaml
 from maporl_cli.core.errors import Interrupted, MaporlError, RunFailed
 from maporl_cli.core.run_dir import RunDir, read_object
 from maporl_cli.training.placement import place
+from maporl_cli.training.process_group import OWN_STORE
 
 _STOP_WITHIN = 60
 """Seconds that ranks have to write a checkpoint when they are asked to stop."""
@@ -58,8 +59,13 @@ def train_on_ranks(
         MaporlError: the first failure of any rank, with its name. `Interrupted` after Ctrl-C or SIGTERM.
     """
     place([seat.name for seat in config.team.agents], nproc)
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    for name in logging.root.manager.loggerDict:
+        if name.startswith("torch.distributed.elastic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what it would say is told in our words
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // nproc)))
+    # Each rank tells of a lost one in its own words; the network layer adds pages of its own.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    os.environ[OWN_STORE] = "1"
     with TemporaryDirectory(prefix="maporl-") as folder:
         file = Path(folder) / "config.yaml"
         file.write_text(to_yaml(config), encoding="utf-8")
@@ -117,20 +123,18 @@ def _told(
     log = run.rank_log(rank)
     output = list(folder.rglob(f"attempt_*/{rank}/stderr.log"))
     if failure.exitcode < 0:
-        last = "\n  ".join(["", *_last_lines([log, *output])])
         return RankFailed(
             f"{who} was killed by {signal.Signals(-failure.exitcode).name}.",
             where=str(log),
-            why=f"its last lines:{last}",
+            why=_last_lines([log, *output]),
             fix=f"maporl train --resume --name {run.path.name} goes on from the last checkpoint; where the "
             "machine ran out of memory, lower train.per_device_train_batch_size",
             code=1,
         )
     told = read_object(folder / f"rank_{rank}.json")
     if not told:
-        last = "\n  ".join(["", *_last_lines([log, *output])])
         told = {"what": f"It ended with exit code {failure.exitcode}.", "where": str(log)}
-        told |= {"why": f"its last lines:{last}", "fix": "look at its log, and report it"}
+        told |= {"why": _last_lines([log, *output]), "fix": "look at its log, and report it"}
     return RankFailed(
         f"{who} failed. {told['what']}",
         where=told["where"],
@@ -140,9 +144,9 @@ def _told(
     )
 
 
-def _last_lines(files: list[Path]) -> list[str]:
+def _last_lines(files: list[Path]) -> str:
     lines: deque[str] = deque(maxlen=_LAST_LINES)
     for file in files:
         if file.is_file():
             lines.extend(file.read_text(encoding="utf-8", errors="replace").splitlines())
-    return list(lines)
+    return "\n  ".join(["its last lines:", *lines]) if lines else "it had not said anything yet"

@@ -15,6 +15,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
 from itertools import count
@@ -132,7 +133,6 @@ class Exchange:
             silent = time.monotonic() - max(began, self._box.heard[owner])
             if self._box.error is not None or silent > self._timeout:
                 raise LostContact(
-                    self._rank,
                     f"the turn of {place.agent} in round {place.round + 1} on microbatch {place.batch + 1}",
                     f"rank {owner}",
                     str(self._box.error or f"it sent nothing for {silent:.0f} s").splitlines()[0],
@@ -170,7 +170,8 @@ class _Box:
         for place in places:
             if place in self._waiting:
                 loop, arrived = self._waiting[place]
-                loop.call_soon_threadsafe(arrived.set)
+                with suppress(RuntimeError):  # the play was called off, and its loop is closed
+                    loop.call_soon_threadsafe(arrived.set)
 
     def expect(self, place: Place) -> asyncio.Event:
         with self._lock:

@@ -22,6 +22,9 @@ from maporl_cli.training.placement import Placement
 from maporl_cli.training.ranks import Files, LostContact, Ranks
 
 T = TypeVar("T")
+OWN_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
+"""Set to 1, torchrun gives restarted ranks a store of their own. Else they share its own store with the
+ranks before them, find the addresses of the dead there, and hang."""
 
 
 class ProcessGroup:
@@ -150,4 +153,4 @@ class ProcessGroup:
         try:
             yield
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise LostContact(self.rank, what, others, str(error).splitlines()[0]) from error
+            raise LostContact(what, others, str(error).splitlines()[0]) from error

@@ -122,9 +122,9 @@ class OneRank:
 class LostContact(RunFailed):
     """A rank waited for another in vain: it is gone, hangs, or the network between them is."""
 
-    def __init__(self, rank: int, what: str, others: str, why: str) -> None:
+    def __init__(self, what: str, others: str, why: str) -> None:
         super().__init__(
-            f"Rank {rank} waited in vain for {others}: {what}.",
+            f"It waited in vain for {others}: {what}.",
             why=why,
             fix="look at logs/rank_*.log of the run for the rank that stopped first; go on with --resume. "
             "Where a rank only needs longer, raise placement.timeout",

@@ -99,8 +99,11 @@ def _fail(error: MaporlError, first: First, failures: Path | None) -> int:
     if failures is not None:
         told = {"what": error.what, "where": error.where, "why": error.why, "fix": error.fix}
         atomic_write(failures / f"rank_{first.rank}.json", json.dumps(told))
-    elif first.rank == 0 if isinstance(error, Interrupted) else first.claim():
-        print(f"Rank {first.rank}: {error.message}", file=sys.stderr, flush=True)
+    elif isinstance(error, Interrupted):
+        if first.rank == 0:
+            print(error.message, file=sys.stderr, flush=True)
+    elif first.claim():
+        print(f"Rank {first.rank} failed. {error.message}", file=sys.stderr, flush=True)
     return error.exit_code
 
 

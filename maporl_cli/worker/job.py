@@ -21,7 +21,7 @@ from maporl_cli.core.errors import ConfigError, MissingError
 from maporl_cli.core.manifest import package_versions
 from maporl_cli.core.run_dir import flat
 from maporl_cli.training.placement import place
-from maporl_cli.training.process_group import ProcessGroup
+from maporl_cli.training.process_group import OWN_STORE, ProcessGroup
 from maporl_cli.training.ranks import OneRank, Ranks
 
 
@@ -30,9 +30,17 @@ def open_store() -> dist.Store | None:
 
     Raises:
         MissingError: it cannot be reached, or its port is in use.
+        ConfigError: restarted ranks would hang.
     """
     if "WORLD_SIZE" not in os.environ:
         return None
+    if os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0" and os.environ.get(OWN_STORE) != "1":
+        raise ConfigError(
+            "Ranks that torchrun restarts would not find each other.",
+            where="torchrun --max-restarts",
+            why="torchrun lets them share the store of the ranks before, with the addresses of the dead",
+            fix=f"{OWN_STORE}=1 torchrun …",
+        )
     try:
         store, _, _ = next(dist.rendezvous("env://"))
     except (RuntimeError, ValueError) as error:

@@ -158,6 +158,7 @@ class TestScience:
         "train.save_every",
         "train.keep_checkpoints",
         "data.dataloader_num_workers",
+        "placement.timeout",
         "eval.batch_size",
     )
 
