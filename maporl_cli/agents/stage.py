@@ -17,6 +17,9 @@ from maporl_cli.core.errors import Interrupted
 from maporl_cli.core.timeline import Timeline
 from maporl_cli.core.types import Turn
 
+_LISTEN = 0.0005
+"""Seconds before the floor is given on, in which letters that came meanwhile bring their batches up."""
+
 Speak = Callable[[], list[Turn]]
 """Takes an agent's turns on a batch, with the policy of this rank."""
 
@@ -58,6 +61,7 @@ class Floor:
     def __init__(self, timeline: Timeline, stopping: Callable[[], bool]) -> None:
         self._timeline = timeline
         self._stopping = stopping
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._arrivals = count()
         self._taken = False
@@ -68,18 +72,24 @@ class Floor:
         Raises:
             Interrupted: the play was called off.
         """
-        granted = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:  # a new play, with nothing left of the last one
+            self._loop, self._waiting, self._taken = loop, [], False
+        granted = loop.create_future()
         heapq.heappush(self._waiting, (place.batch, next(self._arrivals), granted))
         if not self._taken:
-            self._grant()
+            self._taken = True
+            loop.call_later(_LISTEN, self._grant)
         try:
             await granted
             if self._stopping():
                 raise stopped()
-            with self._timeline.turns(place.agent, batch=place.batch, round=place.round):
-                return speak()
+            with self._timeline.turns(place.agent, batch=place.batch, round=place.round) as told:
+                turns = speak()
+                told |= {"rows": len(turns), "tokens": sum(len(turn.token_ids) for turn in turns)}
+            return turns
         finally:
-            self._grant()
+            loop.call_later(_LISTEN, self._grant)
 
     def _grant(self) -> None:
         self._taken = False

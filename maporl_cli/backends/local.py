@@ -18,6 +18,7 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalEx
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from maporl_cli.core.batch_arithmetic import accumulation_steps
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_yaml import to_yaml
 from maporl_cli.core.errors import Interrupted, MaporlError, RunFailed
@@ -58,7 +59,7 @@ def train_on_ranks(
     Raises:
         MaporlError: the first failure of any rank, with its name. `Interrupted` after Ctrl-C or SIGTERM.
     """
-    place([seat.name for seat in config.team.agents], nproc)
+    accumulation_steps(config, place([seat.name for seat in config.team.agents], nproc).replicas)
     for name in logging.root.manager.loggerDict:
         if name.startswith("torch.distributed.elastic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what it would say is told in our words

@@ -38,12 +38,18 @@ class Timeline:
         """Seconds that agents of this rank have spoken so far."""
 
     @contextmanager
-    def turns(self, agent: str, **details: Any) -> Generator[None]:
-        """An agent speaks."""
+    def turns(self, agent: str, **details: Any) -> Generator[dict[str, Any]]:
+        """An agent speaks; what is put into the mapping that this gives is kept with the span."""
         began = time.monotonic()
         with self._span(agent, "turns", details):
-            yield
+            yield details
         self.speaking += time.monotonic() - began
+
+    @contextmanager
+    def update(self, agent: str, **details: Any) -> Generator[None]:
+        """An agent learns."""
+        with self._span(agent, "update", details):
+            yield
 
     @contextmanager
     def phase(self, name: str, **details: Any) -> Generator[None]:
@@ -59,18 +65,18 @@ class Timeline:
             self._spans.append(Span(name, kind, began, time.time(), details))
 
     def trace(self, rank: int, title: str) -> list[dict[str, Any]]:
-        """The kept spans as complete events, phases above turns; microseconds since the epoch.
+        """The kept spans as complete events, phases above agents; microseconds since the epoch.
 
         Args:
             rank: becomes the process of the events.
             title: the name the viewer shows for it.
         """
-        rows = {"phase": 0, "turns": 1}
+        rows = {"phase": 0, "turns": 1, "update": 1}
         named = [
             {"ph": "M", "name": "process_name", "pid": rank, "args": {"name": title}},
             *(
                 {"ph": "M", "name": "thread_name", "pid": rank, "tid": row, "args": {"name": kind}}
-                for kind, row in rows.items()
+                for row, kind in ((0, "phases"), (1, "agents"))
             ),
         ]
         return named + [

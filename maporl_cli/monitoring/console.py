@@ -19,6 +19,7 @@ _SHOWN = {
     "train:reward": "reward {:.3f}",
     "train:loss": "loss {:.4f}",
     "eval:accuracy": "eval accuracy {:.3f}",
+    "train:idle": "idle {:.0%}",
 }
 
 

@@ -86,5 +86,6 @@ def step_metrics(shares: Sequence[StepShare]) -> dict[str, float]:
     losses = [value for name, value in metrics.items() if name.endswith(":loss")]
     if losses:
         metrics["train:loss"] = fmean(losses)
-    metrics["train:idle"] = fmean(share.idle for share in shares)
+    if len(shares) > 1:
+        metrics["train:idle"] = fmean(share.idle for share in shares)
     return metrics

@@ -132,7 +132,8 @@ class ProcessGroup:
         with self._waiting(f"sending the files of {agent}", f"rank {to}"):
             dist.send_object_list([{name: len(content) for name, content in files.items()}], dst=to)
             for content in files.values():
-                dist.send(torch.frombuffer(bytearray(content), dtype=torch.uint8), dst=to)
+                if content:  # nothing is no message
+                    dist.send(torch.frombuffer(bytearray(content), dtype=torch.uint8), dst=to)
 
     def _receive(self, sender: int, agent: str) -> Files:
         with self._waiting(f"receiving the files of {agent}", f"rank {sender}"):
@@ -141,7 +142,8 @@ class ProcessGroup:
             files: Files = {}
             for name, size in box[0].items():
                 content = torch.empty(size, dtype=torch.uint8)
-                dist.recv(content, src=sender)
+                if size:
+                    dist.recv(content, src=sender)
                 files[name] = content.numpy().tobytes()
             return files
 

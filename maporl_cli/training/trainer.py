@@ -94,7 +94,7 @@ class Trainer:
             score(groups, self.reward, self.ranks)
         with self.timeline.phase("update", step=step):
             gathered = self._gather(groups)
-            learned = update_all(self.learners, gathered)
+            learned = update_all(self.learners, gathered, self.timeline)
         seconds = time.monotonic() - began
         share = StepShare(groups, gathered.dead_groups, learned, idle)
         shares = self.ranks.gather(share.of(self.ranks), f"the results of step {step}")

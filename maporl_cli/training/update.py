@@ -22,6 +22,7 @@ from transformers import get_scheduler
 from maporl_cli.agents.batching import length_mask, pad_right
 from maporl_cli.agents.policy import NotFinite, Policy
 from maporl_cli.core.config import TrainConfig
+from maporl_cli.core.timeline import Timeline
 from maporl_cli.training.experience import Experience, Gathered
 from maporl_cli.training.loss import LossTerms, policy_loss
 from maporl_cli.training.ranks import Ranks
@@ -199,9 +200,11 @@ class Learner:
         self.policy.version = state["version"]
 
 
-def update_all(learners: Sequence[Learner], gathered: Gathered) -> dict[str, float]:
+def update_all(learners: Sequence[Learner], gathered: Gathered, timeline: Timeline) -> dict[str, float]:
     """One update of each learner from its agent's experiences, and their metrics."""
     metrics: dict[str, float] = {}
     for learner in learners:
-        metrics |= learner.update(gathered.by_agent[learner.agent])
+        experiences = gathered.by_agent[learner.agent]
+        with timeline.update(learner.agent, rows=len(experiences)):
+            metrics |= learner.update(experiences)
     return metrics

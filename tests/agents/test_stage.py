@@ -36,11 +36,7 @@ def test_the_oldest_batch_goes_first():
         await asyncio.gather(*(go_through(stage, said, batch, "pr") for batch in range(4)))
 
     asyncio.run(play())
-    assert sorted(said) == sorted((batch, agent) for batch in range(4) for agent in "pr")
-    for batch in range(3):
-        assert said.index((batch, "r")) <= said.index((batch + 1, "r"))
-    assert said.index((0, "r")) <= 2, "at most one other turn comes between"
-    assert said.index((1, "r")) < said.index((3, "p"))
+    assert said == [(batch, agent) for batch in range(4) for agent in "pr"]
 
 
 def test_one_speaks_at_a_time_and_an_error_ends_the_play():
@@ -75,4 +71,4 @@ def test_who_spoke_is_in_the_timeline():
     said: list[tuple[int, str]] = []
     asyncio.run(go_through(Floor(timeline, lambda: False), said, 5, "pra"))
     spans = [(event["name"], event["args"]) for event in timeline.trace(0, "") if event["ph"] == "X"]
-    assert spans == [(agent, {"batch": 5, "round": 0}) for agent in "pra"]
+    assert spans == [(agent, {"batch": 5, "round": 0, "rows": 1, "tokens": 2}) for agent in "pra"]

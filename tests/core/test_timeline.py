@@ -45,7 +45,7 @@ def test_a_trace_has_turns_below_their_phase_in_microseconds(clock):
         clock.now += 4
     events = timeline.trace(3, "rank 3: planner")
     named = [event["args"]["name"] for event in events if event["ph"] == "M"]
-    assert named == ["rank 3: planner", "phase", "turns"]
+    assert named == ["rank 3: planner", "phases", "agents"]
     turns, phase = [event for event in events if event["ph"] == "X"]
     shared = {"ph": "X", "pid": 3}
     assert turns == shared | {

@@ -17,8 +17,7 @@ FOUR = [*TWO, turn("planner", round=1, tokens=2, finished=False), turn("reporter
 
 
 def measured(*episodes, dead=0, groups=2):
-    share = StepShare([episodes, *[()] * (groups - 1)], dead, {}, 0.25)
-    return step_metrics([share])
+    return step_metrics([StepShare([episodes, *[()] * (groups - 1)], dead, {}, 0.0)])
 
 
 def test_by_hand():
@@ -40,7 +39,6 @@ def test_by_hand():
             "train:rounds": 4 / 3,
             # three prompt tokens a turn: 8 · 3 + (2 + 3) + (2 + 3) + (2 + 3 + 2 + 1)
             "train:tokens": 42.0,
-            "train:idle": 0.25,
         }
     )
 
@@ -55,3 +53,17 @@ def test_components_go_by_the_guides_names_and_only_where_they_were_measured():
     assert metrics["reward:brevity"] == 0.5
     assert not {"medical:relevance", "evidence:quality", "reasoning:score"} & set(metrics)
     assert not any("accuracy" in name for name in set(metrics) - {"train:accuracy"})
+
+
+def test_the_shares_of_several_ranks_are_one_step():
+    """Two replicas of two ranks: one rank of each speaks for its episodes, each for its agent."""
+    first = StepShare([[played("A", *TWO, accuracy=1.0)]], 1, {"planner:loss": 0.5}, 0.5)
+    again = StepShare([], 0, {"reporter:loss": -0.25}, 0.25)
+    second = StepShare([[played("B", *TWO, accuracy=0.0)]], 0, {"planner:loss": 0.5}, 0.75)
+    last = StepShare([], 0, {"reporter:loss": -0.25}, 0.5)
+    metrics = step_metrics([first, again, second, last])
+    assert metrics["train:accuracy"] == 0.5
+    assert metrics["train:dead_groups"] == 0.5
+    assert metrics["train:loss"] == 0.125, "the mean over agents"
+    assert metrics["train:idle"] == 0.5
+    assert metrics["train:tokens"] == 22

@@ -1,0 +1,126 @@
+"""`maporl train --nproc N`: what a user of several ranks sees, with real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from launched import BIN, Going, run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    folder = tmp_path_factory.mktemp("finished")
+    return folder, run(folder, "--nproc", "2", "--json", "--profile")
+
+
+def test_a_run_on_two_ranks_ends_like_one_on_one(finished):
+    folder, done = finished
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    event = json.loads(line)
+    assert (event["event"], event["run"], event["steps"]) == ("done", str(folder / "run"), 4)
+    assert set(event["eval"]) == {"before", "after"}
+    assert sorted(file.name for file in (folder / "run" / "logs").iterdir()) == ["rank_0.log", "rank_1.log"]
+    assert "rank 1 of 2: analyst, reporter" in (folder / "run" / "logs" / "rank_1.log").read_text()
+    # The console is rank 0's alone.
+    assert "rank 0 of 2: planner, researcher" in done.stderr
+    assert "analyst, reporter" not in done.stderr
+    assert done.stderr.count("step 1/4") == 1
+
+
+def test_the_profile_shows_both_ranks_at_work(finished):
+    folder, _ = finished
+    events = json.loads((folder / "run" / "profile.json").read_text())["traceEvents"]
+    spoke = {(event["pid"], event["name"]) for event in events if event.get("cat") == "turns"}
+    assert spoke == {(0, "planner"), (0, "researcher"), (1, "analyst"), (1, "reporter")}
+    for pid in (0, 1):
+        phases = [event["name"] for event in events if event.get("cat") == "phase" and event["pid"] == pid]
+        assert phases.count("rollout") == phases.count("update") == 4
+    for event in events:
+        if event["ph"] == "X":
+            assert event["dur"] > 0
+
+
+def test_torchrun_starts_the_same_program(finished, tmp_path):
+    folder, _ = finished
+    config = tmp_path / "config.yaml"
+    config.write_text((folder / "run" / "config.yaml").read_text().replace(str(folder), str(tmp_path)))
+    words = ["--nproc-per-node", "2", "-m", "maporl_cli.worker", "--config", str(config)]
+    done = subprocess.run([BIN / "torchrun", *words], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["steps"] == 4
+    for step in range(1, 5):
+        file = Path("run") / "episodes" / f"step_{step:06d}.jsonl"
+        assert (tmp_path / file).read_text() == (folder / file).read_text()
+
+
+def test_a_world_size_that_does_not_fit_names_those_that_do(tmp_path):
+    done = run(tmp_path, "--nproc", "3")
+    assert done.returncode == 3
+    assert "4 agents cannot be placed evenly on 3 ranks" in done.stderr
+    assert "Fix: use 1, 2, 4, 8" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_more_replicas_than_questions_are_refused(tmp_path):
+    done = run(tmp_path, "--nproc", "8", sets=("train.batch_size=3", "train.per_device_train_batch_size=4"))
+    assert done.returncode == 3, done.stderr
+    assert "3 questions, 2 replicas" in done.stderr
+    assert done.stderr.count("Fix:") == 1
+
+
+def test_an_error_of_the_ranks_is_told_once_with_the_name_of_one(tmp_path):
+    done = run(tmp_path, "--nproc", "2", sets=("data.train=absent.jsonl",))
+    assert done.returncode == 3, done.stderr
+    assert "Rank " in done.stderr
+    assert done.stderr.count("absent.jsonl") >= 1
+    assert done.stderr.count("Fix:") == 1
+    assert "Traceback" not in done.stderr
+
+
+LONG = ("train.max_steps=400", "train.save_every=5")
+
+
+def test_a_rank_that_is_killed_ends_the_run_with_its_name(tmp_path):
+    going = Going(tmp_path, "--nproc", "4", sets=LONG)
+    going.until("step 6/400")
+    ranks = going.ranks()
+    ranks[2].kill()
+    code, said = going.end()
+    assert code == 1
+    assert "Rank 2 (analyst) was killed by SIGKILL." in said
+    assert "rank 2 of 4: analyst" in said, "its last lines"
+    assert said.count("Fix:") == 1, said
+    assert "--resume --name run" in said
+    assert not [rank for rank in ranks.values() if rank.is_running()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_reaches_every_rank_and_leaves_a_checkpoint(tmp_path, number):
+    going = Going(tmp_path, "--nproc", "2", sets=LONG)
+    going.until("step 6/400")
+    ranks = going.ranks()
+    os.kill(going.process.pid, number)
+    code, said = going.end()
+    assert code == 130
+    latest = (tmp_path / "run" / "checkpoints" / "latest").read_text()
+    assert int(latest.removeprefix("step_")) >= 6
+    assert f"its last checkpoint is {latest}" in said
+    assert "Traceback" not in said
+    assert not [rank for rank in ranks.values() if rank.is_running()]
+
+
+def test_restarted_ranks_go_on_from_the_last_checkpoint(tmp_path):
+    going = Going(tmp_path, "--nproc", "2", "--max-restarts", "1", sets=("train.max_steps=12", LONG[1]))
+    going.until("step 7/12")
+    going.ranks()[1].kill()
+    code, said = going.end()
+    assert code == 0, said
+    assert "going on from step 5" in said
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    assert steps == list(range(13))

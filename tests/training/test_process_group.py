@@ -1,0 +1,138 @@
+"""What ranks tell each other, with real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import torch
+from ranks import on_ranks, start_ranks
+from support import alone, tiny_policy, turn
+
+from maporl_cli.core.config import Config, TrainConfig
+from maporl_cli.training.experience import Experience
+from maporl_cli.training.placement import place
+from maporl_cli.training.ranks import Ranks
+from maporl_cli.training.update import Learner
+from maporl_cli.worker.job import join, open_store
+
+TEAM = ("planner", "researcher", "analyst", "reporter")
+
+
+def job(timeout: float = 20.0) -> Ranks:
+    return join(Config.model_validate({"placement": {"timeout": timeout}}), open_store())
+
+
+def exchange_of_every_kind() -> dict[str, Any]:
+    ranks = job()
+    mine = ranks.placement.ranks[ranks.rank]
+    tensor = torch.full((3,), 10.0 ** (mine.replica or 0))
+    ranks.sum_over_replicas(mine.agents[0], tensor)
+
+    def made(agent: str) -> dict[str, bytes]:
+        return {"f": agent.encode() * 3, "rank": bytes([ranks.rank])}
+
+    def read(agent: str) -> dict[str, bytes]:
+        return {"f": agent.encode(), "empty": b""}
+
+    return {
+        "gather": ranks.gather(ranks.rank, "x"),
+        "broadcast": ranks.broadcast({"from": ranks.rank}, "x"),
+        "any": [ranks.any(ranks.rank == who, "x") for who in (0, 5, 99)],
+        "replica": ranks.gather_in_replica(ranks.rank, "x"),
+        "sum": tensor.tolist(),
+        "over": {agent: ranks.hand_over(agent, made) for agent in TEAM},
+        "out": {agent: ranks.hand_out(agent, read) for agent in TEAM},
+    }
+
+
+def test_eight_ranks_tell_each_other():
+    for rank, told in enumerate(on_ranks(8, exchange_of_every_kind)):
+        agent = TEAM[rank % 4]
+        assert told["gather"] == (list(range(8)) if rank == 0 else [])
+        assert told["broadcast"] == {"from": 0}
+        assert told["any"] == [True, True, False]
+        assert told["replica"] == list(range(rank // 4 * 4, rank // 4 * 4 + 4))
+        assert told["sum"] == [11.0] * 3
+        # Of each agent, what its rank in the first replica made.
+        expected = {name: {"f": name.encode() * 3, "rank": bytes([seat])} for seat, name in enumerate(TEAM)}
+        assert told["over"] == (expected if rank == 0 else {name: {} for name in TEAM})
+        assert told["out"] == {
+            name: {"f": name.encode(), "empty": b""} if name == agent else {} for name in TEAM
+        }
+
+
+def learner(ranks: Ranks) -> Learner:
+    config = TrainConfig.model_validate({"max_grad_norm": 1e9, "lr_scheduler_type": "constant"})
+    return Learner(
+        "solo", tiny_policy(), config, total_steps=9, temperature=1.0, learning_rate=0.01, ranks=ranks
+    )
+
+
+def experiences() -> list[Experience]:
+    return [
+        Experience(turn("solo", tokens=tokens), advantage)
+        for tokens, advantage in ((2, 1.0), (5, -0.5), (1, 0.25), (3, -1.0))
+    ]
+
+
+def update(shares: list[list[int]]) -> tuple[dict[str, float], list[torch.Tensor]]:
+    ranks = job().placed(place(["solo"], len(shares)))
+    mine = learner(ranks)
+    everything = experiences()
+    metrics = mine.update([everything[index] for index in shares[ranks.rank]])
+    return metrics, [parameter.detach() for parameter in mine.policy.trainable().values()]
+
+
+def test_replicas_learn_what_one_would_from_all_experiences():
+    """Whoever has how many of them: the loss is divided by the active tokens of all."""
+    whole = learner(alone("solo"))
+    expected = whole.update(experiences())
+    for shares in ([[0, 1], [2, 3]], [[3, 0, 2], [1]], [[], [0, 1, 2, 3]]):
+        (first, weights), (second, others) = on_ranks(2, update, shares)
+        for one, other in zip(weights, others, strict=True):
+            assert torch.equal(one, other), "replicas stay the same to the bit"
+        assert first == second
+        for name, value in expected.items():
+            assert abs(first[name] - value) <= 1e-5 * max(1.0, abs(value)), name
+        for one, parameter in zip(weights, whole.policy.trainable().values(), strict=True):
+            torch.testing.assert_close(one, parameter.detach(), rtol=0, atol=2e-4)
+
+
+def test_where_no_replica_has_any_nothing_is_learned():
+    start = [parameter.detach() for parameter in tiny_policy().trainable().values()]
+    for metrics, weights in on_ranks(2, update, [[], []]):
+        assert metrics == {"solo:tokens": 0.0}
+        assert all(torch.equal(one, other) for one, other in zip(weights, start, strict=True))
+
+
+def die_in_step(victim: int) -> None:
+    ranks = job()
+    ranks.broadcast(0, "the first exchange")
+    if ranks.rank == victim:
+        os.kill(os.getpid(), signal.SIGKILL)
+    ranks.any(False, "the rollout of step 3")
+
+
+def test_a_dead_rank_is_noticed_by_those_who_wait_for_it():
+    told = start_ranks(4, die_in_step, 2).outcomes()
+    assert told[2] == (None, "died")
+    for rank in (0, 1, 3):
+        _, error = told[rank]
+        assert "LostContact" in error
+        assert "the rollout of step 3" in error
+
+
+def mute_in_step(silent: int) -> None:
+    ranks = job(timeout=2.0)
+    if ranks.rank == silent:
+        signal.pause()
+    ranks.gather(1, "the topology")
+
+
+def test_a_rank_that_hangs_is_given_up_within_the_timeout():
+    (_, error), (_, hanging) = start_ranks(2, mute_in_step, 1).outcomes(timeout=15)
+    assert hanging == "nothing within 15 s"
+    assert "LostContact" in error
+    assert "the topology" in error
