@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import TypeVar
 
 from maporl_cli.agents.team import Team
 from maporl_cli.core.randomness import Sampled, shuffle_options
@@ -11,6 +12,7 @@ from maporl_cli.core.types import Episode, Question
 from maporl_cli.training.placement import even_parts
 from maporl_cli.training.ranks import Ranks, share_of
 
+T = TypeVar("T")
 Group = list[Episode]
 
 
@@ -42,11 +44,11 @@ def rollout(
         earlier[question.id] += 1
         groups.append([Episode(shown, sample, step) for sample in range(first, first + group_size)])
     share = share_of(ranks, groups)
-    team.play_all(_parts(share, microbatches), Sampled(seed))
+    team.play_all(microbatches_of(share, microbatches), Sampled(seed))
     return share
 
 
-def _parts(groups: Sequence[Group], count: int) -> list[list[Episode]]:
+def microbatches_of(groups: Sequence[Sequence[T]], count: int) -> list[list[T]]:
     """Whole groups in `count` parts of about one size; with more parts than groups, parts of groups.
 
     A group's episodes ask the same at first, which is read once where they are together.

@@ -94,10 +94,10 @@ class Trainer:
             score(groups, self.reward, self.ranks)
         with self.timeline.phase("update", step=step):
             gathered = self._gather(groups)
-            learned = update_all(self.learners, gathered, self.timeline)
-        seconds = time.monotonic() - began
+            learned = update_all(self.learners, gathered, self.timeline, step)
         share = StepShare(groups, gathered.dead_groups, learned, idle)
         shares = self.ranks.gather(share.of(self.ranks), f"the results of step {step}")
+        seconds = time.monotonic() - began
         metrics = step_metrics(shares) if shares else {}
         progress = self.ranks.broadcast(progress.after(metrics, seconds), f"the end of step {step}")
         if self.config.train.eval_every and step % self.config.train.eval_every == 0:

@@ -200,11 +200,13 @@ class Learner:
         self.policy.version = state["version"]
 
 
-def update_all(learners: Sequence[Learner], gathered: Gathered, timeline: Timeline) -> dict[str, float]:
+def update_all(
+    learners: Sequence[Learner], gathered: Gathered, timeline: Timeline, step: int
+) -> dict[str, float]:
     """One update of each learner from its agent's experiences, and their metrics."""
     metrics: dict[str, float] = {}
     for learner in learners:
         experiences = gathered.by_agent[learner.agent]
-        with timeline.update(learner.agent, rows=len(experiences)):
+        with timeline.update(learner.agent, step=step, rows=len(experiences)):
             metrics |= learner.update(experiences)
     return metrics

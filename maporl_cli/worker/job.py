@@ -20,9 +20,12 @@ from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError, MissingError
 from maporl_cli.core.manifest import package_versions
 from maporl_cli.core.run_dir import flat
-from maporl_cli.training.placement import place
+from maporl_cli.training.forecast import schedule_idle
+from maporl_cli.training.placement import Placement, place
 from maporl_cli.training.process_group import OWN_STORE, ProcessGroup
 from maporl_cli.training.ranks import OneRank, Ranks
+
+_MUCH_WAITING = 0.2
 
 
 def open_store() -> dist.Store | None:
@@ -141,6 +144,20 @@ def rank_line(ranks: Ranks) -> str:
     of = f"rank {place.rank} of {ranks.placement.world_size}"
     replica = f" of replica {place.replica}" if ranks.placement.replicas > 1 else ""
     return f"{of}: {agents}{replica} on {device}"
+
+
+def waiting_hint(config: Config, placement: Placement) -> str:
+    """What to change where ranks would wait much of the time; empty where they would not."""
+    mine = config.rollout.microbatches
+    waits = schedule_idle(config, placement, mine)
+    if waits <= _MUCH_WAITING:
+        return ""
+    told = f"with rollout.microbatches={mine}, ranks wait for each other about {waits:.0%} of a rollout"
+    episodes = config.train.batch_size // placement.replicas * config.rollout.group_size
+    counts = [2**power for power in range(1, 8) if mine < 2**power <= episodes]
+    idle = {count: schedule_idle(config, placement, count) for count in counts}
+    enough = [count for count in counts if idle[count] <= _MUCH_WAITING] or counts[-1:]
+    return f"{told}; with {enough[0]}, {idle[enough[0]]:.0%}" if enough else told
 
 
 def describe(ranks: Ranks) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -27,7 +28,7 @@ from maporl_cli.data.splits import Split
 from maporl_cli.evaluation.evaluate import evaluate
 from maporl_cli.monitoring.console import ConsoleSink
 from maporl_cli.monitoring.episodes import EpisodeFiles
-from maporl_cli.monitoring.jsonl import JsonlSink
+from maporl_cli.monitoring.jsonl import JsonlSink, read_metrics
 from maporl_cli.monitoring.log_file import LogSink
 from maporl_cli.monitoring.monitor import Monitor, Sink
 from maporl_cli.monitoring.wandb_sink import WandbSink
@@ -208,9 +209,14 @@ class TeamRun:
                 ranks=self._ranks,
                 timeline=self._timeline,
             )
-            return trainer.run(progress)
+            progress = trainer.run(progress)
         finally:
             monitor.close()
+        if self._ranks.rank == 0:
+            idle = [row["train:idle"] for row in read_metrics(self._run.metrics) if "train:idle" in row]
+            if idle:
+                self._narrator.say(f"{self._label}ranks waited {fmean(idle):.0%} of the rollouts")
+        return progress
 
     def _monitor(self, steps: int) -> Monitor:
         sinks: list[Sink] = [ConsoleSink(self._narrator.display, steps)]

@@ -26,7 +26,7 @@ from maporl_cli.training.questions import total_steps
 from maporl_cli.training.ranks import LostContact, OneRank, Ranks
 from maporl_cli.training.stop import StopRequest
 from maporl_cli.worker.baselines import baseline_config, baseline_steps
-from maporl_cli.worker.job import describe, rank_line, refuse_unlike
+from maporl_cli.worker.job import describe, rank_line, refuse_unlike, waiting_hint
 from maporl_cli.worker.narrator import Narrator
 from maporl_cli.worker.plugins import load_plugins, plugin_hashes
 from maporl_cli.worker.session import Rules, open_rules, open_session
@@ -92,6 +92,8 @@ def train(
         if ranks.rank == 0:
             narrator.logs.append(LogFile(run.training_log))
         narrator.say(rank_line(ranks))
+        if hint := waiting_hint(config, session.ranks.placement):
+            narrator.say(hint)
         for note in split.notes:
             narrator.say(note)
         steps = total_steps(config.train, len(split.train))
