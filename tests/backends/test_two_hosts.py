@@ -38,7 +38,9 @@ class Host:
         }
         rendezvous = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "10.77.0.1:29400", "--rdzv-id", "job"]
         launch = [str(BIN / "torchrun"), "--nnodes", "2", "--nproc-per-node", "2", *rendezvous]
-        launch += ["--local-addr", self.address, "-m", "maporl_cli.worker", "--config", str(config), *words]
+        # A namespace has no host name of its own that torchrun could tell the rendezvous' host by.
+        launch += ["--rdzv-conf", f"is_host={int(self.address == '10.77.0.1')}", "--local-addr", self.address]
+        launch += ["-m", "maporl_cli.worker", "--config", str(config), *words]
         with out.open("w") as file:
             return subprocess.Popen(
                 ["ip", "netns", "exec", self.name, *launch],
@@ -112,10 +114,10 @@ def weights(run: Path) -> dict[str, bytes]:
     }
 
 
-def until(file: Path, text: str, process: subprocess.Popen[str]) -> None:
+def until(file: Path, text: str, process: subprocess.Popen[str], said: Path) -> None:
     deadline = time.monotonic() + 240
     while not file.exists() or text not in file.read_text():
-        assert process.poll() is None, file.with_suffix(".out").read_text()
+        assert process.poll() is None, said.read_text()
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
@@ -126,7 +128,7 @@ def test_two_hosts_train_and_survive_the_loss_of_one(hosts, tmp_path):
 
     first = hosts[0].start(settings, near)
     second = hosts[1].start(settings, far)
-    until(tmp_path / "run" / "training.log", "step 5/12", first)
+    until(tmp_path / "run" / "training.log", "step 5/12", first, near)
     hosts[1].lose()
     assert first.wait(timeout=120) == 1
     said = near.read_text()
