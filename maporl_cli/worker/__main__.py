@@ -14,8 +14,6 @@ import time
 import traceback
 from pathlib import Path
 
-from torch.distributed.elastic.multiprocessing.errors import get_error_handler
-
 from maporl_cli.core.atomic import atomic_write
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_sources import load_config
@@ -95,7 +93,6 @@ def _fail(error: MaporlError, first: First, failures: Path | None) -> int:
     """
     if isinstance(error, LostContact):
         time.sleep(_GRACE)
-    get_error_handler().record_exception(error)
     if failures is not None:
         told = {"what": error.what, "where": error.where, "why": error.why, "fix": error.fix}
         atomic_write(failures / f"rank_{first.rank}.json", json.dumps(told))
