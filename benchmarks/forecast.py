@@ -1,0 +1,101 @@
+"""Does the forecast of `--dry-run --world-size N` come true? Measured against runs of 1, 2, 4 and 8 ranks.
+
+    python benchmarks/forecast.py
+
+The preset `clinic` is trained on one rank with `--profile`, and the forecast from those rates compared with
+that run and with one on two ranks, each with one thread. The same with policies that sleep instead of
+computing (`sleeper.py`), on four and eight ranks: there the schedule alone decides. Times are medians over
+steps, the first left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from clinic_learning import machine
+
+from maporl_cli.core.run_dir import RunDir
+from maporl_cli.monitoring.jsonl import read_metrics
+from maporl_cli.training.forecast import Rates, forecast
+from maporl_cli.training.placement import place
+
+HERE = Path(__file__).parent
+RESULT = HERE / "results" / "forecast.json"
+CLINIC = ["data.max_eval_samples=8", "rollout.microbatches=8"]
+SLEEPERS = [
+    f"run.plugins=[{HERE / 'sleeper.py'}]",
+    "model.name=sleeper",
+    "reward.extra_weights={chance: 1}",
+    "data.max_eval_samples=1",
+    # Microbatches of two and of three questions tell the cost of a call from that of a row.
+    "train.batch_size=40",
+    "rollout.group_size=2",
+    "train.per_device_train_batch_size=8",
+    "rollout.microbatches=16",
+]
+
+
+def train(folder: Path, name: str, nproc: int, steps: int, sets: list[str]) -> RunDir:
+    words = ["train", "--nproc", str(nproc), "--name", f"{name}-{nproc}", "--output-dir", str(folder)]
+    words += ["--profile", "--display", "none", "--set", "eval.baselines=[]"]
+    for value in [f"train.max_steps={steps + 1}", *sets]:
+        words += ["--set", value]
+    maporl = Path(sys.executable).with_name("maporl")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "SLEEPER_CALL": "0.2", "SLEEPER_ROW": "0.05"}
+    subprocess.run([maporl, *words], check=True, env=environment, stdout=subprocess.DEVNULL)
+    return RunDir(folder / f"{name}-{nproc}")
+
+
+def compare(name: str, run: RunDir, rates: Rates) -> dict[str, Any]:
+    """What was predicted and what was measured of a run."""
+    config = run.load_config()
+    ranks = json.loads(run.manifest.read_text())["topology"]["world_size"]
+    told = forecast(config, place([seat.name for seat in config.team.agents], ranks), rates)
+    rows = [row for row in read_metrics(run.metrics) if row["step"] > 1]
+    measured = median(row["train:seconds"] for row in rows)
+    idle = median(row.get("train:idle", 0.0) for row in rows)
+    found = {
+        "case": name,
+        "ranks": ranks,
+        "predicted_seconds": told.seconds,
+        "measured_seconds": measured,
+        "seconds_of_steps": [row["train:seconds"] for row in rows],
+        "ratio": told.seconds / measured,
+        "predicted_idle": told.idle,
+        "measured_idle": idle,
+    }
+    print(json.dumps(found), flush=True)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, default=8, help="of clinic; sleepers take a third")
+    parser.add_argument("--out", type=Path, default=RESULT)
+    asked = parser.parse_args()
+    cases: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, sizes, steps, sets in (
+            ("sleepers", (4, 8), max(2, asked.steps // 3), SLEEPERS),
+            ("clinic", (2,), asked.steps, CLINIC),
+        ):
+            one = train(Path(folder), name, 1, steps, sets)
+            rates = Rates.measured(one.profile)
+            cases.append(compare(name, one, rates))
+            cases += [compare(name, train(Path(folder), name, size, steps, sets), rates) for size in sizes]
+    found = {"command": "python benchmarks/forecast.py", "machine": machine(), "cases": cases}
+    asked.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
