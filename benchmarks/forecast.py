@@ -34,6 +34,7 @@ SLEEPERS = [
     f"run.plugins=[{HERE / 'sleeper.py'}]",
     "model.name=sleeper",
     "reward.extra_weights={chance: 1}",
+    "train.kl_coeff=0",
     "data.max_eval_samples=1",
     # Microbatches of two and of three questions tell the cost of a call from that of a row.
     "train.batch_size=40",

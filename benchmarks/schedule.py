@@ -37,6 +37,7 @@ def train(folder: Path, nproc: int, microbatches: int, call: float, steps: int) 
         f"run.plugins=[{HERE / 'sleeper.py'}]",
         "model.name=sleeper",
         "reward.extra_weights={chance: 1}",
+        "train.kl_coeff=0",
         "eval.baselines=[]",
         "data.max_eval_samples=1",
         f"train.max_steps={steps + 1}",
@@ -71,8 +72,8 @@ def case(folder: Path, nproc: int, microbatches: int, call: float, steps: int) -
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--call", type=float, default=0.2, help="seconds that a turn on a microbatch takes")
-    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--call", type=float, default=0.5, help="seconds that a turn on a microbatch takes")
+    parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args(arguments)
     rows = []

@@ -91,7 +91,7 @@ class Sleeper:
         return {"weight": self._weight}
 
     def save(self, directory: Path) -> None:
-        (directory / "weight").write_text(str(float(self._weight)))
+        (directory / "weight").write_text(str(self._weight.item()))
 
 
 def chance(episode: Episode) -> Measure:
