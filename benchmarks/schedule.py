@@ -27,7 +27,7 @@ from maporl_cli.monitoring.jsonl import read_metrics
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "schedule.json"
-CASES = ((1, 16), (2, 1), (2, 16), (4, 1), (4, 4), (4, 16), (4, 32), (8, 16))
+CASES = ((2, 1), (2, 16), (4, 1), (4, 4), (4, 16), (4, 32), (8, 16))
 
 
 def train(folder: Path, nproc: int, microbatches: int, call: float, steps: int) -> list[dict[str, Any]]:
