@@ -7,7 +7,8 @@ its own business. A new kind of policy is one class and one `register_policy` li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +30,36 @@ class NotFinite(RunFailed):
             fix="go back to a checkpoint or model that is whole; if it happens in training again, lower "
             "train.learning_rate or train.max_grad_norm",
         )
+
+
+class OutOfMemory(RunFailed):
+    """An agent's model did not fit beside what it had to hold."""
+
+    def __init__(self, agent: str, phase: str, why: str, lower: str) -> None:
+        super().__init__(
+            f"There was not enough memory for the agent {agent!r}.",
+            where=phase,
+            why=why,
+            fix=f"lower {lower}; `maporl train --dry-run` shows what each rank needs",
+        )
+
+
+@contextmanager
+def memory_errors(agent: str, phase: str, lower: str) -> Generator[None]:
+    """Turns torch's out-of-memory errors into `OutOfMemory`.
+
+    Args:
+        phase: what the agent was doing.
+        lower: the settings that decide how much it takes.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory(agent, phase, str(error).splitlines()[0], lower) from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):  # how torch says it on a CPU
+            raise
+        raise OutOfMemory(agent, phase, str(error).splitlines()[0], lower) from error
 
 
 @dataclass(frozen=True, slots=True)

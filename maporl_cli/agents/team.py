@@ -18,7 +18,7 @@ from typing import TypedDict
 from langgraph.graph import END, START, StateGraph
 
 from maporl_cli.agents.evidence import Evidence
-from maporl_cli.agents.policy import NotFinite, Policy
+from maporl_cli.agents.policy import NotFinite, Policy, memory_errors
 from maporl_cli.agents.prompts import render_prompt
 from maporl_cli.agents.roles import Role, RoleBook
 from maporl_cli.agents.rounds import has_settled
@@ -26,6 +26,11 @@ from maporl_cli.agents.stage import Place, Stage
 from maporl_cli.core.errors import DataError
 from maporl_cli.core.randomness import Draws
 from maporl_cli.core.types import Episode, Turn
+
+_DECIDE_MEMORY = (
+    "how many episodes are sampled together (raise rollout.microbatches; eval.batch_size in evaluations) "
+    "or team.agents.*.max_new_tokens"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +143,13 @@ class Team:
         policy = agent.policy
         assert policy is not None, "the stage has turns taken where the policy is"
         prompts = self._prompts(agent, policy, active)
-        samples = policy.sample(
-            prompts,
-            [draws.generator(episode, round, agent.name) for episode in active],
-            max_new_tokens=agent.max_new_tokens,
-            temperature=agent.temperature,
-        )
+        with memory_errors(agent.name, "sampling its turns", _DECIDE_MEMORY):
+            samples = policy.sample(
+                prompts,
+                [draws.generator(episode, round, agent.name) for episode in active],
+                max_new_tokens=agent.max_new_tokens,
+                temperature=agent.temperature,
+            )
         # Damaged weights babble: their turns are cut and their groups dead, so no loss would ever tell.
         if not all(isfinite(logprob) for sample in samples for logprob in sample.logprobs):
             raise NotFinite("log-probability of a turn", agent.name)

@@ -20,13 +20,16 @@ from torch.nn.utils import (
 from transformers import get_scheduler
 
 from maporl_cli.agents.batching import length_mask, pad_right
-from maporl_cli.agents.policy import NotFinite, Policy
+from maporl_cli.agents.policy import NotFinite, Policy, memory_errors
 from maporl_cli.core.config import TrainConfig
 from maporl_cli.core.timeline import Timeline
 from maporl_cli.training.experience import Experience, Gathered
 from maporl_cli.training.loss import LossTerms, policy_loss
 from maporl_cli.training.ranks import Ranks
 
+_DECIDE_MEMORY = (
+    "train.per_device_train_batch_size, or set model.gradient_checkpointing=true or model.finetune=lora"
+)
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
@@ -98,7 +101,9 @@ class Learner:
         (tokens,) = self._summed([sum(len(experience.turn.token_ids) for experience in experiences)])
         metrics: dict[str, float] = {f"{self.agent}:tokens": tokens}
         if tokens:
-            loss, kl, entropy, clipped = self._summed(self._accumulate(experiences, int(tokens)))
+            with memory_errors(self.agent, "the update", _DECIDE_MEMORY):
+                sums = self._accumulate(experiences, int(tokens))
+            loss, kl, entropy, clipped = self._summed(sums)
             self._share_gradient()
             grad_norm = self._step()
             metrics |= {

@@ -11,7 +11,7 @@ from maporl_cli.agents.evidence import NoEvidence, PoolEvidence
 from maporl_cli.agents.policy import NotFinite, Sample
 from maporl_cli.agents.roles import Role, RoleBook
 from maporl_cli.agents.team import Agent, Team
-from maporl_cli.core.errors import DataError
+from maporl_cli.core.errors import DataError, RunFailed
 from maporl_cli.core.randomness import Greedy, Sampled
 from maporl_cli.core.types import Episode, Question, Snippet
 
@@ -331,3 +331,32 @@ def test_recorded_logprobs_are_those_of_the_recorded_ids_on_the_recorded_prompt(
         for row, turn in enumerate(turns):
             fresh = scored.logprobs[row, : len(turn.token_ids)].numpy()
             assert np.allclose(fresh, turn.logprobs, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory. Tried to"), RuntimeError("x: can't allocate memory: y")],
+)
+def test_too_little_memory_names_the_agent_and_what_to_change(error):
+    played, policies = team({})
+
+    def fail(*_, **__):
+        raise error
+
+    policies["analyst"].sample = fail
+    with pytest.raises(RunFailed) as told:
+        played.play(episodes("q1"), Greedy())
+    assert "'analyst'" in told.value.what
+    assert told.value.where == "sampling its turns"
+    assert "rollout.microbatches" in told.value.fix
+
+
+def test_other_errors_of_a_policy_stay_what_they_are():
+    played, policies = team({})
+
+    def fail(*_, **__):
+        raise RuntimeError("a bug")
+
+    policies["analyst"].sample = fail
+    with pytest.raises(RuntimeError, match="a bug"):
+        played.play(episodes("q1"), Greedy())

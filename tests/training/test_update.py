@@ -10,6 +10,7 @@ from support import alone, tiny_policy
 
 from maporl_cli.agents.policy import NotFinite, Scored
 from maporl_cli.core.config import TrainConfig
+from maporl_cli.core.errors import RunFailed
 from maporl_cli.core.randomness import keyed_generator
 from maporl_cli.core.types import Turn
 from maporl_cli.training.experience import Experience
@@ -326,3 +327,19 @@ def test_weights_that_an_update_ruined_are_told_at_once():
     policy = tiny_policy()
     with pytest.raises(NotFinite, match="updated weights"):
         learner(policy, learning_rate=1e37).update(experiences(policy))
+
+
+def test_too_little_memory_in_an_update_names_the_agent_and_what_to_lower():
+    policy = tiny_policy()
+    mine = learner(policy)
+    given = experiences(policy)
+
+    def fail(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    policy.score = fail
+    with pytest.raises(RunFailed) as told:
+        mine.update(given)
+    assert "'planner'" in told.value.what
+    assert told.value.where == "the update"
+    assert "train.per_device_train_batch_size" in told.value.fix
