@@ -14,8 +14,8 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import timedelta
 from itertools import count
@@ -95,7 +95,8 @@ class Exchange:
         key = f"{self._rank}/{self._posted}"
         self._posted += 1
         self._plays.setdefault(play, []).append(key)
-        self._store.set(key, letter)  # pyright: ignore[reportArgumentType]
+        with self._store_there():
+            self._store.set(key, letter)  # pyright: ignore[reportArgumentType]
 
     def _tidy(self, play: int) -> None:
         """Take down what everybody has read.
@@ -105,7 +106,15 @@ class Exchange:
         """
         for old in [number for number in self._plays if number < play - 1]:
             for key in self._plays.pop(old):
-                self._store.delete_key(key)
+                with self._store_there():
+                    self._store.delete_key(key)
+
+    @contextmanager
+    def _store_there(self) -> Generator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            raise LostContact("posting its turns", "the store", str(error).splitlines()[0]) from error
 
     def _listen(self, mate: int, store: dist.Store) -> None:
         store.set_timeout(_PATIENCE)

@@ -152,12 +152,13 @@ def test_a_stop_of_one_rank_calls_the_play_off_on_all(asked):
 
 def test_without_its_store_a_rank_gives_up_at_once():
     job = Job(2, timeout=600.0)
-
-    stage = job.stages[1]
+    planner, analyst = Place(1, 0, 0, "planner"), Place(1, 0, 0, "analyst")
 
     async def wait() -> None:
-        threading.Timer(0.2, lambda: setattr(job, "server", None)).start()
-        await stage.turns(Place(1, 0, 0, "planner"), list)
+        threading.Timer(0.2, lambda: setattr(job, "server", None)).start()  # its host is gone
+        await job.stages[1].turns(planner, list)
 
-    with pytest.raises(LostContact, match="rank 0"):
+    with pytest.raises(LostContact, match="rank 0: the turn of planner"):
         asyncio.run(wait())
+    with pytest.raises(LostContact, match="the store: posting its turns"):
+        asyncio.run(job.stages[1].turns(analyst, lambda: turns(analyst)))
