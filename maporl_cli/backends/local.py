@@ -60,6 +60,11 @@ def train_on_ranks(
         MaporlError: the first failure of any rank, with its name. `Interrupted` after Ctrl-C or SIGTERM.
     """
     accumulation_steps(config, place([seat.name for seat in config.team.agents], nproc).replicas)
+    # Here already, since a rank that was started again could not tell this command's run from an older one.
+    if resume:
+        RunDir.for_resume(config)
+    else:
+        RunDir.refuse_to_lose(config, overwrite=overwrite)
     for name in logging.root.manager.loggerDict:
         if name.startswith("torch.distributed.elastic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what it would say is told in our words
@@ -100,6 +105,8 @@ def train_on_ranks(
 
 
 def _interrupted(run: RunDir) -> Interrupted:
+    if not run.config.is_file():
+        return Interrupted("Stopped on all ranks before the run began.", fix="run the same command again")
     latest = run.checkpoints / "latest"
     kept = (
         f"the last checkpoint is {latest.read_text()}"
@@ -122,7 +129,7 @@ def _told(
     agents = ", ".join(place([seat.name for seat in config.team.agents], nproc).ranks[rank].agents)
     who = f"Rank {rank} ({agents})"
     log = run.rank_log(rank)
-    output = list(folder.rglob(f"attempt_*/{rank}/stderr.log"))
+    output = sorted(folder.rglob(f"attempt_*/{rank}/stderr.log"))[-1:]
     if failure.exitcode < 0:
         return RankFailed(
             f"{who} was killed by {signal.Signals(-failure.exitcode).name}.",

@@ -226,6 +226,11 @@ def named(config: Config) -> Config:
         return config
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(config.data.train).stem).strip("-._")[:40]
     name = f"{plain or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return renamed(config, name)
+
+
+def renamed(config: Config, name: str | None) -> Config:
+    """`config` with another run name."""
     return config.model_copy(update={"run": config.run.model_copy(update={"name": name})})
 
 

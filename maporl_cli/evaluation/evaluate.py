@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from maporl_cli.agents.answers import is_correct
+from maporl_cli.agents.stage import stopped
 from maporl_cli.core.atomic import append_line
-from maporl_cli.core.errors import DataError
+from maporl_cli.core.errors import DataError, Interrupted
 from maporl_cli.core.randomness import Draws
 from maporl_cli.core.types import Episode, Question
 from maporl_cli.evaluation.statistics import wilson
@@ -93,6 +94,7 @@ def evaluate(
 
     Raises:
         DataError: there are no questions; an accuracy over none means nothing.
+        Interrupted: a rank was asked to stop; raised on every rank.
     """
     if not questions:
         raise DataError(
@@ -113,7 +115,13 @@ def evaluate(
         if on_progress is not None:
             on_progress(done, len(share))
 
-    team.play_all(batches, draws, on_end)
+    try:
+        team.play_all(batches, draws, on_end)
+        called_off = False
+    except Interrupted:
+        called_off = True
+    if ranks.any(called_off, "an evaluation"):
+        raise stopped()
     seat, _ = ranks.placement.seat(ranks.rank)
     found = ranks.gather(book.rows if seat == 0 else [], "the answers of an evaluation")
     for rows in found[1:]:

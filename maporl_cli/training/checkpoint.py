@@ -167,7 +167,10 @@ def load_checkpoint(
     for agent, files in _handed_out(path, ranks):
         copy_weights(load(files[_WEIGHTS]), policies[agent])
         if agent in states:
-            states[agent].load_state(torch.load(io.BytesIO(files[_STATE]), weights_only=True))
+            # To the CPU first: it may have been saved on a GPU that this rank does not have.
+            states[agent].load_state(
+                torch.load(io.BytesIO(files[_STATE]), map_location="cpu", weights_only=True)
+            )
     told: dict[str, Any] = {} if path is None else json.loads((path / "trainer.json").read_text())
     return Progress(**ranks.broadcast(told, "how far the checkpoint is"))
 

@@ -29,6 +29,9 @@ from maporl_cli.training.placement import Placement
 from maporl_cli.training.ranks import LostContact
 
 _STOPPED = b"stopped"
+_FAILED = b"failed"
+_PART = 4 * 2**20
+"""Bytes of a letter that go into one value: torch's store drops the connection of who sends 8 MiB at once."""
 _PATIENCE = timedelta(
     days=365
 )  # of listeners, who live as long as their rank; waits have a timeout of their own
@@ -87,6 +90,11 @@ class Exchange:
         except Interrupted:
             self._post(place.play, _STOPPED)  # a mate may not have been asked itself
             raise
+        except LostContact:
+            raise
+        except Exception:
+            self._post(place.play, _FAILED)  # on another host, nobody else would tell the mates
+            raise
         self._tidy(place.play)
         self._post(place.play, _written(place, turns))
         return turns
@@ -94,9 +102,14 @@ class Exchange:
     def _post(self, play: int, letter: bytes) -> None:
         key = f"{self._rank}/{self._posted}"
         self._posted += 1
-        self._plays.setdefault(play, []).append(key)
+        parts = [letter[start : start + _PART] for start in range(0, len(letter), _PART)]
+        keys = [key, *(f"{key}/{number}" for number in range(1, len(parts)))]
+        self._plays.setdefault(play, []).extend(keys)
+        parts[0] = f"{len(parts)}:".encode() + parts[0]
         with self._store_there():
-            self._store.set(key, letter)  # pyright: ignore[reportArgumentType]
+            # The first comes last: whoever sees it sees all.
+            for name, part in reversed(list(zip(keys, parts, strict=True))):
+                self._store.set(name, part)  # pyright: ignore[reportArgumentType]
 
     def _tidy(self, play: int) -> None:
         """Take down what everybody has read.
@@ -120,12 +133,14 @@ class Exchange:
         store.set_timeout(_PATIENCE)
         for number in count():
             try:
-                letter = store.get(f"{mate}/{number}")
+                letter = _whole(store, f"{mate}/{number}")
             except RuntimeError as error:  # the store is gone, and with it the rank that keeps it
                 self._box.fail(error)
                 return
             if letter == _STOPPED:
                 self._box.put(mate, None)
+            elif letter == _FAILED:
+                self._box.fail(RuntimeError(f"rank {mate} failed"))
             else:
                 place, turns = _read(letter)
                 self._box.put(mate, (place, turns))
@@ -205,6 +220,12 @@ class _Box:
 
 def _written(place: Place, turns: list[Turn]) -> bytes:
     return json.dumps({"place": asdict(place), "turns": [asdict(turn) for turn in turns]}).encode()
+
+
+def _whole(store: dist.Store, key: str) -> bytes:
+    """A letter out of its parts."""
+    count, _, first = store.get(key).partition(b":")
+    return first + b"".join(store.get(f"{key}/{number}") for number in range(1, int(count)))
 
 
 def _read(letter: bytes) -> tuple[Place, list[Turn]]:

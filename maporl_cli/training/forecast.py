@@ -113,8 +113,7 @@ def _unusable(profile: Path, why: str) -> DataError:
         "There are no rates to predict from.",
         where=str(profile),
         why=why,
-        fix="train a few steps with `maporl train --profile --set train.max_steps=4`, and name the "
-        "run's profile.json with --set placement.rates=…",
+        fix="train a few steps with `maporl train --profile --set train.max_steps=4`",
     )
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from maporl_cli.agents.answers import is_correct
 from maporl_cli.core.types import Episode
-from maporl_cli.training.ranks import Ranks
+from maporl_cli.training.ranks import Ranks, place_of
 
 COMPONENT_METRICS = {
     "medical_relevance": "medical:relevance",
@@ -29,16 +29,18 @@ class StepShare:
         groups: its replica's.
         dead_groups: how many of them had no spread in their rewards.
         learned: the metrics of the agents that it updated.
-        idle: the share of its rollout time in which none of its agents spoke.
+        idle: the share of its rollout time in which none of its agents spoke; None where it has none.
     """
 
     groups: Sequence[Sequence[Episode]]
     dead_groups: int
     learned: Mapping[str, float]
-    idle: float
+    idle: float | None
 
     def of(self, ranks: Ranks) -> StepShare:
         """What to send: one rank speaks for its replica, the others would only repeat its episodes."""
+        if place_of(ranks).replica is None:
+            return replace(self, idle=None)
         seat, _ = ranks.placement.seat(ranks.rank)
         return self if seat == 0 else replace(self, groups=(), dead_groups=0)
 
@@ -87,5 +89,5 @@ def step_metrics(shares: Sequence[StepShare]) -> dict[str, float]:
     if losses:
         metrics["train:loss"] = fmean(losses)
     if len(shares) > 1:
-        metrics["train:idle"] = fmean(share.idle for share in shares)
+        metrics["train:idle"] = fmean(share.idle for share in shares if share.idle is not None)
     return metrics

@@ -69,7 +69,8 @@ class ProcessGroup:
                 self._agents[agent] = group
 
     def _group(self, ranks: Sequence[int], backend: str) -> Any:
-        return dist.new_group(list(ranks), timeout=timedelta(seconds=self._timeout), backend=backend)
+        with self._waiting("making the groups of ranks", "all ranks"):
+            return dist.new_group(list(ranks), timeout=timedelta(seconds=self._timeout), backend=backend)
 
     def gather(self, value: T, what: str) -> list[T]:
         found: list[Any] | None = [None] * self.placement.world_size if self.rank == 0 else None

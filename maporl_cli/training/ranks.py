@@ -13,7 +13,7 @@ from torch import Tensor
 
 from maporl_cli.agents.stage import Floor, Stage
 from maporl_cli.core.errors import RunFailed
-from maporl_cli.training.placement import Placement, even_parts
+from maporl_cli.training.placement import Placement, RankPlace, even_parts
 
 T = TypeVar("T")
 Files = dict[str, bytes]
@@ -77,9 +77,14 @@ class Ranks(Protocol):
         ...
 
 
+def place_of(ranks: Ranks) -> RankPlace:
+    """This rank's place."""
+    return ranks.placement.ranks[ranks.rank]
+
+
 def share_of(ranks: Ranks, items: Sequence[T]) -> list[T]:
     """The part of the items that this rank's replica works on; nothing for a rank without agents."""
-    replica = ranks.placement.ranks[ranks.rank].replica
+    replica = place_of(ranks).replica
     return [] if replica is None else even_parts(items, ranks.placement.replicas)[replica]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from maporl_cli.agents.policy import NotFinite, Policy
@@ -101,7 +102,8 @@ class Trainer:
         metrics = step_metrics(shares) if shares else {}
         progress = self.ranks.broadcast(progress.after(metrics, seconds), f"the end of step {step}")
         if self.config.train.eval_every and step % self.config.train.eval_every == 0:
-            metrics |= self.evaluator()
+            with suppress(Interrupted):  # the step is done, and its checkpoint is written below
+                metrics |= self.evaluator()
         if shares:
             self.monitor.episodes(step, episodes_of(shares))
             self.monitor.log(step, metrics | {"train:seconds": seconds})

@@ -79,6 +79,8 @@ class Learner:
         )
         self._device = next(iter(self._parameters.values())).device
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=scale_gradients)
+        # It makes its scale when first used, which a replica without experiences might never do.
+        self._scaler.scale(torch.zeros((), device=self._device))
 
     def update(self, experiences: Sequence[Experience]) -> dict[str, float]:
         """One optimizer step on the agent's active turns, in passes of `per_device_train_batch_size` turns.
@@ -103,9 +105,9 @@ class Learner:
         if tokens:
             with memory_errors(self.agent, "the update", _DECIDE_MEMORY):
                 sums = self._accumulate(experiences, int(tokens))
+                self._share_gradient()
+                grad_norm = self._step()
             loss, kl, entropy, clipped = self._summed(sums)
-            self._share_gradient()
-            grad_norm = self._step()
             metrics |= {
                 f"{self.agent}:loss": loss,
                 f"{self.agent}:entropy": entropy / tokens,

@@ -17,10 +17,10 @@ from pathlib import Path
 from maporl_cli.core.atomic import atomic_write
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_sources import load_config
-from maporl_cli.core.errors import Interrupted, MaporlError, RunFailed
+from maporl_cli.core.errors import ConfigError, Interrupted, MaporlError, RunFailed
 from maporl_cli.core.run_dir import RunDir
 from maporl_cli.training.ranks import LostContact, Ranks
-from maporl_cli.worker.job import First, join, open_store
+from maporl_cli.worker.job import First, begun_by_this_job, join, open_store
 from maporl_cli.worker.train import train
 
 _GRACE = 5.0
@@ -36,10 +36,11 @@ def main(arguments: list[str] | None = None) -> int:
         store = open_store()
         first = First(store, first.rank)
         ranks = join(config, store)
+        goes_on = _restarted(config, ranks)
         event = train(
             config,
-            resume=options.resume or _restarted(config, ranks),
-            overwrite=options.overwrite and not _restarts(),
+            resume=options.resume or goes_on,
+            overwrite=options.overwrite and not goes_on,
             command=options.command or shlex.join(["python", "-m", "maporl_cli.worker", *sys.argv[1:]]),
             display=options.display if ranks.rank == 0 else "none",
             ranks=ranks,
@@ -48,7 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     except MaporlError as error:
         return _fail(error, first, options.failures)
     except Exception as error:  # noqa: BLE001 the last place where it can be told in words
-        traceback.print_exc()
+        if os.environ.get("MAPORL_DEBUG", "0") not in ("", "0"):
+            traceback.print_exc()
         return _fail(_unknown(error), first, options.failures)
     if ranks.rank == 0 and options.failures is None:
         print(json.dumps(event), flush=True)
@@ -67,21 +69,30 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _restarts() -> int:
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-
-
 def _restarted(config: Config, ranks: Ranks) -> bool:
-    """Whether torchrun started the ranks anew, and there is a run to go on with."""
-    begun = ranks.rank == 0 and _restarts() > 0 and RunDir.of(config).config.is_file()
+    """Whether torchrun started the ranks anew after they had begun a run.
+
+    Raises:
+        ConfigError: they could not tell which run it was.
+    """
+    if os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0" and config.run.name is None:
+        raise ConfigError(
+            "Ranks that are started again could not find their run.",
+            where="run.name",
+            fix="give the run a name in the config",
+        )
+    restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    begun = ranks.rank == 0 and restarts > 0 and begun_by_this_job(RunDir.of(config))
     return ranks.broadcast(begun, "whether to go on")
 
 
 def _unknown(error: Exception) -> RunFailed:
+    """An error nobody foresaw, without its own text, which may quote data."""
+    at = traceback.extract_tb(error.__traceback__)[-1]
     return RunFailed(
-        f"A rank met an error it does not know: {type(error).__name__}.",
-        why=(str(error).splitlines() or [""])[0],
-        fix="look at the traceback in the rank's output, and report it",
+        f"It met an error that it does not know: {type(error).__name__}.",
+        where=f"{Path(at.filename).name}, line {at.lineno}",
+        fix="run it again with MAPORL_DEBUG=1 to see all of it, and report that",
     )
 
 

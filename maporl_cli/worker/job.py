@@ -19,11 +19,11 @@ import torch.distributed as dist
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError, MissingError
 from maporl_cli.core.manifest import package_versions
-from maporl_cli.core.run_dir import flat
+from maporl_cli.core.run_dir import RunDir, flat, read_object
 from maporl_cli.training.forecast import schedule_idle
 from maporl_cli.training.placement import Placement, place
 from maporl_cli.training.process_group import OWN_STORE, ProcessGroup
-from maporl_cli.training.ranks import OneRank, Ranks
+from maporl_cli.training.ranks import LostContact, OneRank, Ranks
 
 _MUCH_WAITING = 0.2
 
@@ -83,13 +83,16 @@ def join(config: Config, store: dist.Store | None) -> Ranks:
     if world_size == 1:
         return OneRank(placement)
     timeout = config.placement.timeout
-    dist.init_process_group(
-        "gloo",
-        store=dist.PrefixStore("default", store),
-        rank=rank,
-        world_size=world_size,
-        timeout=timedelta(seconds=timeout),
-    )
+    try:
+        dist.init_process_group(
+            "gloo",
+            store=dist.PrefixStore("default", store),
+            rank=rank,
+            world_size=world_size,
+            timeout=timedelta(seconds=timeout),
+        )
+    except RuntimeError as error:
+        raise LostContact("joining the job", "all ranks", str(error).splitlines()[0]) from error
     return ProcessGroup(placement, rank, store, timeout)
 
 
@@ -160,6 +163,14 @@ def waiting_hint(config: Config, placement: Placement) -> str:
     return f"{told}; with {enough[0]}, {idle[enough[0]]:.0%}" if enough else told
 
 
+def begun_by_this_job(run: RunDir) -> bool:
+    """Whether the run, which may be an older one of that name, was begun or gone on with by this job."""
+    told = read_object(run.manifest)
+    sittings = [told, *told.get("resumed", [])]
+    jobs = [sitting.get("topology", {}).get("job") for sitting in sittings]
+    return os.environ.get("TORCHELASTIC_RUN_ID", "") in jobs
+
+
 def describe(ranks: Ranks) -> dict[str, Any]:
     """The topology for the manifest; every rank has to ask, and rank 0 gets all of it."""
     mine = {
@@ -171,6 +182,7 @@ def describe(ranks: Ranks) -> dict[str, Any]:
     found = ranks.gather(mine, "the topology")
     placement = ranks.placement
     return {
+        "job": os.environ.get("TORCHELASTIC_RUN_ID"),
         "world_size": placement.world_size,
         "hosts": placement.nodes,
         "replicas": placement.replicas,

@@ -41,18 +41,17 @@ class Narrator:
         if self.display != "none":
             print(text, file=sys.stderr, flush=True)
 
-    def progress(self, phase: str, done: int, total: int, note: str = "") -> None:
-        """A line every ten seconds and at the end.
-
-        Raises:
-            Interrupted: a stop was requested.
-        """
+    def refuse_to_go_on(self, phase: str, done: int, total: int) -> None:
+        """Raises Interrupted where a stop was requested."""
         if self.stop.requested:
             raise Interrupted(
                 f"Stopped during: {phase}, {done} of {total}.",
                 why="nothing of this phase is kept; what came before it is",
                 fix=f"run the same command with --resume --name {self._run} to go on",
             )
+
+    def progress(self, phase: str, done: int, total: int, note: str = "") -> None:
+        """A line every ten seconds and at the end."""
         now = time.monotonic()
         if done == total or now - self._last > 10:
             self._last = now

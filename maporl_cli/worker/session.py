@@ -186,6 +186,11 @@ def cold_start_session(session: Session, narrator: Narrator) -> None:
     """
     if session.cold_starts is None:
         return
+
+    def on_step(phase: str, step: int, steps: int, loss: float) -> None:
+        narrator.refuse_to_go_on(f"cold start, {phase}: step", step, steps)
+        narrator.progress(f"cold start, {phase}: step", step, steps, f"loss {loss:.3f}")
+
     weights: Mapping[str, Tensor] = {}
     if session.ranks.rank == 0:
         # The baseline's role always: or whether it is trained would change what the team starts from.
@@ -197,9 +202,7 @@ def cold_start_session(session: Session, narrator: Narrator) -> None:
             [name for name in seats if name in session.book.roles],
             session.cold_starts,
             session.config,
-            lambda phase, step, steps, loss: narrator.progress(
-                f"cold start, {phase}: step", step, steps, f"loss {loss:.3f}"
-            ),
+            on_step,
         )
         weights = base.trainable()
     start_from(weights, session)

@@ -221,7 +221,8 @@ class TeamRun:
     def _monitor(self, steps: int) -> Monitor:
         sinks: list[Sink] = [ConsoleSink(self._narrator.display, steps)]
         sinks += [LogSink(log, self._label, steps) for log in self._narrator.logs]
-        if self._config.monitoring.wandb_mode != "disabled" and not self._label:
+        wandb = self._config.monitoring.wandb_mode != "disabled" and self._ranks.rank == 0
+        if wandb and not self._label:
             sinks.append(WandbSink(self._config, self._run.path))
         return Monitor(sinks, metrics=JsonlSink(self._run.metrics), episodes=EpisodeFiles(self._run.episodes))
 

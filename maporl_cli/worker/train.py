@@ -13,7 +13,7 @@ from maporl_cli.core.batch_arithmetic import accumulation_steps
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError, DataError, Interrupted, MaporlError, MissingError, RunFailed
 from maporl_cli.core.manifest import note_sitting, refuse_changed_data, write_manifest
-from maporl_cli.core.run_dir import RunDir, named
+from maporl_cli.core.run_dir import RunDir, named, renamed
 from maporl_cli.core.timeline import Timeline
 from maporl_cli.data.splits import Split, load_split
 from maporl_cli.monitoring.console import Display
@@ -59,11 +59,12 @@ def train(
     Raises:
         MaporlError: whatever went wrong, with its fix. `Interrupted` after Ctrl-C or SIGTERM.
     """
-    load_plugins(config.run.plugins)
     stop = StopRequest()
     ranks = ranks or OneRank(place([seat.name for seat in config.team.agents], 1))
+    refuse_unlike(ranks, config, {})
+    load_plugins(config.run.plugins)
     accumulation_steps(config, ranks.placement.replicas)
-    config = ranks.broadcast(config if resume else named(config), "the run's name")
+    config = renamed(config, ranks.broadcast(named(config).run.name, "the run's name"))
     narrator = Narrator(display, stop, run=config.run.name)
     timeline = Timeline(keep=profile)
     run = _begun(config, ranks, resume=resume, overwrite=overwrite)
@@ -77,7 +78,8 @@ def train(
     rules = open_rules(config, session.book)
     for name in config.eval.baselines:
         session.book.role(baseline_config(config, name).team.agents[0].name)
-    refuse_without_key(config.monitoring)
+    if ranks.rank == 0:
+        refuse_without_key(config.monitoring)
     topology = describe(ranks)
     with stop:  # until here nothing would be lost, so Ctrl-C struck at once
         if ranks.rank == 0:
@@ -115,6 +117,7 @@ def train(
                 _report_so_far(run, narrator)
             if isinstance(error, LostContact) and stop.requested:
                 raise stopped() from error  # the other rank was asked to stop as well, and has left
+            LogFile(run.rank_log(ranks.rank)).say(error.message)
             raise
         event = {
             "event": "done",

@@ -169,3 +169,30 @@ def test_without_its_store_a_rank_gives_up_at_once():
 
     with pytest.raises(LostContact, match="the store: posting its turns"):
         post()
+
+
+def test_a_letter_may_be_larger_than_the_store_takes_at_once():
+    job = Job(2)
+
+    def long(where: Place) -> list[Turn]:
+        return [Turn(where.agent, 0, (12345,) * 1_200_000, (1,), (-1.0,), "", True, 0)]
+
+    for found in job.play(1, speak=long).values():
+        assert found[Place(1, 0, 0, "planner")] == long(Place(1, 0, 0, "planner"))
+
+
+def test_a_failure_in_a_turn_is_not_waited_for():
+    """On one host torchrun would end the others; on two, nobody else tells them."""
+    job = Job(2, timeout=600.0)
+
+    def fail(where: Place) -> list[Turn]:
+        raise ZeroDivisionError
+
+    async def one(rank: int) -> None:
+        await job.stages[rank].turns(Place(1, 0, 0, "planner"), lambda: fail(Place(1, 0, 0, "planner")))
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(one(0))
+    with pytest.raises(LostContact, match="rank 0") as told:
+        asyncio.run(one(1))
+    assert told.value.why == "rank 0 failed"

@@ -343,3 +343,13 @@ def test_too_little_memory_in_an_update_names_the_agent_and_what_to_lower():
     assert "'planner'" in told.value.what
     assert told.value.where == "the update"
     assert "train.per_device_train_batch_size" in told.value.fix
+
+
+def test_a_replica_without_experiences_takes_part_also_in_its_first_fp16_update():
+    policy = tiny_policy()
+    mine = learner(policy, scale=True)
+    mine._share_gradient = lambda: [  # as the other replica's would be, after the sum
+        setattr(parameter, "grad", torch.zeros_like(parameter)) for parameter in policy.trainable().values()
+    ]
+    mine._summed = lambda values: [4.0] * len(values)
+    assert mine.update([])["planner:tokens"] == 4.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 
 import pytest
@@ -10,9 +11,17 @@ from ranks import on_ranks
 
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError, MissingError
+from maporl_cli.core.run_dir import RunDir
 from maporl_cli.training.placement import place
 from maporl_cli.worker import job
-from maporl_cli.worker.job import describe, join, open_store, refuse_unlike, waiting_hint
+from maporl_cli.worker.job import (
+    begun_by_this_job,
+    describe,
+    join,
+    open_store,
+    refuse_unlike,
+    waiting_hint,
+)
 
 
 def config(**values: object) -> Config:
@@ -127,3 +136,16 @@ def test_ranks_that_would_wait_are_told_how_not_to():
     assert "75%" in naive
     assert naive.endswith("with 16, 16%")
     assert waiting_hint(config(rollout={"microbatches": 16}), place(agents, 4)) == ""
+
+
+def test_only_the_job_that_began_a_run_goes_on_with_it_when_restarted(tmp_path, monkeypatch):
+    run = RunDir(tmp_path)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "mine")
+    assert not begun_by_this_job(run)
+    run.manifest.write_text(json.dumps({"topology": {"job": "older"}, "resumed": []}))
+    assert not begun_by_this_job(run)
+    run.manifest.write_text(json.dumps({"topology": {"job": "mine"}, "resumed": []}))
+    assert begun_by_this_job(run)
+    resumed = [{"topology": {"job": "mine"}}]
+    run.manifest.write_text(json.dumps({"topology": {"job": "older"}, "resumed": resumed}))
+    assert begun_by_this_job(run)
