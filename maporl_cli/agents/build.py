@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from maporl_cli.agents import clinic_roles as _registers_the_book_clinic  # noqa: F401
 from maporl_cli.agents.causal import CausalPolicy
@@ -23,8 +23,18 @@ from maporl_cli.agents.tiny import END, tiny_model, tiny_tokenizer
 from maporl_cli.core.config import AgentConfig, Config
 from maporl_cli.core.errors import ConfigError, MissingError
 from maporl_cli.core.randomness import keyed_generator
+from maporl_cli.data.benchmarks import ColdStarts, benchmark, benchmark_names
 
 TINY = "tiny"
+
+
+def cold_starts_of(config: Config) -> ColdStarts | None:
+    """The benchmark whose words tiny policies know and learn to use; None where the config has neither."""
+    models = {agent.model or config.model.name for agent in config.team.agents}
+    if TINY not in models or config.data.train not in benchmark_names():
+        return None
+    found = benchmark(config.data.train)
+    return found if isinstance(found, ColdStarts) else None
 
 
 def default_device() -> torch.device:
@@ -88,20 +98,7 @@ def build_policies(
 def _tiny(
     config: Config, agents: Sequence[AgentConfig], vocabulary: Sequence[str] | None, device: torch.device
 ) -> dict[str, Policy]:
-    if vocabulary is None:
-        raise ConfigError(
-            "Tiny policies know only the words of a built-in benchmark.",
-            where="model.name=tiny",
-            why=f"data.train is {config.data.train!r}, which has no closed vocabulary",
-            fix="--preset smollm2, or --set model.name=… with a pretrained model",
-        )
-    if config.model.finetune == "lora":
-        raise ConfigError(
-            "Tiny policies are trained whole: they have no pretrained base to adapt.",
-            where="model.finetune=lora",
-            fix="--set model.finetune=full, or a pretrained model with --set model.name=…",
-        )
-    tokenizer = tiny_tokenizer(vocabulary)
+    tokenizer = tiny_words(config, vocabulary)
     model = tiny_model(tokenizer, config.run.seed).to(device)  # pyright: ignore[reportArgumentType]
     stops = frozenset({tokenizer.get_vocab()[END]})
     return {
@@ -116,6 +113,28 @@ def _tiny(
     }
 
 
+def tiny_words(config: Config, vocabulary: Sequence[str] | None) -> PreTrainedTokenizerFast:
+    """The tokenizer of the config's tiny policies.
+
+    Raises:
+        ConfigError: there is no vocabulary to make one of, or tiny policies are to be adapted with LoRA.
+    """
+    if vocabulary is None:
+        raise ConfigError(
+            "Tiny policies know only the words of a built-in benchmark.",
+            where="model.name=tiny",
+            why=f"data.train is {config.data.train!r}, which has no closed vocabulary",
+            fix="--preset smollm2, or --set model.name=… with a pretrained model",
+        )
+    if config.model.finetune == "lora":
+        raise ConfigError(
+            "Tiny policies are trained whole: they have no pretrained base to adapt.",
+            where="model.finetune=lora",
+            fix="--set model.finetune=full, or a pretrained model with --set model.name=…",
+        )
+    return tiny_tokenizer(vocabulary)
+
+
 def _pretrained(
     config: Config, name: str, agents: Sequence[AgentConfig], device: torch.device, say: Progress
 ) -> dict[str, Policy]:
@@ -126,7 +145,7 @@ def _pretrained(
     # Weights that learn are fp32; a base that LoRA freezes needs no master copy.
     base = load_model(path, compute if lora else torch.float32).to(device)  # pyright: ignore[reportArgumentType]
     stops = eos_ids(base, tokenizer)
-    shared = _with_adapters(base, config, agents) if lora else None
+    shared = with_adapters(base, config, agents) if lora else None
     return {
         agent.name: CausalPolicy(
             shared if shared is not None else (base if index == 0 else copy.deepcopy(base)),
@@ -140,7 +159,7 @@ def _pretrained(
     }
 
 
-def _with_adapters(base: PreTrainedModel, config: Config, agents: Sequence[AgentConfig]) -> PeftModel:
+def with_adapters(base: PreTrainedModel, config: Config, agents: Sequence[AgentConfig]) -> PeftModel:
     """One frozen base with a LoRA adapter (Hu et al. 2021, arXiv 2106.09685) an agent, in fp32."""
     lora = LoraConfig(
         r=config.model.lora_r,

@@ -40,13 +40,14 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def resolve(name: str) -> Path:
+def resolve(name: str, *, offline: bool = False) -> Path:
     """The directory of a model that is ready to be loaded.
 
     Args:
         name: a model that `maporl model pull` knows (write `./NAME` for a directory of that name),
             a directory, or a hub id such as `Qwen/Qwen2.5-0.5B-Instruct`, which is taken from the
             hub's own cache and downloaded only if it is not whole there.
+        offline: download nothing; a model that is not whole here is an error.
 
     Raises:
         MissingError: the model is not there, not whole, or cannot be downloaded.
@@ -58,7 +59,7 @@ def resolve(name: str) -> Path:
         check_model(directory, fix="give a directory with config.json, model.safetensors and tokenizer.json")
         return directory
     if _HUB_ID.fullmatch(name):
-        return _from_hub(name)
+        return _from_hub(name, offline=offline)
     close = difflib.get_close_matches(name, KNOWN_MODELS, n=1)
     raise MissingError(
         f"There is no model {name!r}.",
@@ -221,13 +222,17 @@ def _pulled(name: str) -> Path:
     return directory
 
 
-def _from_hub(repo: str) -> Path:
+def _from_hub(repo: str, *, offline: bool) -> Path:
     fix = "connect to the internet and run this again; the rest of the files is then downloaded"
     try:
         cached = Path(snapshot_download(repo, local_files_only=True, allow_patterns=list(HUB_FILES)))
         check_model(cached, fix=fix)
         return cached
-    except (LocalEntryNotFoundError, MissingError):
+    except (LocalEntryNotFoundError, MissingError) as error:
+        if offline:
+            raise MissingError(
+                f"The model {repo} is not on this machine yet.", fix=f"maporl model pull {repo}"
+            ) from error
         path = download(repo)
         check_model(path, fix=fix)
         return path

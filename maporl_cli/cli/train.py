@@ -14,11 +14,11 @@ import typer
 
 from maporl_cli.cli.options import ConfigFile, DisplayOption, Json, Preset, Sets, resolve
 from maporl_cli.cli.output import emit, result, shown
+from maporl_cli.cli.plan import show_plan
 from maporl_cli.core.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
     from maporl_cli.core.config import Config
-    from maporl_cli.core.config_sources import Loaded
 
 
 class Backend(StrEnum):
@@ -59,8 +59,15 @@ def train(
         bool, typer.Option("--profile", help="Write profile.json: what each rank did when.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show settings and batch arithmetic; change nothing.")
+        bool,
+        typer.Option("--dry-run", help="Show settings, batch arithmetic, placement, memory; change nothing."),
     ] = False,
+    world_size: Annotated[
+        int | None,
+        typer.Option(
+            "--world-size", min=1, help="With --dry-run: plan for so many ranks, here or not.", metavar="N"
+        ),
+    ] = None,
 ) -> None:
     """Train a team of agents together, and evaluate it before and after."""
     if backend is not None and on is not None and backend is not on:
@@ -75,13 +82,19 @@ def train(
         )
     if resume and overwrite:
         raise UsageError("--resume keeps a run and --overwrite deletes it.", fix="give one of the two")
+    if world_size is not None and not dry_run:
+        raise UsageError(
+            "--world-size only plans: it may be a size that this machine does not have.",
+            fix=f"maporl train --dry-run --world-size {world_size}, or --nproc {world_size} to train on "
+            "so many ranks here",
+        )
     display_now = shown(display, os.environ, terminal=sys.stderr.isatty())
     flags = {"run.name": name, "run.output_dir": output_dir, "run.seed": seed}
     if resume and preset is None and config is None:
         config = _config_of_run(sets or (), flags)
     loaded = resolve(preset, config, sets, flags)
     if dry_run:
-        _show_plan(loaded, json)
+        show_plan(loaded, world_size or nproc or _default_nproc(loaded.config), json)
         return
 
     outcome = _train(
@@ -166,47 +179,3 @@ def _config_of_run(sets: Sequence[str], flags: Mapping[str, Any]) -> Path:
             fix="maporl train --resume --name NAME",
         )
     return RunDir.existing(place.output_dir / place.name).config
-
-
-def _show_plan(loaded: Loaded, json: bool) -> None:
-    from maporl_cli.core.config_yaml import to_yaml
-
-    plan = _plan(loaded.config)
-    if json:
-        config = loaded.config.model_dump(mode="json")
-        emit({"event": "plan", "config": config, "origin": dict(loaded.origin), "batch": plan})
-        return
-    result(to_yaml(loaded.config, loaded.origin).rstrip())
-    result(
-        f"# {plan['steps']} steps of {plan['questions']} questions × {plan['group_size']}"
-        f" = {plan['episodes']} episodes, {plan['gradient_accumulation_steps']} × "
-        f"{plan['per_device_train_batch_size']} at a time"
-    )
-
-
-def _plan(config: Config) -> dict[str, int]:
-    """The batch arithmetic of a training, in questions, episodes and steps."""
-    from maporl_cli.core.batch_arithmetic import accumulation_steps
-    from maporl_cli.training.questions import total_steps
-
-    questions = 0 if config.train.max_steps is not None else _training_questions(config)
-    return {
-        "steps": total_steps(config.train, questions),
-        "questions": config.train.batch_size,
-        "group_size": config.rollout.group_size,
-        "episodes": config.train.batch_size * config.rollout.group_size,
-        "per_device_train_batch_size": config.train.per_device_train_batch_size,
-        "gradient_accumulation_steps": accumulation_steps(config),
-    }
-
-
-def _training_questions(config: Config) -> int:
-    """How many questions an epoch has; only asked where epochs decide the number of steps."""
-    from maporl_cli.data.splits import load_split
-
-    if config.run.plugins:
-        # Only then, since it brings torch along: a plug-in may hold the benchmark.
-        from maporl_cli.worker.plugins import load_plugins
-
-        load_plugins(config.run.plugins)
-    return len(load_split(config).train)

@@ -10,7 +10,13 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from maporl_cli.agents.build import TINY, build_policies, build_team, compute_dtype, default_device
+from maporl_cli.agents.build import (
+    build_policies,
+    build_team,
+    cold_starts_of,
+    compute_dtype,
+    default_device,
+)
 from maporl_cli.agents.policy import Policy
 from maporl_cli.agents.roles import RoleBook, role_book
 from maporl_cli.agents.stage import Floor
@@ -19,7 +25,7 @@ from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError, DataError
 from maporl_cli.core.timeline import Timeline
 from maporl_cli.core.types import Question
-from maporl_cli.data.benchmarks import ColdStarts, benchmark, benchmark_names
+from maporl_cli.data.benchmarks import ColdStarts
 from maporl_cli.rewards.medical import Reward
 from maporl_cli.training.advantage import ESTIMATORS, Estimator
 from maporl_cli.training.checkpoint import copy_weights
@@ -63,7 +69,7 @@ def open_session(config: Config, narrator: Narrator, ranks: Ranks, timeline: Tim
     Raises:
         ConfigError, MissingError: the team cannot be built as the config says.
     """
-    cold_starts = _cold_starts(config)
+    cold_starts = cold_starts_of(config)
     vocabulary = None if cold_starts is None else cold_starts.vocabulary()
     ranks = ranks.placed(team_placement(config, ranks.placement))
     mine = ranks.placement.ranks[ranks.rank].agents
@@ -150,14 +156,6 @@ def open_learners(session: Session, *, steps: int) -> tuple[Learner, ...]:
         for seat in config.team.agents
         if seat.trained and seat.name in session.policies
     )
-
-
-def _cold_starts(config: Config) -> ColdStarts | None:
-    models = {agent.model or config.model.name for agent in config.team.agents}
-    if TINY not in models or config.data.train not in benchmark_names():
-        return None
-    found = benchmark(config.data.train)
-    return found if isinstance(found, ColdStarts) else None
 
 
 def refuse_unknown_words(session: Session, questions: Sequence[Question]) -> None:

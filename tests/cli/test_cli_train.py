@@ -109,6 +109,7 @@ class TestTrain:
             (["--resume", "--overwrite"], 2, "one of the two"),
             (["--set", "train.learnin_rate=1"], 3, "train.learning_rate"),
             (["--preset", "clinc"], 3, "--preset clinic"),
+            (["--world-size", "8"], 2, "maporl train --dry-run --world-size 8"),
             (["--resume"], 2, "--resume --name NAME"),
             (["--resume", "--name", "none"], 3, "There is no run runs/none"),
             (["--name", "a/b"], 3, "run.name cannot be 'a/b'"),
@@ -155,34 +156,6 @@ class TestResume:
 
     def test_the_runs_there_are_are_named(self, maporl):
         assert "demo" in maporl("train", "--resume")[2]
-
-
-class TestDryRun:
-    def test_it_shows_the_arithmetic_and_changes_nothing(self, asked, maporl, tmp_path):
-        code, out, _ = maporl("train", "--dry-run", "--set", "train.per_device_train_batch_size=32")
-        assert code == 0
-        steps = load_config(preset="clinic").config.train.max_steps
-        assert out.splitlines()[-1] == f"# {steps} steps of 16 questions × 8 = 128 episodes, 4 × 32 at a time"
-        assert asked == []
-        assert list(tmp_path.iterdir()) == []
-
-    def test_what_it_prints_is_a_config(self, asked, maporl):
-        Path("my.yaml").write_text(maporl("train", "--dry-run")[1])
-        maporl("train", "--config", "my.yaml")
-        assert asked[0]["config"] == load_config(preset="clinic").config
-
-    def test_epochs_become_steps(self, asked, maporl):
-        rows = [{"id": str(n), "question": f"Question {n}?", "answer": f"word{n}"} for n in range(50)]
-        for name, part in (("train.jsonl", rows[:40]), ("eval.jsonl", rows[40:])):
-            Path(name).write_text("".join(json.dumps(row) + "\n" for row in part))
-        _, out, _ = maporl(
-            *("train", "--dry-run", "--json", "--set", "train.max_steps=null", "--set", "train.num_epochs=3"),
-            *("--set", "data.train=train.jsonl", "--set", "data.eval=eval.jsonl"),
-        )
-        plan = json.loads(out)
-        assert plan["batch"]["steps"] == 8  # 3 × 40 / 16, rounded up
-        assert (plan["batch"]["episodes"], plan["batch"]["gradient_accumulation_steps"]) == (128, 1)
-        assert plan["origin"]["train.num_epochs"] == "--set"
 
 
 class TestConfigShow:

@@ -1,0 +1,113 @@
+"""`maporl train --dry-run`: what a training would do and need, before it does anything.
+
+Each part of a plan is data first, which `--json` prints; people get the same data as comments below
+the config, so that what is printed is itself a file for `--config`. A further part is a function
+that gives data, a function that gives lines, and a line for each in `show_plan`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from maporl_cli.cli.output import emit, result
+
+if TYPE_CHECKING:
+    from maporl_cli.core.config import Config
+    from maporl_cli.core.config_sources import Loaded
+    from maporl_cli.training.placement import Placement
+
+Part = Mapping[str, Any]
+"""A part of a plan, in JSON's types."""
+
+
+def show_plan(loaded: Loaded, world_size: int, json: bool) -> None:
+    """Print the plan of a training on so many ranks; nothing is written, downloaded or built.
+
+    Raises:
+        ConfigError: the team cannot be placed on them, or the batch arithmetic does not come out even.
+    """
+    from maporl_cli.cli.plan_memory import memory_lines, memory_part
+    from maporl_cli.core.config_yaml import to_yaml
+    from maporl_cli.training.fit import hosts_for
+    from maporl_cli.training.placement import place
+
+    config = loaded.config
+    if config.run.plugins:
+        # A plug-in may hold the benchmark or the policies.
+        from maporl_cli.worker.plugins import load_plugins
+
+        load_plugins(config.run.plugins)
+    placement = place([seat.name for seat in config.team.agents], world_size, hosts_for(world_size))
+    batch = batch_part(config, placement.replicas)
+    where = placement_part(placement)
+    memory = memory_part(config, placement)
+    if json:
+        shown = config.model_dump(mode="json")
+        emit(
+            {
+                "event": "plan",
+                "config": shown,
+                "origin": dict(loaded.origin),
+                "batch": batch,
+                "placement": where,
+                "memory": memory,
+            }
+        )
+        return
+    result(to_yaml(config, loaded.origin).rstrip())
+    for line in (*batch_lines(batch), *placement_lines(where), *memory_lines(memory, where)):
+        result(f"# {line}".rstrip())
+
+
+def batch_part(config: Config, replicas: int) -> Part:
+    """The batch arithmetic of a training, in questions, episodes and steps."""
+    from maporl_cli.core.batch_arithmetic import accumulation_steps
+    from maporl_cli.training.questions import total_steps
+
+    questions = 0 if config.train.max_steps is not None else _training_questions(config)
+    return {
+        "steps": total_steps(config.train, questions),
+        "questions": config.train.batch_size,
+        "group_size": config.rollout.group_size,
+        "episodes": config.train.batch_size * config.rollout.group_size,
+        "per_device_train_batch_size": config.train.per_device_train_batch_size,
+        "gradient_accumulation_steps": accumulation_steps(config, replicas),
+        "replicas": replicas,
+    }
+
+
+def batch_lines(part: Part) -> Iterator[str]:
+    """The batch arithmetic as a sentence."""
+    shared = f", on each of {part['replicas']} replicas" if part["replicas"] > 1 else ""
+    yield (
+        f"{part['steps']} steps of {part['questions']} questions × {part['group_size']}"
+        f" = {part['episodes']} episodes, {part['gradient_accumulation_steps']} × "
+        f"{part['per_device_train_batch_size']} at a time{shared}"
+    )
+
+
+def _training_questions(config: Config) -> int:
+    """How many questions an epoch has; only asked where epochs decide the number of steps."""
+    from maporl_cli.data.splits import load_split
+
+    return len(load_split(config).train)
+
+
+def placement_part(placement: Placement) -> Part:
+    """Which rank has which agents."""
+    return {
+        "world_size": placement.world_size,
+        "hosts": placement.nodes,
+        "replicas": placement.replicas,
+        "ranks": [
+            {"rank": place.rank, "host": place.node, "replica": place.replica, "agents": list(place.agents)}
+            for place in placement.ranks
+        ],
+    }
+
+
+def placement_lines(part: Part) -> Iterator[str]:
+    """The size of the job; who is where stands in the table of memory."""
+    counts = ((part["world_size"], "rank"), (part["hosts"], "host"), (part["replicas"], "replica"))
+    yield ", ".join(f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts)

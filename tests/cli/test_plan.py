@@ -1,0 +1,275 @@
+"""`maporl train --dry-run`: what is planned, on how many ranks, whether it fits, and what to change."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support import tiny_policy
+
+from maporl_cli.cli import train
+from maporl_cli.core.config_sources import load_config
+from maporl_cli.training import fit
+from maporl_cli.training.fit import Device
+
+GB = 10**9
+TEAM = ["planner", "researcher", "analyst", "reporter"]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(monkeypatch, tmp_path) -> None:
+    """An empty directory, a machine with plenty of RAM and no models, and no training by accident."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a dry run trained")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "no cache"))
+    monkeypatch.setattr(train, "_train", refuse)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    has(monkeypatch, Device("RAM", 64 * GB, shared=True))
+
+
+def has(monkeypatch, device: Device) -> None:
+    monkeypatch.setattr(fit, "device_at_hand", lambda: device)
+
+
+@pytest.fixture
+def dry_run(monkeypatch, capfd):
+    """Plans a training: its exit code, stdout and stderr."""
+
+    def dry_run(*arguments: str) -> tuple[int, str, str]:
+        from maporl_cli.cli.main import main
+
+        monkeypatch.setattr(sys, "argv", ["maporl", "train", "--dry-run", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return (int(ended.value.code or 0), *capfd.readouterr())
+
+    return dry_run
+
+
+@pytest.fixture
+def plan(dry_run):
+    """The plan for programs."""
+
+    def plan(*arguments: str) -> dict[str, Any]:
+        code, out, err = dry_run("--json", *arguments)
+        assert (code, err) == (0, "")
+        return json.loads(out)
+
+    return plan
+
+
+@pytest.fixture
+def model(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("model")
+    tiny_policy(1).save(path)
+    return path
+
+
+def comments(out: str) -> list[str]:
+    """What is said below the config."""
+    lines = out.splitlines()
+    first = next(n for n, line in enumerate(lines) if line.startswith("# ") and " steps of " in line)
+    assert all(line.startswith("#") for line in lines[first:])
+    return [line.removeprefix("# ") for line in lines[first:]]
+
+
+def rows(out: str) -> list[list[str]]:
+    """The cells of the table, a row a rank."""
+    lines = [line.split() for line in comments(out)]
+    return [line for line in lines if len(line) > 3 and line[0].isdigit() and line[3] in TEAM]
+
+
+class TestConfigAndArithmetic:
+    def test_it_shows_the_arithmetic_and_changes_nothing(self, dry_run, tmp_path):
+        code, out, _ = dry_run("--set", "train.per_device_train_batch_size=32")
+        assert code == 0
+        steps = load_config(preset="clinic").config.train.max_steps
+        assert comments(out)[0] == f"{steps} steps of 16 questions × 8 = 128 episodes, 4 × 32 at a time"
+        assert list(tmp_path.iterdir()) == []
+
+    def test_what_it_prints_is_a_config(self, dry_run):
+        Path("my.yaml").write_text(dry_run("--world-size", "4")[1])
+        assert load_config(file=Path("my.yaml")).config == load_config(preset="clinic").config
+
+    def test_epochs_become_steps(self, plan):
+        questions = [{"id": str(n), "question": f"Question {n}?", "answer": f"word{n}"} for n in range(50)]
+        for name, part in (("train.jsonl", questions[:40]), ("eval.jsonl", questions[40:])):
+            Path(name).write_text("".join(json.dumps(row) + "\n" for row in part))
+        found = plan(
+            *("--set", "train.max_steps=null", "--set", "train.num_epochs=3"),
+            *("--set", "data.train=train.jsonl", "--set", "data.eval=eval.jsonl"),
+        )
+        assert found["event"] == "plan"
+        assert found["batch"]["steps"] == 8  # 3 × 40 / 16, rounded up
+        assert (found["batch"]["episodes"], found["batch"]["gradient_accumulation_steps"]) == (128, 1)
+        assert found["origin"]["train.num_epochs"] == "--set"
+        assert found["config"]["train"]["num_epochs"] == 3
+
+    def test_replicas_share_the_passes(self, dry_run, plan):
+        sets = ("--world-size", "8", "--set", "train.per_device_train_batch_size=32")
+        assert plan(*sets)["batch"]["gradient_accumulation_steps"] == 2
+        assert comments(dry_run(*sets)[1])[0].endswith("2 × 32 at a time, on each of 2 replicas")
+
+
+class TestPlacement:
+    def test_all_agents_on_one_rank(self, plan):
+        placement = plan()["placement"]
+        assert (placement["world_size"], placement["hosts"], placement["replicas"]) == (1, 1, 1)
+        assert placement["ranks"] == [{"rank": 0, "host": 0, "replica": 0, "agents": TEAM}]
+
+    @pytest.mark.parametrize("option", ["--nproc", "--world-size"])
+    def test_a_size_that_is_not_at_hand(self, option, plan):
+        ranks = plan(option, "8", "--set", "train.per_device_train_batch_size=64")["placement"]["ranks"]
+        assert [rank["agents"] for rank in ranks] == [[name] for name in TEAM] * 2
+        assert [rank["replica"] for rank in ranks] == [0] * 4 + [1] * 4
+
+    def test_world_size_goes_before_nproc(self, plan):
+        assert plan("--nproc", "2", "--world-size", "4")["placement"]["world_size"] == 4
+
+    def test_hosts_have_as_many_gpus_as_this_one(self, monkeypatch, plan):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        has(monkeypatch, Device("GPU", 24 * GB, shared=False))
+        assert [rank["host"] for rank in plan("--world-size", "4")["placement"]["ranks"]] == [0, 0, 1, 1]
+
+    @pytest.mark.parametrize(
+        ("arguments", "fix"),
+        [
+            (["--world-size", "3"], "use 1, 2, 4"),
+            (["--world-size", "12"], "train.batch_size"),
+            (["--world-size", "8", "--set", "train.gradient_accumulation_steps=1"], "auto"),
+        ],
+    )
+    def test_a_size_that_cannot_be(self, arguments, fix, dry_run):
+        code, out, err = dry_run(*arguments)
+        assert (code, out) == (3, "")
+        assert fix in err.splitlines()[-1]
+        assert err.splitlines()[-1].startswith("Fix: ")
+
+
+class TestMemory:
+    def test_a_row_a_rank(self, dry_run, plan):
+        found = plan("--world-size", "4")["memory"]["ranks"]
+        shown = rows(dry_run("--world-size", "4")[1])
+        assert [row[:4] for row in shown] == [[str(rank), "0", "0", name] for rank, name in enumerate(TEAM)]
+        assert all(row[-3:] == ["64.0", "GB:", "fits"] for row in shown)
+        first = found[0]
+        held = first["process"] + first["model"] + first["optimizer"]
+        assert first["peak"] == held + max(first["activations"], first["cache"], first["step"])
+        assert shown[0][-5:-3] == [f"{first['peak'] / GB:.1f}", "GB"]
+
+    def test_one_rank_holds_what_four_would(self, plan):
+        one = plan()["memory"]["ranks"]
+        four = plan("--world-size", "4")["memory"]["ranks"]
+        for part in ("model", "optimizer"):
+            assert one[0][part] == sum(rank[part] for rank in four)
+
+    def test_what_is_assumed_of_prompts_is_said(self, dry_run, plan):
+        assert plan()["memory"]["prompt_tokens"]["researcher"] == 500
+        assert "prompts of 500 to 504 tokens" in dry_run()[1]
+
+    def test_all_ranks_of_a_host_share_its_ram(self, dry_run, plan):
+        found = plan("--world-size", "4")["memory"]
+        assert found["phases"]["team"]["load"] == sum(rank["peak"] for rank in found["ranks"])
+        assert "All ranks of a host share its RAM" in dry_run("--world-size", "4")[1]
+
+    def test_each_rank_has_its_gpu(self, monkeypatch, dry_run, plan):
+        has(monkeypatch, Device("NVIDIA A10G", 24 * GB, shared=False))
+        found = plan("--world-size", "4")["memory"]
+        assert found["phases"]["team"]["load"] == max(rank["peak"] for rank in found["ranks"])
+        assert found["device"]["name"] == "NVIDIA A10G"
+        _, out, _ = dry_run("--world-size", "4")
+        assert "NVIDIA A10G" in out
+        assert rows(out)[3][-3:] == ["24.0", "GB:", "fits"]
+
+    def test_the_weights_of_the_team_stay_while_a_baseline_trains(self, plan, dry_run):
+        sets = ("--set", "train.kl_coeff=0.05", "--set", "train.per_device_train_batch_size=1")
+        phases = plan(*sets, "--set", "eval.baselines=[single]")["memory"]["phases"]
+        assert list(phases) == ["team", "single"]
+        assert "Baseline single" in dry_run("--set", "eval.baselines=[single]")[1]
+        alone = plan(*sets, "--set", "eval.baselines=[]", "--world-size", "4")["memory"]["ranks"][3]
+        weights = alone["model"] + alone["optimizer"] // 3  # gradients and two moments, of one size
+        four = 4 * weights
+        assert phases["single"]["load"] == pytest.approx(alone["peak"] + four, abs=1000)
+
+    def test_of_many_ranks_one_replica_is_shown(self, dry_run, plan):
+        sets = ("--world-size", "32", "--set", "train.per_device_train_batch_size=16")
+        _, out, _ = dry_run(*sets)
+        assert [row[0] for row in rows(out)] == ["0", "1", "2", "3"]
+        assert "replicas 1 to 7 are like it" in out
+        assert len(plan(*sets)["memory"]["ranks"]) == 32
+
+    def test_fp16_without_a_gpu_is_planned_and_not_judged(self, model, dry_run, plan):
+        sets = ("--set", f"model.name={model}", "--set", "model.dtype=fp16")
+        found = plan(*sets)["memory"]
+        assert found["device"] is None
+        assert found["phases"]["team"]["fits"] is None
+        assert found["ranks"][0]["peak"] > 0
+        assert "needs a GPU, and this machine has none" in dry_run(*sets)[1]
+
+    @pytest.mark.parametrize("name", ["smollm2-135m", "nobody/has-this-model"])
+    def test_a_model_that_is_not_here_is_named_with_how_to_get_it(self, name, dry_run, plan, tmp_path):
+        sets = ("--set", f"model.name={name}", "--set", "eval.baselines=[]")
+        code, out, _ = dry_run(*sets)
+        assert code == 0
+        assert comments(out)[-1] == f"Fix: maporl model pull {name}"
+        assert f"maporl model pull {name}" in plan(*sets)["memory"]["unknown"]
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_team_that_cannot_be_built_is_told_in_the_tables_place(self, dry_run):
+        code, out, _ = dry_run("--set", "model.finetune=lora")
+        assert code == 0
+        assert "Tiny policies are trained whole" in out
+        assert comments(out)[-1].startswith("Fix: ")
+
+
+class TestWhatDoesNotFit:
+    def test_what_it_says_to_set_is_enough(self, monkeypatch, model, dry_run, plan):
+        has(monkeypatch, Device("GPU", 1 * GB, shared=False))
+        base = ["--set", f"model.name={model}", "--set", "eval.batch_size=16"]
+        assert plan(*base)["memory"]["phases"]["team"]["fits"] is False
+        code, out, _ = dry_run(*base)
+        fix = comments(out)[-1]
+        assert code == 0
+        assert "does not fit" in out
+        assert fix.startswith("Fix: --set ")
+        after = plan(*base, *shlex.split(fix.removeprefix("Fix: ")))["memory"]
+        assert all(phase["fits"] for phase in after["phases"].values())
+        assert after["advice"] is None
+
+    def test_what_dominates_is_lowered_first(self, monkeypatch, model, plan):
+        has(monkeypatch, Device("GPU", 3 * GB, shared=False))
+        small = ["--set", f"model.name={model}", "--set", "eval.baselines=[]"]
+        passes = plan(
+            *small, "--set", "train.batch_size=64", "--set", "train.per_device_train_batch_size=512"
+        )
+        assert next(iter(passes["memory"]["advice"]["changes"])) in (
+            "model.gradient_checkpointing",
+            "train.per_device_train_batch_size",
+        )
+        calls = plan(*small, "--set", "train.per_device_train_batch_size=1", "--set", "eval.batch_size=4096")
+        assert set(calls["memory"]["advice"]["changes"]) == {"eval.batch_size"}
+
+    @pytest.mark.parametrize(
+        ("device", "ranks", "way"),
+        [
+            (Device("GPU", GB // 2, shared=False), 1, "a GPU for each agent (--nproc)"),
+            (Device("RAM", GB // 2, shared=True), 4, "fewer ranks on a host (--nproc)"),
+        ],
+    )
+    def test_where_no_setting_is_enough(self, device, ranks, way, monkeypatch, dry_run, plan):
+        has(monkeypatch, device)
+        sets = ("--world-size", str(ranks), "--set", "eval.baselines=[]")
+        assert plan(*sets)["memory"]["advice"]["fits"] is False
+        fix = comments(dry_run(*sets)[1])[-1]
+        assert fix.startswith("Fix: use a smaller model.name")
+        assert way in fix
