@@ -110,7 +110,7 @@ def test_a_stop_reaches_every_rank_and_leaves_a_checkpoint(tmp_path, number):
     assert code == 130
     latest = (tmp_path / "run" / "checkpoints" / "latest").read_text()
     assert int(latest.removeprefix("step_")) >= 6
-    assert f"its last checkpoint is {latest}" in said
+    assert f"the last checkpoint is {latest}" in said
     assert "Traceback" not in said
     assert not [rank for rank in ranks.values() if rank.is_running()]
 
