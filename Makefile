@@ -41,7 +41,7 @@ demo: $(CORE) ## train the four-agent team on the built-in benchmark (about 5 mi
 test: $(TEST) ## the tests that every change must pass
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile -q
 
-test-slow: $(TEST) ## a run killed at 20 moments, and a real model pulled (about 8 minutes)
+test-slow: $(TEST) ## runs and ranks killed, a host lost, a real model pulled (about 20 minutes)
 	$(BIN)/python -m pytest -m slow -q
 
 lint: $(TEST) ## style, types, layers
@@ -54,9 +54,11 @@ format: $(TEST) ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(TEST) ## does the team learn, and does each agent matter? (about an hour on 2 cores)
+bench: $(TEST) ## does the team learn, does each agent matter, how long do ranks wait? (about 80 minutes)
 	$(BIN)/python benchmarks/clinic_learning.py --jobs $(WORKERS)
 	$(BIN)/python benchmarks/clinic_ablations.py --jobs $(WORKERS)
+	$(BIN)/python benchmarks/schedule.py
+	$(BIN)/python benchmarks/forecast.py
 
 clean: ## remove .venv and the caches; runs stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info
