@@ -19,6 +19,7 @@ from maporl_cli.agents.build import (
     cold_starts_of,
     compute_dtype,
     default_device,
+    model_of,
     tiny_words,
     with_adapters,
 )
@@ -79,11 +80,6 @@ def blueprints(config: Config) -> dict[str, Blueprint]:
     """
     seats = {model_of(seat, config): seat for seat in config.team.agents}
     return {name: _blueprint(config, seat, name) for name, seat in seats.items()}
-
-
-def model_of(seat: AgentConfig, config: Config) -> str:
-    """The name of an agent's model."""
-    return seat.model or config.model.name
 
 
 def draw(model: PreTrainedModel, config: Config, seat: AgentConfig, name: str) -> Blueprint:

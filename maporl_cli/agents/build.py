@@ -28,9 +28,14 @@ from maporl_cli.data.benchmarks import ColdStarts, benchmark, benchmark_names
 TINY = "tiny"
 
 
+def model_of(seat: AgentConfig, config: Config) -> str:
+    """The name of an agent's model."""
+    return seat.model or config.model.name
+
+
 def cold_starts_of(config: Config) -> ColdStarts | None:
     """The benchmark whose words tiny policies know and learn to use; None where the config has neither."""
-    models = {agent.model or config.model.name for agent in config.team.agents}
+    models = {model_of(agent, config) for agent in config.team.agents}
     if TINY not in models or config.data.train not in benchmark_names():
         return None
     found = benchmark(config.data.train)
@@ -83,7 +88,7 @@ def build_policies(
     by_model: dict[str, list[AgentConfig]] = {}
     seats = [agent for agent in config.team.agents if agent.name in names]
     for agent in seats:
-        by_model.setdefault(agent.model or config.model.name, []).append(agent)
+        by_model.setdefault(model_of(agent, config), []).append(agent)
     for name, agents in by_model.items():
         plugin = plugin_policy(name)
         if plugin is not None:

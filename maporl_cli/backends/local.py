@@ -59,12 +59,9 @@ def train_on_ranks(
     Raises:
         MaporlError: the first failure of any rank, with its name. `Interrupted` after Ctrl-C or SIGTERM.
     """
-    accumulation_steps(config, place([seat.name for seat in config.team.agents], nproc).replicas)
+    accumulation_steps(config, place(config.team.names, nproc).replicas)
     # Here already, since a rank that was started again could not tell this command's run from an older one.
-    if resume:
-        RunDir.for_resume(config)
-    else:
-        RunDir.refuse_to_lose(config, overwrite=overwrite)
+    RunDir.refuse(config, resume=resume, overwrite=overwrite)
     for name in logging.root.manager.loggerDict:
         if name.startswith("torch.distributed.elastic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what it would say is told in our words
@@ -126,7 +123,7 @@ def _told(
 ) -> MaporlError:
     if failure.exitcode == Interrupted.exit_code:
         return _interrupted(run)
-    agents = ", ".join(place([seat.name for seat in config.team.agents], nproc).ranks[rank].agents)
+    agents = ", ".join(place(config.team.names, nproc).ranks[rank].agents)
     who = f"Rank {rank} ({agents})"
     log = run.rank_log(rank)
     output = sorted(folder.rglob(f"attempt_*/{rank}/stderr.log"))[-1:]

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
-from maporl_cli.core.errors import MaporlError, UsageError
+from maporl_cli.core.errors import MaporlError, UsageError, debugging
 
 Shown = Literal["rich", "plain", "none"]
 
@@ -63,11 +63,6 @@ def shown(asked: Display | None, environ: Mapping[str, str], *, terminal: bool) 
         return asked.value
     bare = not terminal or environ.get("CI") or environ.get("TERM") == "dumb"
     return "plain" if bare else "rich"
-
-
-def debugging(environ: Mapping[str, str]) -> bool:
-    """Whether tracebacks are wanted: `MAPORL_DEBUG` is set, and not to 0."""
-    return environ.get("MAPORL_DEBUG", "0") not in ("", "0")
 
 
 def show_error(error: MaporlError, environ: Mapping[str, str]) -> None:

@@ -38,7 +38,7 @@ def show_plan(loaded: Loaded, world_size: int, json: bool) -> None:
         from maporl_cli.worker.plugins import load_plugins
 
         load_plugins(config.run.plugins)
-    placement = place([seat.name for seat in config.team.agents], world_size, hosts_for(world_size))
+    placement = place(config.team.names, world_size, hosts_for(world_size))
     batch = batch_part(config, placement.replicas)
     where = placement_part(placement)
     memory = memory_part(config, placement)

@@ -26,7 +26,8 @@ _WIDTH = 106
 
 def memory_part(config: Config, placement: Placement) -> Mapping[str, Any]:
     """What each rank needs, in bytes; only `unknown`, a message, where a model is not on this machine."""
-    from maporl_cli.agents.blueprint import blueprints, model_of
+    from maporl_cli.agents.blueprint import blueprints
+    from maporl_cli.agents.build import model_of
     from maporl_cli.training.fit import what_to_lower
     from maporl_cli.training.memory import prompt_tokens
 

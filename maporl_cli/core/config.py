@@ -84,9 +84,14 @@ class TeamConfig(Section):
     evidence_top_k: Count = 6
     """How many snippets the researcher is shown; a pool no larger than this is shown whole."""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The agents' names, in speaking order."""
+        return tuple(agent.name for agent in self.agents)
+
     @model_validator(mode="after")
     def _distinct_names(self) -> TeamConfig:
-        names = [agent.name for agent in self.agents]
+        names = self.names
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two agents are named {twice[0]!r}; give each its own name")

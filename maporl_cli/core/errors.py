@@ -6,6 +6,7 @@ a traceback appears only under `MAPORL_DEBUG=1`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -81,3 +82,8 @@ class Interrupted(MaporlError):
     """Ctrl-C or SIGTERM; the checkpoint was written first."""
 
     exit_code = 130
+
+
+def debugging(environ: Mapping[str, str]) -> bool:
+    """Whether tracebacks are wanted: `MAPORL_DEBUG` is set, and not to 0."""
+    return environ.get("MAPORL_DEBUG", "0") not in ("", "0")

@@ -76,6 +76,18 @@ class RunDir:
             RunDir.of(config)._refuse_to_lose(overwrite)
 
     @staticmethod
+    def refuse(config: Config, *, resume: bool, overwrite: bool) -> None:
+        """What going on with the run, or beginning it, would refuse; a run to go on with is made ready.
+
+        Raises:
+            ConfigError: as `for_resume` or `open_new`.
+        """
+        if resume:
+            RunDir.for_resume(config)
+        else:
+            RunDir.refuse_to_lose(config, overwrite=overwrite)
+
+    @staticmethod
     def for_resume(config: Config) -> RunDir:
         """The directory of the run that `config` goes on with, cleaned of half-written files.
 

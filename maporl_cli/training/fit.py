@@ -12,8 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from maporl_cli.agents.blueprint import model_of
-from maporl_cli.agents.build import TINY
+from maporl_cli.agents.build import TINY, model_of
 from maporl_cli.core.config import Config
 from maporl_cli.training.memory import RankMemory, evaluation_rows, rollout_rows
 from maporl_cli.training.placement import Placement

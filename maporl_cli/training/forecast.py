@@ -27,8 +27,8 @@ from maporl_cli.training.placement import Placement
 from maporl_cli.training.rollout import microbatches_of
 
 LETTER = 0.003
-"""Seconds from the end of a turn until a mate can go on from it: written, posted, fetched, read. The
-median of `benchmarks/schedule.py`'s runs on one machine; between hosts, their network's round trip more."""
+"""Seconds from the end of a turn until a mate can go on from it: written, posted, fetched, read. Assumed,
+for ranks on one machine; between hosts it takes their network's round trip more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from maporl_cli.agents.blueprint import Blueprint, model_of
-from maporl_cli.agents.build import TINY
+from maporl_cli.agents.blueprint import Blueprint
+from maporl_cli.agents.build import TINY, model_of
 from maporl_cli.core.config import AgentConfig, Config
 from maporl_cli.training.rollout import microbatches_of
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from maporl_cli.core.atomic import atomic_write
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_sources import load_config
-from maporl_cli.core.errors import ConfigError, Interrupted, MaporlError, RunFailed
+from maporl_cli.core.errors import ConfigError, Interrupted, MaporlError, RunFailed, debugging
 from maporl_cli.core.run_dir import RunDir
 from maporl_cli.training.ranks import LostContact, Ranks
 from maporl_cli.worker.job import First, begun_by_this_job, join, open_store
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     except MaporlError as error:
         return _fail(error, first, options.failures)
     except Exception as error:  # noqa: BLE001 the last place where it can be told in words
-        if os.environ.get("MAPORL_DEBUG", "0") not in ("", "0"):
+        if debugging(os.environ):
             traceback.print_exc()
         return _fail(_unknown(error), first, options.failures)
     if ranks.rank == 0 and options.failures is None:

@@ -64,7 +64,7 @@ def join(config: Config, store: dist.Store | None) -> Ranks:
         ConfigError: the team cannot be placed on so many ranks.
         MissingError: there is no GPU left for this rank on its host.
     """
-    names = [seat.name for seat in config.team.agents]
+    names = config.team.names
     if store is None:
         return OneRank(place(names, 1))
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -139,14 +139,17 @@ def refuse_unlike(ranks: Ranks, config: Config, sources: Mapping[str, str]) -> N
         )
 
 
+def _device_name() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
 def rank_line(ranks: Ranks) -> str:
     """Who this rank is."""
     place = ranks.placement.ranks[ranks.rank]
     agents = ", ".join(place.agents) or "no agent"
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     of = f"rank {place.rank} of {ranks.placement.world_size}"
     replica = f" of replica {place.replica}" if ranks.placement.replicas > 1 else ""
-    return f"{of}: {agents}{replica} on {device}"
+    return f"{of}: {agents}{replica} on {_device_name()}"
 
 
 def waiting_hint(config: Config, placement: Placement) -> str:
@@ -175,7 +178,7 @@ def describe(ranks: Ranks) -> dict[str, Any]:
     """The topology for the manifest; every rank has to ask, and rank 0 gets all of it."""
     mine = {
         "host": socket.gethostname(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "device": _device_name(),
         "threads": torch.get_num_threads(),
         "platform": platform.platform(),
     }

@@ -81,8 +81,7 @@ def open_session(config: Config, narrator: Narrator, ranks: Ranks, timeline: Tim
 
 def open_alone(config: Config, narrator: Narrator) -> Session:
     """A team with all its agents on this one rank."""
-    names = [seat.name for seat in config.team.agents]
-    return open_session(config, narrator, OneRank(place(names, 1)), Timeline())
+    return open_session(config, narrator, OneRank(place(config.team.names, 1)), Timeline())
 
 
 def team_placement(config: Config, job: Placement) -> Placement:
@@ -91,8 +90,8 @@ def team_placement(config: Config, job: Placement) -> Placement:
     Replicas have to share the questions of a step evenly. The job's own team does, or the job was
     refused; a baseline has fewer agents, so more replicas, and leaves ranks idle where it must.
     """
-    names = [seat.name for seat in config.team.agents]
-    return place(names, job.world_size, job.nodes, replicas=gcd(config.train.batch_size, job.world_size))
+    replicas = gcd(config.train.batch_size, job.world_size)
+    return place(config.team.names, job.world_size, job.nodes, replicas=replicas)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +191,7 @@ def cold_start_session(session: Session, narrator: Narrator) -> None:
     weights: Mapping[str, Tensor] = {}
     if session.ranks.rank == 0:
         # The baseline's role always: or whether it is trained would change what the team starts from.
-        seats = [*(seat.name for seat in session.config.team.agents), SINGLE]
+        seats = [*session.config.team.names, SINGLE]
         base = next(iter(session.policies.values()))
         cold_start(
             base,

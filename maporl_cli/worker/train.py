@@ -60,14 +60,16 @@ def train(
         MaporlError: whatever went wrong, with its fix. `Interrupted` after Ctrl-C or SIGTERM.
     """
     stop = StopRequest()
-    ranks = ranks or OneRank(place([seat.name for seat in config.team.agents], 1))
+    ranks = ranks or OneRank(place(config.team.names, 1))
     refuse_unlike(ranks, config, {})
     load_plugins(config.run.plugins)
     accumulation_steps(config, ranks.placement.replicas)
     config = renamed(config, ranks.broadcast(named(config).run.name, "the run's name"))
     narrator = Narrator(display, stop, run=config.run.name)
     timeline = Timeline(keep=profile)
-    run = _begun(config, ranks, resume=resume, overwrite=overwrite)
+    run = RunDir.of(config)
+    if ranks.rank == 0:
+        RunDir.refuse(config, resume=resume, overwrite=overwrite)
     split = load_split(config)
     sources = split.sources | plugin_hashes(config.run.plugins)
     refuse_unlike(ranks, config, sources)
@@ -136,15 +138,6 @@ def train(
         return event
 
 
-def _begun(config: Config, ranks: Ranks, *, resume: bool, overwrite: bool) -> RunDir:
-    """The directory of the run, which is there where it goes on, and not touched yet where it begins."""
-    if ranks.rank == 0:
-        if resume:
-            return RunDir.for_resume(config)
-        RunDir.refuse_to_lose(config, overwrite=overwrite)
-    return RunDir.of(config)
-
-
 def _report_so_far(run: RunDir, narrator: Narrator) -> None:
     """The page of a run that stopped; where it cannot be written, why the run stopped matters more."""
     try:
@@ -206,7 +199,7 @@ def _write_results(
         "this_sitting_seconds": seconds,
     }
     summary = {
-        "agents": [seat.name for seat in config.team.agents],
+        "agents": list(config.team.names),
         "model": config.model.name,
         "algorithm": config.train.algorithm,
         "credit": config.train.credit,
