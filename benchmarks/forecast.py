@@ -24,8 +24,9 @@ from clinic_learning import machine
 
 from maporl_cli.core.run_dir import RunDir
 from maporl_cli.monitoring.jsonl import read_metrics
-from maporl_cli.training.forecast import Rates, forecast
+from maporl_cli.training.forecast import forecast
 from maporl_cli.training.placement import place
+from maporl_cli.training.rates import Rates
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "forecast.json"

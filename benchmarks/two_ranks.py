@@ -2,9 +2,11 @@
 
     python benchmarks/two_ranks.py FILE_OF_QUESTIONS
 
-trains the preset `smollm2` on the file for a few steps, once with one rank and once with two, each rank
-with one thread. The split allows (all agents' work) ÷ (the larger rank's work), in seconds of turns and
-updates as the run with one rank measured them. The first step of each run, which warms up, is left out.
+trains the preset `smollm2` on the file for a few steps, on one rank and on two, each rank with one thread
+and a core. All play the same episodes, so a step's seconds can be compared with the same step's. The split
+allows (all agents' work) ÷ (the larger rank's work), in seconds of turns and updates as the run on one rank
+measured them. One rank is also timed without microbatches, which it has no need of. The first step of each
+run, which warms up, is left out.
 """
 
 from __future__ import annotations
@@ -40,28 +42,36 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        one, two = (train(Path(folder), nproc, asked) for nproc in (1, 2))
-        work = work_of_agents(Path(folder) / "ranks-1" / "profile.json")
+        parts = asked.microbatches
+        runs = ((1, parts), (2, parts), (1, 1))
+        one, two, whole = (train(Path(folder), nproc, count, asked) for nproc, count in runs)
+        work = work_of_agents(Path(folder) / f"ranks-1-{parts}" / "profile.json")
     larger = max(sum(work[agent] for agent in rank.agents) for rank in place(TEAM, 2).ranks)
     allowed = sum(work.values()) / larger
-    speed_up = median(one) / median(two)
+    speed_up = faster(one, two)
     found = {
         "command": f"python benchmarks/two_ranks.py FILE --microbatches {asked.microbatches}",
         "machine": machine(),
         "preset": "smollm2",
-        "seconds_a_step": {"one": one, "two": two},
+        "seconds_a_step": {"one": one, "two": two, "one without microbatches": whole},
         "work_of_agents": dict(work),
         "allowed": allowed,
         "speed_up": speed_up,
         "share_of_allowed": speed_up / allowed,
+        "speed_up_over_one_without_microbatches": faster(whole, two),
     }
     print(json.dumps(found, indent=1))
     asked.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
-def train(folder: Path, nproc: int, asked: argparse.Namespace) -> list[float]:
+def faster(before: list[float], after: list[float]) -> float:
+    """How many times, the median over steps."""
+    return median(first / second for first, second in zip(before, after, strict=True))
+
+
+def train(folder: Path, nproc: int, microbatches: int, asked: argparse.Namespace) -> list[float]:
     """Seconds of each step but the first."""
-    name = f"ranks-{nproc}"
+    name = f"ranks-{nproc}-{microbatches}"
     words = ["train", "--preset", "smollm2", "--nproc", str(nproc), "--name", name, "--profile"]
     words += ["--output-dir", str(folder), "--display", "plain"]
     sets = [
@@ -69,7 +79,7 @@ def train(folder: Path, nproc: int, asked: argparse.Namespace) -> list[float]:
         "data.allow_test_set=true",
         "data.max_eval_samples=1",
         f"train.max_steps={asked.steps}",
-        f"rollout.microbatches={asked.microbatches}",
+        f"rollout.microbatches={microbatches}",
         *asked.set,
     ]
     for value in sets:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from maporl_cli.cli.output import emit, result
 
 if TYPE_CHECKING:
+    from maporl_cli.cli.plan_time import Measured
     from maporl_cli.core.config import Config
     from maporl_cli.core.config_sources import Loaded
     from maporl_cli.training.placement import Placement
@@ -21,13 +22,18 @@ Part = Mapping[str, Any]
 """A part of a plan, in JSON's types."""
 
 
-def show_plan(loaded: Loaded, world_size: int, json: bool) -> None:
+def show_plan(loaded: Loaded, world_size: int, json: bool, measured: Measured | None = None) -> None:
     """Print the plan of a training on so many ranks; nothing is written, downloaded or built.
+
+    Args:
+        measured: what to predict the time from; without it, none is predicted.
 
     Raises:
         ConfigError: the team cannot be placed on them, or the batch arithmetic does not come out even.
+        DataError: nothing can be predicted from what was measured.
     """
     from maporl_cli.cli.plan_memory import memory_lines, memory_part
+    from maporl_cli.cli.plan_time import time_lines, time_part
     from maporl_cli.core.config_yaml import to_yaml
     from maporl_cli.training.fit import hosts_for
     from maporl_cli.training.placement import place
@@ -42,6 +48,7 @@ def show_plan(loaded: Loaded, world_size: int, json: bool) -> None:
     batch = batch_part(config, placement.replicas)
     where = placement_part(placement)
     memory = memory_part(config, placement)
+    time = None if measured is None else time_part(config, placement, batch["steps"], measured)
     if json:
         shown = config.model_dump(mode="json")
         emit(
@@ -52,11 +59,18 @@ def show_plan(loaded: Loaded, world_size: int, json: bool) -> None:
                 "batch": batch,
                 "placement": where,
                 "memory": memory,
+                "time": time,
             }
         )
         return
     result(to_yaml(config, loaded.origin).rstrip())
-    for line in (*batch_lines(batch), *placement_lines(where), *memory_lines(memory, where)):
+    lines = (
+        *batch_lines(batch),
+        *placement_lines(where),
+        *time_lines(time, where),
+        *memory_lines(memory, where),
+    )
+    for line in lines:
         result(f"# {line}".rstrip())
 
 

@@ -15,6 +15,7 @@ import typer
 from maporl_cli.cli.options import ConfigFile, DisplayOption, Json, Preset, Sets, resolve
 from maporl_cli.cli.output import emit, result, shown
 from maporl_cli.cli.plan import show_plan
+from maporl_cli.cli.plan_time import Measured
 from maporl_cli.core.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -68,6 +69,16 @@ def train(
             "--world-size", min=1, help="With --dry-run: plan for so many ranks, here or not.", metavar="N"
         ),
     ] = None,
+    rates: Annotated[
+        Path | None,
+        typer.Option(
+            "--rates", help="With --dry-run: predict from this run, made with --profile.", metavar="RUN"
+        ),
+    ] = None,
+    rank_price: Annotated[
+        float | None,
+        typer.Option("--rank-price", min=0, help="With --rates: dollars an hour of a rank.", metavar="USD"),
+    ] = None,
 ) -> None:
     """Train a team of agents together, and evaluate it before and after."""
     if backend is not None and on is not None and backend is not on:
@@ -88,13 +99,24 @@ def train(
             fix=f"maporl train --dry-run --world-size {world_size}, or --nproc {world_size} to train on "
             "so many ranks here",
         )
+    if rates is not None and not dry_run:
+        raise UsageError(
+            "--rates only plans: it predicts how long a training takes.",
+            fix=f"maporl train --dry-run --rates {rates}",
+        )
+    if rank_price is not None and rates is None:
+        raise UsageError(
+            "--rank-price needs a time to multiply it with.",
+            fix="maporl train --dry-run --rates runs/NAME --rank-price …, with a run made with --profile",
+        )
     display_now = shown(display, os.environ, terminal=sys.stderr.isatty())
     flags = {"run.name": name, "run.output_dir": output_dir, "run.seed": seed}
     if resume and preset is None and config is None:
         config = _config_of_run(sets or (), flags)
     loaded = resolve(preset, config, sets, flags)
     if dry_run:
-        show_plan(loaded, world_size or nproc or _default_nproc(loaded.config), json)
+        measured = None if rates is None else Measured(rates, rank_price)
+        show_plan(loaded, world_size or nproc or _default_nproc(loaded.config), json, measured)
         return
 
     outcome = _train(

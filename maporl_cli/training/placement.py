@@ -2,6 +2,9 @@
 
 A *replica* is a full set of agents. Up to as many ranks as agents share one replica, each with
 as many agents as the others; beyond that, every agent has a rank of its own in each replica.
+
+Ranks are filled back and forth: of four agents on two ranks, the first and the last share one. Who
+speaks later reads more, so neighbours on a rank would leave the last rank with most of the work.
 """
 
 from __future__ import annotations
@@ -96,13 +99,16 @@ def place(agents: Sequence[str], world_size: int, nodes: int = 1, replicas: int 
         )
     each = min(count, world_size)  # ranks of a replica
     filled = world_size // each if replicas is None else min(replicas, world_size // each)
-    share = count // each
+    seated: list[list[str]] = [[] for _ in range(each)]
+    for index, agent in enumerate(agents):
+        lap, seat = divmod(index, each)
+        seated[seat if lap % 2 == 0 else each - 1 - seat].append(agent)
     places: list[RankPlace] = []
     for rank in range(world_size):
         replica, seat = divmod(rank, each)
         node = rank // (world_size // nodes)
         if replica < filled:
-            places.append(RankPlace(rank, node, replica, tuple(agents[seat * share : (seat + 1) * share])))
+            places.append(RankPlace(rank, node, replica, tuple(seated[seat])))
         else:
             places.append(RankPlace(rank, node, None, ()))
     return Placement(tuple(agents), filled, tuple(places))

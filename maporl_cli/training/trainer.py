@@ -97,15 +97,18 @@ class Trainer:
             gathered = self._gather(groups)
             learned = update_all(self.learners, gathered, self.timeline, step)
         share = StepShare(groups, gathered.dead_groups, learned, idle)
-        shares = self.ranks.gather(share.of(self.ranks), f"the results of step {step}")
+        with self.timeline.phase("gather", step=step):
+            shares = self.ranks.gather(share.of(self.ranks), f"the results of step {step}")
+        with self.timeline.phase("results", step=step):
+            metrics = step_metrics(shares) if shares else {}
+            if shares:
+                self.monitor.episodes(step, episodes_of(shares))
         seconds = time.monotonic() - began
-        metrics = step_metrics(shares) if shares else {}
         progress = self.ranks.broadcast(progress.after(metrics, seconds), f"the end of step {step}")
         if self.config.train.eval_every and step % self.config.train.eval_every == 0:
             with suppress(Interrupted):  # the step is done, and its checkpoint is written below
                 metrics |= self.evaluator()
         if shares:
-            self.monitor.episodes(step, episodes_of(shares))
             self.monitor.log(step, metrics | {"train:seconds": seconds})
         return progress
 

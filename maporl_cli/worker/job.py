@@ -20,10 +20,10 @@ from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError, MissingError
 from maporl_cli.core.manifest import package_versions
 from maporl_cli.core.run_dir import RunDir, flat, read_object
-from maporl_cli.training.forecast import schedule_idle
 from maporl_cli.training.placement import Placement, place
 from maporl_cli.training.process_group import OWN_STORE, ProcessGroup
 from maporl_cli.training.ranks import LostContact, OneRank, Ranks
+from maporl_cli.training.schedule import schedule_idle
 
 _MUCH_WAITING = 0.2
 

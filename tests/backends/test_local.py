@@ -26,10 +26,10 @@ def test_a_run_on_two_ranks_ends_like_one_on_one(finished):
     assert (event["event"], event["run"], event["steps"]) == ("done", str(folder / "run"), 4)
     assert set(event["eval"]) == {"before", "after"}
     assert sorted(file.name for file in (folder / "run" / "logs").iterdir()) == ["rank_0.log", "rank_1.log"]
-    assert "rank 1 of 2: analyst, reporter" in (folder / "run" / "logs" / "rank_1.log").read_text()
+    assert "rank 1 of 2: researcher, analyst" in (folder / "run" / "logs" / "rank_1.log").read_text()
     # The console is rank 0's alone.
-    assert "rank 0 of 2: planner, researcher" in done.stderr
-    assert "analyst, reporter" not in done.stderr
+    assert "rank 0 of 2: planner, reporter" in done.stderr
+    assert "researcher, analyst" not in done.stderr
     assert done.stderr.count("step 1/4") == 1
 
 
@@ -37,7 +37,7 @@ def test_the_profile_shows_both_ranks_at_work(finished):
     folder, _ = finished
     events = json.loads((folder / "run" / "profile.json").read_text())["traceEvents"]
     spoke = {(event["pid"], event["name"]) for event in events if event.get("cat") == "turns"}
-    assert spoke == {(0, "planner"), (0, "researcher"), (1, "analyst"), (1, "reporter")}
+    assert spoke == {(0, "planner"), (0, "reporter"), (1, "researcher"), (1, "analyst")}
     for pid in (0, 1):
         phases = [event["name"] for event in events if event.get("cat") == "phase" and event["pid"] == pid]
         assert phases.count("rollout") == phases.count("update") == 4

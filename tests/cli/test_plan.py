@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from profiles import profile, write_profile
 from support import tiny_policy
 
 from maporl_cli.cli import train
 from maporl_cli.core.config_sources import load_config
+from maporl_cli.core.config_yaml import to_yaml
 from maporl_cli.training import fit
 from maporl_cli.training.fit import Device
 
@@ -273,3 +275,81 @@ class TestWhatDoesNotFit:
         fix = comments(dry_run(*sets)[1])[-1]
         assert fix.startswith("Fix: use a smaller model.name")
         assert way in fix
+
+
+class TestTime:
+    @pytest.fixture
+    def run(self, tmp_path) -> Path:
+        """A run of the preset, two steps long, with a profile."""
+        run = tmp_path / "runs" / "measured"
+        run.mkdir(parents=True)
+        (run / "config.yaml").write_text(to_yaml(load_config(preset="clinic").config))
+        write_profile(run / "profile.json", profile(TEAM))
+        return run
+
+    def test_without_a_run_it_says_how_to_learn_it(self, dry_run, plan):
+        assert plan()["time"] is None
+        assert any("--rates runs/NAME" in line for line in comments(dry_run()[1]))
+
+    def test_a_step_and_what_all_of_them_cost(self, run, dry_run, plan):
+        """128 episodes: 1 + 128/2 seconds an agent, and an eighth to take note of each."""
+        steps = load_config(preset="clinic").config.train.max_steps
+        sets = ("--rates", str(run), "--rank-price", "2")
+        time = plan(*sets)["time"]
+        assert time["rollout"] == pytest.approx(4 * 65 + 4 * 1 / 8)
+        parts = ("rollout", "reward", "update", "summing", "results")
+        assert time["seconds"] == pytest.approx(sum(time[part] for part in parts))
+        assert time["training_seconds"] == pytest.approx(time["seconds"] * steps)
+        assert time["rank_hours"] == pytest.approx(time["training_seconds"] / 3600)
+        assert time["dollars"] == pytest.approx(2 * time["rank_hours"])
+        told = " ".join(comments(dry_run(*sets)[1]))
+        assert f"a step takes {time['seconds']:.3g} s" in told
+        assert f"${time['dollars']:,.2f}" in told
+
+    def test_ranks_wait_and_cost(self, run, dry_run, plan):
+        sets = ("--rates", str(run), "--world-size", "4", "--set", "rollout.microbatches=4")
+        one, four = plan(*sets[:2])["time"], plan(*sets)["time"]
+        assert four["rollout"] < one["rollout"]
+        assert four["idle"] > 0.4
+        assert four["rank_hours"] == pytest.approx(4 * four["training_seconds"] / 3600)
+        assert four["dollars"] is None
+        assert f"ranks wait {four['idle']:.0%}" in " ".join(comments(dry_run(*sets)[1]))
+
+    def test_replicas_sum_gradients_of_the_actual_model(self, run, plan):
+        sets = ("--world-size", "8", "--set", "train.per_device_train_batch_size=64")
+        found = plan("--rates", str(run), *sets)
+        gradients = found["memory"]["ranks"][0]["step"]  # bytes of one agent's, in fp32
+        assert found["time"]["summing"] == pytest.approx(gradients / found["time"]["assumed"]["bandwidth"])
+
+    def test_what_the_run_does_not_tell_is_said(self, run, dry_run):
+        out = dry_run("--rates", str(run), "--set", "team.evidence_top_k=3")[1]
+        told = " ".join(comments(out))
+        assert "Caution: it was measured with team.evidence_top_k=" in told
+        assert "Caution: batches of 1 to 4 turns were measured, and these begin with 128 to 128" in told
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "fix"),
+        [
+            (["--rates", "runs/mesured"], 3, "did you mean runs/measured?"),
+            (["--rank-price", "2"], 2, "--rates"),
+        ],
+    )
+    def test_what_nothing_can_be_told_from(self, run, arguments, code, fix, dry_run):
+        found, out, err = dry_run(*arguments)
+        assert (found, out) == (code, "")
+        assert fix in err.splitlines()[-1]
+
+    def test_a_run_without_a_profile(self, run, dry_run):
+        (run / "profile.json").unlink()
+        code, _, err = dry_run("--rates", str(run))
+        assert code == 3
+        assert "--profile" in err.splitlines()[-1]
+
+    def test_rates_are_no_setting_of_a_training(self, monkeypatch, run, capfd):
+        from maporl_cli.cli.main import main
+
+        monkeypatch.setattr(sys, "argv", ["maporl", "train", "--rates", str(run)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2
+        assert "--dry-run --rates" in capfd.readouterr().err

@@ -18,7 +18,7 @@ def agents_of(count: int, **options) -> list[tuple[int | None, tuple[str, ...]]]
 
 def test_by_hand():
     assert agents_of(1) == [(0, TEAM)]
-    assert agents_of(2) == [(0, TEAM[:2]), (0, TEAM[2:])]
+    assert agents_of(2) == [(0, ("planner", "reporter")), (0, ("researcher", "analyst"))]
     assert agents_of(4) == [(0, (agent,)) for agent in TEAM]
     assert agents_of(8) == [(replica, (agent,)) for replica in (0, 1) for agent in TEAM]
     assert place(TEAM, 8).ranks_of("analyst") == (2, 6)
@@ -65,10 +65,21 @@ def test_every_replica_has_every_agent_once(agents, count):
     assert placement.world_size == count
     for replica in range(placement.replicas):
         there = [name for rank in placement.replica(replica) for name in rank.agents]
-        assert there == list(names)
+        assert sorted(there) == sorted(names)
+        assert all(list(rank.agents) == sorted(rank.agents) for rank in placement.replica(replica)), (
+            "in speaking order"
+        )
     for name in names:
         assert len(placement.ranks_of(name)) == placement.replicas
     assert len({len(rank.agents) for rank in placement.ranks}) == 1, "every rank has equally much to do"
+
+
+@pytest.mark.parametrize(("agents", "count"), [(4, 2), (8, 2), (8, 4), (12, 3)])
+def test_who_speaks_late_is_spread_evenly(agents, count):
+    """Prompts grow by a turn with every speaker: no rank reads more than another."""
+    placement = place([str(index) for index in range(agents)], count)
+    read = {sum(int(name) for name in rank.agents) for rank in placement.ranks}
+    assert len(read) == 1
 
 
 @given(st.integers(1, 9))

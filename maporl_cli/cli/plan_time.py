@@ -1,0 +1,145 @@
+"""The part of a plan that says how long a step takes and what a training costs, from a run's rates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+from maporl_cli.core.errors import MaporlError
+
+if TYPE_CHECKING:
+    from maporl_cli.core.config import Config
+    from maporl_cli.training.placement import Placement
+    from maporl_cli.training.rates import Rates
+
+_WIDTH = 106
+_PACE = ("model", "team.agents", "team.roles", "team.evidence", "train.per_device_train_batch_size")
+"""Settings that decide how fast a turn or an update is, by how their keys begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a forecast starts from.
+
+    Attributes:
+        run: the directory of a run with `--profile`.
+        price: dollars that a rank costs an hour.
+    """
+
+    run: Path
+    price: float | None = None
+
+
+def time_part(config: Config, placement: Placement, steps: int, measured: Measured) -> Mapping[str, Any]:
+    """A step's seconds, what of them ranks wait, and what `steps` of them cost.
+
+    Raises:
+        ConfigError: there is no such run.
+        DataError: it has no profile, or is of another team.
+    """
+    from maporl_cli.core.run_dir import RunDir
+    from maporl_cli.training.forecast import WIRES, forecast
+    from maporl_cli.training.rates import Rates
+
+    run = RunDir.existing(measured.run)
+    rates = Rates.measured(run.profile)
+    gradients = _gradients(config)
+    told = forecast(config, placement, rates, gradients)
+    rank_hours = told.seconds * placement.world_size * steps / 3600
+    return {
+        "run": str(measured.run),
+        "measured_steps": rates.steps,
+        "tokens_per_turn": fmean(rates.tokens[agent] for agent in placement.agents),
+        "seconds": told.seconds,
+        **asdict(told),
+        "tokens_per_second": told.tokens / told.seconds,
+        "training_seconds": told.seconds * steps,
+        "rank_hours": rank_hours,
+        "dollars": None if measured.price is None else rank_hours * measured.price,
+        "assumed": asdict(WIRES),
+        "cautions": [
+            *_unlike(config, run.load_config()),
+            *_unmeasured(config, placement, rates),
+            *([] if gradients or placement.replicas == 1 else ["no time for the sum of gradients is in it"]),
+        ],
+    }
+
+
+def _gradients(config: Config) -> dict[str, int]:
+    """Bytes by agent; nothing where the model is not on this machine, and so cannot be measured."""
+    from maporl_cli.agents.blueprint import blueprints
+    from maporl_cli.agents.build import model_of
+    from maporl_cli.training.memory import FP32
+
+    try:
+        models = blueprints(config)
+    except MaporlError:
+        return {}
+    return {
+        seat.name: FP32 * models[model_of(seat, config)].learning
+        for seat in config.team.agents
+        if seat.trained
+    }
+
+
+def _unlike(config: Config, run: Config) -> Iterator[str]:
+    from maporl_cli.core.run_dir import flat
+
+    mine, theirs = flat(config), flat(run)
+    for key in mine:
+        if key.startswith(_PACE) and mine[key] != theirs.get(key):
+            yield f"it was measured with {key}={theirs.get(key)}, and this is {mine[key]}"
+
+
+def _unmeasured(config: Config, placement: Placement, rates: Rates) -> Iterator[str]:
+    from maporl_cli.training.schedule import batches_of
+
+    batches = batches_of(config, placement.replicas, config.rollout.microbatches)
+    least, most = rates.rows
+    if max(batches) > 2 * most or min(batches) * 2 < least:
+        yield (
+            f"batches of {least} to {most} turns were measured, and these begin with "
+            f"{min(batches)} to {max(batches)}"
+        )
+    if config.team.max_rounds_per_episode > len(rates.active):
+        yield f"no more than {len(rates.active)} rounds were played when it was measured"
+
+
+def time_lines(part: Mapping[str, Any] | None, placement: Mapping[str, Any]) -> Iterator[str]:
+    """The forecast in sentences, or how to get one."""
+    if part is None:
+        yield "How long a step takes can be told from a run with --profile: --rates runs/NAME"
+        return
+    from maporl_cli.monitoring.console import duration
+
+    pieces = [f"rollout {_seconds(part['rollout'])}"]
+    if placement["world_size"] > 1:
+        pieces[0] += f" (ranks wait {part['idle']:.0%})"
+    names = {"reward": "reward", "update": "update", "summing": "sum of gradients", "results": "results"}
+    pieces += [f"{name} {_seconds(part[key])}" for key, name in names.items() if part[key] >= 0.0005]
+    cost = f"{part['rank_hours']:,.2f} rank-hours"
+    if part["dollars"] is not None:
+        cost += f", ${part['dollars']:,.2f}"
+    sentences = [
+        f"Predicted from {part['measured_steps']} steps of {part['run']}, with {part['tokens_per_turn']:.1f} "
+        f"tokens a turn: a step takes {_seconds(part['seconds'])} ({', '.join(pieces)}), "
+        f"{part['tokens_per_second']:,.0f} sampled tokens/s. All steps take "
+        f"{duration(part['training_seconds'])} and {cost}; evaluations and checkpoints come on top.",
+        *(f"Caution: {caution}." for caution in part["cautions"]),
+    ]
+    if placement["world_size"] > 1:
+        assumed = part["assumed"]
+        sentences.append(
+            f"Assumed: a turn reaches another rank in {1000 * assumed['letter']:.0f} ms; a rank sends "
+            f"{assumed['bandwidth'] / 1e9:.2f} GB/s of gradients."
+        )
+    for sentence in sentences:
+        yield from wrap(sentence, _WIDTH)
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3g} s"

@@ -1,0 +1,167 @@
+"""How fast a run was: what the `profile.json` of a run with `--profile` says of its turns and updates."""
+
+# scipy is not typed.
+# pyright: reportMissingTypeStubs=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean, quantiles
+from typing import Any
+
+import numpy as np
+from scipy.optimize import nnls
+
+from maporl_cli.core.errors import DataError
+
+Event = Mapping[str, Any]
+"""A complete event of `core.timeline`: microseconds, the rank as `pid`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Seconds of a call: `call + row · rows`."""
+
+    call: float
+    row: float
+
+    def of(self, rows: float) -> float:
+        """Seconds of a call with so many rows; a call with none is not made."""
+        return self.call + self.row * rows if rows else 0.0
+
+    @staticmethod
+    def fitted(rows: Sequence[int], seconds: Sequence[float]) -> Cost:
+        """The least-squares fit to measured calls, neither part below zero."""
+        call, row = nnls(np.column_stack([np.ones(len(rows)), rows]), np.asarray(seconds))[0]
+        return Cost(float(call), float(row))
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What was measured of a run.
+
+    Attributes:
+        steps: how many steps it was measured in.
+        turns: by agent, a batch of its turns.
+        rows: the smallest and the largest batch of turns.
+        tokens: by agent, sampled tokens a turn.
+        active: the share of the episodes that are still active in each round.
+        handling: seconds in which a rank takes note of a batch of turns, its own or a mate's.
+        reward: seconds to score one episode.
+        update: by agent, an update from so many turns.
+        learned: by agent, the share of its turns that it was updated from; the others were cut, or of
+            groups without spread.
+        results: seconds in which rank 0 makes metrics and a record of one episode.
+    """
+
+    steps: int
+    turns: Mapping[str, Cost]
+    rows: tuple[int, int]
+    tokens: Mapping[str, float]
+    active: tuple[float, ...]
+    handling: float
+    reward: float
+    update: Mapping[str, Cost]
+    learned: Mapping[str, float]
+    results: float
+
+    @staticmethod
+    def measured(profile: Path) -> Rates:
+        """The rates of the run whose `profile.json` this is; its first step, which warms up, left out.
+
+        Raises:
+            DataError: it is no profile, or shows no more than one step.
+        """
+        try:
+            events = json.loads(profile.read_text(encoding="utf-8"))["traceEvents"]
+            spans: list[Event] = [event for event in events if event["ph"] == "X"]
+            rollouts = _later(spans, "rollout")
+            turns = [span for span in spans if span["cat"] == "turns" and _within(span, rollouts)]
+            if not turns:
+                raise ValueError("it shows no rollout after the first step")
+            return _rates(spans, rollouts, turns)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            known = type(error) is ValueError
+            raise DataError(
+                "There are no rates to predict from.",
+                where=str(profile),
+                why=str(error) if known else f"{type(error).__name__}: {error}",
+                fix="train a few steps with `maporl train --profile --set train.max_steps=4`",
+            ) from error
+
+
+def _rates(spans: Sequence[Event], rollouts: Sequence[Event], turns: Sequence[Event]) -> Rates:
+    updates = [span for span in spans if span["cat"] == "update" and span["args"]["step"] > 1]
+    ranks, agents = len({span["pid"] for span in spans}), _by_name(turns)
+    rounds = 1 + max(span["args"]["round"] for span in turns)
+    active = [_rows(span for span in turns if span["args"]["round"] == round) for round in range(rounds)]
+    episodes = active[0] / len(agents)  # of all steps
+    return Rates(
+        steps=len({span["args"]["step"] for span in rollouts}),
+        turns=_costs(turns),
+        rows=(min(span["args"]["rows"] for span in turns), max(span["args"]["rows"] for span in turns)),
+        tokens={
+            name: fmean(span["args"]["tokens"] / span["args"]["rows"] for span in own)
+            for name, own in agents.items()
+        },
+        active=tuple(count / active[0] for count in active),
+        handling=_handling(rollouts, turns, ranks),
+        reward=_seconds(_later(spans, "reward")) / episodes,
+        update=_costs(updates),
+        learned={name: _rows(own) / _rows(agents[name]) for name, own in _by_name(updates).items()},
+        results=_seconds(span for span in _later(spans, "results") if span["pid"] == 0) / episodes,
+    )
+
+
+def _later(spans: Sequence[Event], phase: str) -> list[Event]:
+    """The phases of that name after the first step."""
+    named = [span for span in spans if span["cat"] == "phase" and span["name"] == phase]
+    return [span for span in named if span["args"]["step"] > 1]
+
+
+def _handling(rollouts: Sequence[Event], turns: Sequence[Event], ranks: int) -> float:
+    """Seconds between turns in which a rank does not wait for another.
+
+    With one rank that is all the time between turns. With several, who waits cannot be told from who
+    takes note; but where a turn follows soonest on another, nobody waited: the lowest quarter.
+    """
+    if ranks == 1:
+        return (_seconds(rollouts) - _seconds(turns)) / len(turns)
+    gaps: list[float] = []
+    for rollout in rollouts:
+        own = sorted((span for span in turns if _within(span, [rollout])), key=lambda span: span["ts"])
+        gaps += [later["ts"] - (span["ts"] + span["dur"]) for span, later in pairwise(own)]
+    return quantiles(gaps, n=4)[0] / 1e6 if len(gaps) > 1 else 0.0
+
+
+def _seconds(spans: Iterable[Event]) -> float:
+    return sum(span["dur"] for span in spans) / 1e6
+
+
+def _within(span: Event, phases: Sequence[Event]) -> bool:
+    return any(
+        phase["pid"] == span["pid"] and phase["ts"] <= span["ts"] <= phase["ts"] + phase["dur"]
+        for phase in phases
+    )
+
+
+def _rows(spans: Iterable[Event]) -> int:
+    return sum(span["args"]["rows"] for span in spans)
+
+
+def _by_name(spans: Sequence[Event]) -> dict[str, list[Event]]:
+    found: dict[str, list[Event]] = {}
+    for span in spans:
+        found.setdefault(span["name"], []).append(span)
+    return found
+
+
+def _costs(spans: Sequence[Event]) -> dict[str, Cost]:
+    return {
+        name: Cost.fitted([span["args"]["rows"] for span in own], [span["dur"] / 1e6 for span in own])
+        for name, own in _by_name(spans).items()
+    }

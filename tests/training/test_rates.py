@@ -1,0 +1,65 @@
+"""What is read from a profile: costs of calls, and what lies between them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from profiles import profile, span, write_profile
+
+from maporl_cli.core.errors import DataError
+from maporl_cli.training.rates import Cost, Rates
+
+
+@given(st.floats(0, 5), st.floats(0, 1), st.lists(st.integers(1, 64), min_size=2, max_size=8, unique=True))
+def test_a_cost_is_fitted_exactly_to_what_follows_it(call, row, rows):
+    cost = Cost.fitted(rows, [call + row * count for count in rows])
+    assert (cost.call, cost.row) == pytest.approx((call, row), abs=1e-4)
+
+
+def test_calls_of_one_size_predict_that_size():
+    assert Cost.fitted([8, 8, 8], [1.0, 2.0, 3.0]).of(8) == pytest.approx(2.0)
+    assert Cost(1.0, 1.0).of(0) == 0.0, "no call is made for nobody"
+
+
+def test_rates_are_read_from_a_profile(tmp_path):
+    rates = Rates.measured(write_profile(tmp_path / "profile.json"))
+    assert (rates.steps, rates.rows) == (1, (1, 4))
+    assert rates.handling == pytest.approx(1.0 / 4)
+    assert rates.results == pytest.approx(0.2)
+    assert rates.active == (1.0, 0.25)
+    assert rates.reward == pytest.approx(0.1)
+    for agent in ("planner", "reporter"):
+        assert (rates.turns[agent].call, rates.turns[agent].row) == pytest.approx((1.0, 0.5))
+        assert rates.update[agent].of(4) == pytest.approx(2.0)
+        assert rates.learned[agent] == pytest.approx(4 / 5)
+        assert rates.tokens[agent] == pytest.approx(3.0)
+
+
+def test_an_agent_may_have_the_name_of_a_phase(tmp_path):
+    events = profile()
+    for event in events:
+        if event["name"] == "reporter":
+            event["name"] = "results"
+    rates = Rates.measured(write_profile(tmp_path / "profile.json", events))
+    assert rates.results == pytest.approx(0.2)
+    assert set(rates.turns) == {"planner", "results"}
+
+
+def test_of_several_ranks_only_close_turns_tell_of_handling(tmp_path):
+    """Rank 1 speaks five times in ten seconds, with gaps of .1, .1, 1.0 and 2.0 between."""
+    events = [span("rollout", "phase", rank, 0, 10, step=2) for rank in (0, 1)]
+    events.append(span("planner", "turns", 0, 0, 5, batch=0, round=0, rows=4, tokens=4))
+    for at in (0.0, 1.1, 2.2, 4.2, 7.2):
+        events.append(span("reporter", "turns", 1, at, 1, batch=0, round=0, rows=4, tokens=4))
+    rates = Rates.measured(write_profile(tmp_path / "profile.json", events))
+    assert rates.handling == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"traceEvents": []}', '{"traceEvents": [{"ph": "X"}]}'])
+def test_what_is_no_profile_says_how_to_make_one(tmp_path, text):
+    path = tmp_path / "profile.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match="no rates") as told:
+        Rates.measured(path)
+    assert "--profile" in told.value.fix
