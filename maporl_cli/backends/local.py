@@ -11,13 +11,16 @@ import signal
 import sys
 import uuid
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from maporl_cli.core.atomic import discard
 from maporl_cli.core.batch_arithmetic import accumulation_steps
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_yaml import to_yaml
@@ -97,7 +100,11 @@ def train_on_ranks(
             raise _interrupted(run) from error
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
-            raise _told(config, run, rank, failure, nproc, Path(folder)) from error
+            told = _told(config, run, rank, failure, nproc, Path(folder))
+            refused = told.exit_code not in (RunFailed.exit_code, Interrupted.exit_code)
+            if refused and not resume and not run.checkpoints.exists():
+                discard(run.path)  # it never began: the corrected command shall not find it in its way
+            raise told from error
     return run
 
 
@@ -123,6 +130,8 @@ def _told(
 ) -> MaporlError:
     if failure.exitcode == Interrupted.exit_code:
         return _interrupted(run)
+    told = _words(folder, rank, failure)
+    rank = told.get("rank", rank)
     agents = ", ".join(place(config.team.names, nproc).ranks[rank].agents)
     who = f"Rank {rank} ({agents})"
     log = run.rank_log(rank)
@@ -136,7 +145,6 @@ def _told(
             "machine ran out of memory, lower train.per_device_train_batch_size",
             code=1,
         )
-    told = read_object(folder / f"rank_{rank}.json")
     if not told:
         told = {"what": f"It ended with exit code {failure.exitcode}.", "where": str(log)}
         told |= {"why": _last_lines([log, *output]), "fix": "look at its log, and report it"}
@@ -147,6 +155,15 @@ def _told(
         fix=told["fix"],
         code=failure.exitcode,
     )
+
+
+def _words(folder: Path, rank: int, failure: ProcessFailure) -> Mapping[str, Any]:
+    """What a rank wrote of its failure; of ranks that were started again and gave up at once, the first's."""
+    own = read_object(folder / f"rank_{rank}.json")
+    if own or failure.exitcode < 0:
+        return own
+    others = [read_object(file) for file in sorted(folder.glob("rank_*.json"))]
+    return next((told for told in others if told["code"] == failure.exitcode), {})
 
 
 def _last_lines(files: list[Path]) -> str:

@@ -18,7 +18,7 @@ from maporl_cli.core.atomic import atomic_write
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_sources import load_config
 from maporl_cli.core.errors import ConfigError, Interrupted, MaporlError, RunFailed, debugging
-from maporl_cli.core.run_dir import RunDir
+from maporl_cli.core.run_dir import RunDir, read_object
 from maporl_cli.training.ranks import LostContact, Ranks
 from maporl_cli.worker.job import First, begun_by_this_job, join, open_store
 from maporl_cli.worker.train import train
@@ -31,6 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Train on this rank; returns the exit code."""
     options = _options(arguments)
     first = First(None, int(os.environ.get("RANK", "0")))
+    if code := _settled(options.failures):
+        return code
     try:
         config = load_config(preset=None, file=options.config, environ={}, sets=(), flags={}).config
         store = open_store()
@@ -67,6 +69,15 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--command", default="", help=argparse.SUPPRESS)
     parser.add_argument("--failures", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
+
+
+def _settled(failures: Path | None) -> int:
+    """The exit code of ranks that torchrun starts anew although trying again would not help; else 0.
+
+    It does so after any exit, also after a stop or a refusal. Only failures of a run are worth another try.
+    """
+    told = [] if failures is None else [read_object(file) for file in failures.glob("rank_*.json")]
+    return max((failure["code"] for failure in told if failure["code"] != RunFailed.exit_code), default=0)
 
 
 def _restarted(config: Config, ranks: Ranks) -> bool:
@@ -106,6 +117,7 @@ def _fail(error: MaporlError, first: First, failures: Path | None) -> int:
         time.sleep(_GRACE)
     if failures is not None:
         told = {"what": error.what, "where": error.where, "why": error.why, "fix": error.fix}
+        told |= {"rank": first.rank, "code": error.exit_code}
         atomic_write(failures / f"rank_{first.rank}.json", json.dumps(told))
     elif isinstance(error, Interrupted):
         if first.rank == 0:

@@ -115,6 +115,24 @@ def test_a_stop_reaches_every_rank_and_leaves_a_checkpoint(tmp_path, number):
     assert not [rank for rank in ranks.values() if rank.is_running()]
 
 
+def test_one_rank_that_is_asked_to_stop_is_not_started_again(tmp_path):
+    going = Going(tmp_path, "--nproc", "2", "--max-restarts", "1", sets=LONG)
+    going.until("step 6/400")
+    going.ranks()[1].terminate()
+    code, said = going.end()
+    assert code == 130, said
+    assert "going on from" not in said
+    assert "the last checkpoint is step_" in said
+
+
+def test_a_refusal_is_not_tried_again_and_leaves_nothing(tmp_path):
+    done = run(tmp_path, "--nproc", "2", "--max-restarts", "3", sets=("data.train=absent.jsonl",))
+    assert done.returncode == 3, done.stderr
+    assert done.stderr.count("Fix:") == 1
+    assert "absent.jsonl" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_restarted_ranks_go_on_from_the_last_checkpoint(tmp_path):
     going = Going(tmp_path, "--nproc", "2", "--max-restarts", "1", sets=("train.max_steps=12", LONG[1]))
     going.until("step 7/12")
