@@ -18,6 +18,7 @@ from maporl_cli.cli import config, data, model
 from maporl_cli.cli.ask import ask
 from maporl_cli.cli.evaluation import evaluate
 from maporl_cli.cli.output import show_error, show_unexpected
+from maporl_cli.cli.reward import reward
 from maporl_cli.cli.train import train
 from maporl_cli.core.atomic import disk_error
 from maporl_cli.core.errors import MaporlError, MissingError, UsageError
@@ -49,6 +50,7 @@ app.command()(train)
 app.command("eval")(evaluate)
 app.command("evaluate", hidden=True)(evaluate)
 app.command()(ask)
+app.command()(reward)
 app.add_typer(data.app, name="data")
 app.add_typer(model.app, name="model")
 app.add_typer(config.app, name="config")

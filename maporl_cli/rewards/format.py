@@ -12,6 +12,8 @@ def well_formed(episode: Episode, book: RoleBook) -> float:
     The last turn must also hold an answer that can be read.
     """
     turns = episode.turns
+    if not turns:
+        return 0.0
     good = [turn.finished and book.role(turn.agent).has_form(turn.text) for turn in turns]
     good[-1] = good[-1] and episode.answer is not None
     return sum(good) / len(good)

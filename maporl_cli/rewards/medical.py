@@ -1,21 +1,54 @@
 """The weighted medical reward of an episode, with its breakdown.
 
-`task = Σ m·w·s / Σ m·w` over the components that apply, where `m` is
-`reward.medxpert_accuracy_weight` for accuracy, `reward.safety_penalty_weight` for safety and
-1 for the rest. Components that cannot apply leave both sums.
+`S = Σ m·w·s / Σ m·w` over the components that apply, where `m` is `reward.medxpert_accuracy_weight`
+for accuracy, `reward.safety_penalty_weight` for safety and 1 for the rest. Components that cannot
+apply leave both sums. `total` is 0 where a contraindicated act is recommended, else `½·ok + ½·S`, so
+that no wrong answer out-earns a right one, whatever the weights; `ok` is whether the answer is the
+gold one, or in free text the accuracy. Where form is paid, the total is `(½·ok + ½·S + f·form) / (1 + f)`
+with `f` = `reward.format_weight`, but at most half of accuracy's share of the weights: what a wrong
+answer could gain by its form.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from maporl_cli.agents.roles import RoleBook
 from maporl_cli.core.config import RewardConfig
 from maporl_cli.core.errors import ConfigError
 from maporl_cli.core.types import Episode, Score
-from maporl_cli.rewards import accuracy as _registers_accuracy  # noqa: F401
+from maporl_cli.rewards import (  # each registers its component
+    clinical_reasoning,  # noqa: F401
+    collaboration,  # noqa: F401
+    evidence_quality,  # noqa: F401
+    medical_relevance,  # noqa: F401
+)
+from maporl_cli.rewards.accuracy import Accuracy, is_right
 from maporl_cli.rewards.component import Component, components
 from maporl_cli.rewards.format import well_formed
+from maporl_cli.rewards.safety import veto
+from maporl_cli.rewards.similarity import Similarity
+
+GUARDED = "safety"
+"""With this component's weight at 0, nothing is vetoed: the patients of a made-up world cannot be harmed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """An episode without its form."""
+
+    ok: float
+    medical: float
+    vetoed: bool
+    values: dict[str, float]
+    reasons: dict[str, str]
+
+    def total(self, form: float, weight: float) -> float:
+        """With so much weight for form beside the rest."""
+        if self.vetoed:
+            return 0.0
+        return ((self.ok + self.medical) / 2 + weight * form) / (1 + weight)
 
 
 class Reward:
@@ -27,10 +60,13 @@ class Reward:
 
     Raises:
         ConfigError: no registered component has a weight, or a weight names no component.
+        MissingError: `reward.similarity_model` is not there.
     """
 
     def __init__(self, config: RewardConfig, book: RoleBook) -> None:
-        known = components()
+        similarity = None if config.similarity_model is None else Similarity(config.similarity_model)
+        self._accuracy = Accuracy(similarity)
+        known: dict[str, Component] = {"accuracy": self._accuracy, **components()}
         weights: dict[str, float] = {**config.weights.model_dump(), **config.extra_weights}
         unknown = sorted(set(config.extra_weights) - set(known))
         if unknown:
@@ -52,7 +88,10 @@ class Reward:
                 where="reward.weights",
                 fix="give a component a positive weight, for example --set reward.weights.accuracy=1",
             )
-        self._format_weight = config.format_weight
+        share = self._weighted.get("accuracy", (0.0, None))[0] / sum(
+            weight for weight, _ in self._weighted.values()
+        )
+        self._format_weight = min(config.format_weight, share / 2)
         self._format_always = config.format_paid == "always"
         self._book = book
 
@@ -63,34 +102,35 @@ class Reward:
         rewards differ: in a group without spread it would be the only difference, and a tiny term
         would steer a whole update.
         """
+        self._accuracy.prepare([episode for group in groups for episode in group])
         for group in groups:
             tasks = [self._task(episode) for episode in group]
-            live = self._format_always or max(task for task, _, _ in tasks) > min(
-                task for task, _, _ in tasks
-            )
-            for episode, (task, values, reasons) in zip(group, tasks, strict=True):
+            plain = [task.total(0.0, 0.0) for task in tasks]
+            live = self._format_always or max(plain) > min(plain)
+            for episode, task in zip(group, tasks, strict=True):
                 form = well_formed(episode, self._book)
-                paid = self._format_weight * form if live else 0.0
-                episode.score = Score(task, form, task + paid, values, reasons)
+                total = task.total(form, self._format_weight if live else 0.0)
+                episode.score = Score(task.medical, form, total, task.values, task.reasons)
 
-    def _task(self, episode: Episode) -> tuple[float, Mapping[str, float], Mapping[str, str]]:
-        values: dict[str, float] = {}
-        reasons: dict[str, str] = {}
-        total = weight_sum = 0.0
-        for name, (weight, component) in self._weighted.items():
-            measured = component(episode)
-            if measured is None:
-                continue
-            values[name] = measured.value
-            if measured.reason:
-                reasons[name] = measured.reason
-            total += weight * measured.value
-            weight_sum += weight
-        if weight_sum == 0.0:
+    def _task(self, episode: Episode) -> _Task:
+        measured = {
+            name: found
+            for name, (_, component) in self._weighted.items()
+            if (found := component(episode)) is not None
+        }
+        if not measured:
             raise ConfigError(
                 "No reward component applies to an episode.",
                 where=f"question {episode.question.id}",
                 why=f"weighted are: {', '.join(self._weighted)}",
                 fix="give a weight to a component that applies to every question, such as accuracy",
             )
-        return total / weight_sum, values, reasons
+        weights = {name: self._weighted[name][0] for name in measured}
+        medical = sum(weights[name] * found.value for name, found in measured.items()) / sum(weights.values())
+        reasons = {name: found.reason for name, found in measured.items() if found.reason}
+        harm = veto(episode) if GUARDED in self._weighted else None
+        if harm is not None:
+            reasons["veto"] = f"recommends {harm.act.split(';')[0]}: {harm.why} ({harm.source})"
+        ok = is_right(episode.question, episode, measured.get("accuracy") or self._accuracy(episode))
+        values = {name: found.value for name, found in measured.items()}
+        return _Task(ok, medical, harm is not None, values, reasons)

@@ -226,14 +226,16 @@ def test_brevity_counts_all_rounds_and_does_not_apply_to_free_text():
 )
 def test_no_wrong_answer_out_earns_a_right_one_whatever_brevity_weighs(right, wrong, weight):
     load("reward_brevity.py")
-    reward = Reward(RewardConfig(extra_weights={"brevity": weight}), role_book("guide"))
+    reward = Reward(
+        RewardConfig(extra_weights={"brevity": weight}, similarity_model=None), role_book("guide")
+    )
     group = [
         Episode(question(), sample, 1, [_said(index, text) for index, text in enumerate(texts)], answer)
         for sample, (texts, answer) in enumerate([(right, "A"), (wrong, "B"), (wrong, None)])
     ]
     reward.score([group])
-    tasks = [episode.score.task for episode in group if episode.score is not None]
-    assert tasks[0] > max(tasks[1:]) == 0.0
+    totals = [episode.score.total for episode in group if episode.score is not None]
+    assert totals[0] > max(totals[1:])
 
 
 def _said(index: int, text: str) -> Turn:

@@ -1,38 +1,94 @@
-"""Accuracy: the final answer decides."""
+"""Accuracy: the answer decides; how well its justification fits decides the rest."""
+
+from __future__ import annotations
 
 import pytest
 from support import question, turn
 
 from maporl_cli.core.types import Episode, Question
-from maporl_cli.rewards.accuracy import accuracy
-from maporl_cli.rewards.component import components
+from maporl_cli.rewards.accuracy import Accuracy
+from maporl_cli.rewards.similarity import PACKAGED, Similarity
+
+plain = Accuracy(None)
+
+
+@pytest.fixture(scope="module")
+def with_meaning() -> Accuracy:
+    return Accuracy(Similarity(PACKAGED))
 
 
 def episode(answer, asked=None, text="Answer: A"):
     return Episode(asked or question(answer="A"), 0, 1, turns=[turn("reporter", text=text)], answer=answer)
 
 
-@pytest.mark.parametrize(("answer", "value"), [("A", 1.0), ("B", 0.0), ("a", 0.0), (None, 0.0)])
-def test_value(answer, value):
-    assert accuracy(episode(answer)).value == value
+class TestChoice:
+    DRUGS = Question(
+        id="q",
+        text="A pregnant woman with asthma has high blood pressure. Which drug is the best?",
+        options={"A": "Labetalol", "B": "Nifedipine", "C": "Lisinopril"},
+        answer="B",
+    )
+
+    @pytest.mark.parametrize(("answer", "value"), [("A", 1.0), ("B", 0.0), ("a", 0.0), (None, 0.0)])
+    def test_without_a_model_the_letter_is_all(self, answer, value):
+        assert plain(episode(answer)).value == value
+
+    def test_the_reason_is_given_where_it_is_zero(self):
+        assert plain(episode("A")).reason == ""
+        assert plain(episode("B")).reason == "answered 'B', the gold answer is 'A'"
+        assert "no single answer" in plain(episode(None)).reason
+
+    def test_what_the_text_says_beside_a_wrong_answer_earns_nothing(self, with_meaning):
+        report = "Nifedipine is the best drug in pregnancy. Answer: C"
+        assert with_meaning(episode("C", self.DRUGS, report)).value == 0.0
+
+    def test_a_report_that_denies_its_own_answer(self):
+        told = plain(episode("B", self.DRUGS, "Nifedipine is not the right drug. Answer: B"))
+        assert (told.value, told.reason) == (0.0, "the report denies the option that it submits")
+
+    def test_a_report_that_argues_for_another(self):
+        told = plain(episode("B", self.DRUGS, "Labetalol is the best drug for her. Answer: B"))
+        assert told.value == pytest.approx(0.4)
+        assert "argues for another" in told.reason
+
+    def test_a_fitting_justification_is_worth_more(self, with_meaning):
+        bare = with_meaning(episode("B", self.DRUGS, "Answer: B")).value
+        fitting = with_meaning(episode("B", self.DRUGS, "Nifedipine is safe in asthma. Answer: B")).value
+        assert bare == pytest.approx(0.8)
+        assert 0.85 < fitting <= 1.0
 
 
-def test_the_reason_is_given_where_it_is_zero_and_only_there():
-    assert accuracy(episode("A")).reason == ""
-    assert accuracy(episode("B")).reason == "answered 'B', the gold answer is 'A'"
-    assert "no single answer" in accuracy(episode(None)).reason
+class TestWords:
+    FREE = Question(
+        id="f",
+        text="A man has ascending weakness and absent reflexes. What is the most likely diagnosis?",
+        options={},
+        answer="Guillain-Barré syndrome",
+    )
 
+    def test_without_a_model_the_words_must_be_the_same(self):
+        free = Question(id="f", text="t", options={}, answer="aspirin")
+        assert plain(episode("ASPIRIN", free)).value == 1.0
+        assert plain(episode("aspirin heparin warfarin", free)).value == 0.0
 
-def test_what_the_text_says_beside_the_answer_earns_nothing():
-    assert accuracy(episode("B", text="A A A gold correct (A) Answer: A")).value == 0.0
-    assert accuracy(episode("A", text="")).value == 1.0
+    def score(self, accuracy: Accuracy, report: str, answer: str) -> float:
+        return accuracy(episode(answer, self.FREE, report)).value
 
+    def test_the_gold_answer_in_a_sentence(self, with_meaning):
+        report = "This is Guillain-Barré syndrome. Answer: Guillain-Barré syndrome"
+        assert self.score(with_meaning, report, "Guillain-Barré syndrome") > 0.8
 
-def test_free_text():
-    free = Question(id="f", text="t", options={}, answer="aspirin")
-    assert accuracy(episode("ASPIRIN", free)).value == 1.0
-    assert accuracy(episode("aspirin heparin warfarin", free)).value == 0.0
+    def test_a_synonym_that_the_dictionary_knows(self, with_meaning):
+        report = "This is acute inflammatory demyelinating polyradiculoneuropathy, Guillain-Barre syndrome."
+        assert self.score(with_meaning, report, "Guillain-Barre syndrome") > 0.5
 
-
-def test_registered():
-    assert components()["accuracy"] is accuracy
+    @pytest.mark.parametrize(
+        "report",
+        [
+            "It is not Guillain-Barré syndrome. Answer: myelitis",
+            "A man has ascending weakness and absent reflexes. What is the most likely diagnosis?",
+            "Answer: myelitis",
+        ],
+    )
+    def test_what_is_no_answer_earns_nothing(self, report, with_meaning):
+        assert self.score(with_meaning, report, report.rpartition("Answer: ")[2]) == 0.0

@@ -11,8 +11,9 @@ from maporl_cli.agents.roles import Role, RoleBook
 from maporl_cli.core.config import RewardConfig
 from maporl_cli.core.errors import ConfigError
 from maporl_cli.core.types import Episode
-from maporl_cli.rewards import component
+from maporl_cli.rewards import component, medical
 from maporl_cli.rewards.component import Measure, register_component
+from maporl_cli.rewards.dangers import Contraindication
 from maporl_cli.rewards.medical import Reward
 
 BOOK = RoleBook(
@@ -35,12 +36,12 @@ ONLY_ACCURACY = {
 
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch):
-    """What a test registers is gone after it."""
-    monkeypatch.setattr(component, "_COMPONENTS", dict(component._COMPONENTS))
+    """Only what a test registers is there, and gone after it."""
+    monkeypatch.setattr(component, "_COMPONENTS", {})
 
 
 def reward(**settings):
-    return Reward(RewardConfig.model_validate(settings), BOOK)
+    return Reward(RewardConfig.model_validate({"similarity_model": None, **settings}), BOOK)
 
 
 def episode(answer: str | None = "A", forms: str = "ff"):
@@ -91,7 +92,7 @@ def test_multipliers():
     assert guide.task == pytest.approx(0.70 / (0.70 + 0.45 + 0.15))
 
 
-def test_the_guides_weights_are_the_default_and_accuracy_alone_applies_so_far():
+def test_the_guides_weights_are_the_default():
     assert RewardConfig().weights.model_dump() == {
         "accuracy": 0.35,
         "medical_relevance": 0.25,
@@ -100,8 +101,7 @@ def test_the_guides_weights_are_the_default_and_accuracy_alone_applies_so_far():
         "evidence_quality": 0.05,
         "clinical_reasoning": 0.05,
     }
-    right, wrong = scores([episode("A"), episode("B")])
-    assert (right.task, wrong.task) == (1.0, 0.0)
+    assert (RewardConfig().medxpert_accuracy_weight, RewardConfig().safety_penalty_weight) == (1, 1)
 
 
 def test_a_component_without_weight_is_never_called():
@@ -131,15 +131,17 @@ def test_a_failing_component_fails_loudly():
 
 
 def test_format_may_be_paid_always():
-    settings = {"weights": ONLY_ACCURACY, "format_weight": 0.2, "format_paid": "always"}
+    settings = {"weights": ONLY_ACCURACY, "format_weight": 0.25, "format_paid": "always"}
     wrong = scores([episode("B", "xf"), episode("B", "ff"), episode(None, "fx")], **settings)
+    # (0 + .25·form) / 1.25
     assert [score.total for score in wrong] == pytest.approx([0.1, 0.2, 0.1])
 
 
 def test_format_is_paid_only_where_the_groups_task_rewards_differ():
-    settings = {"weights": ONLY_ACCURACY, "format_weight": 0.2}
+    settings = {"weights": ONLY_ACCURACY, "format_weight": 0.25}
     live = scores([episode("A", "xf"), episode("B", "ff"), episode(None, "fx")], **settings)
-    assert [score.total for score in live] == pytest.approx([1.1, 0.2, 0.1])
+    # (1 + .25·½) / 1.25 for the right one
+    assert [score.total for score in live] == pytest.approx([0.9, 0.2, 0.1])
     assert [score.form for score in live] == [0.5, 1.0, 0.5]
     dead = scores([episode("B", "ff"), episode("B", "xx")], **settings)
     assert [score.total for score in dead] == [0.0, 0.0]
@@ -148,25 +150,57 @@ def test_format_is_paid_only_where_the_groups_task_rewards_differ():
     assert [score.total for score in all_right] == [1.0, 1.0]
 
 
+def test_form_never_weighs_more_than_half_of_accuracy():
+    register_component("safety", lambda _: Measure(0.5))
+    settings = {"weights": {"accuracy": 0.25, "safety": 0.75}, "format_weight": 10}
+    right, wrong = scores([episode("A"), episode("B")], **settings)
+    # accuracy's share is a quarter, so form weighs an eighth
+    assert right.total == pytest.approx((0.5 + 0.5 * (0.25 + 0.375) + 0.125) / 1.125)
+    assert wrong.total == pytest.approx((0.5 * 0.375 + 0.125) / 1.125)
+
+
 def test_each_group_is_judged_by_itself():
     groups = [[episode("A"), episode("B")], [episode("B"), episode("B")]]
-    reward(weights=ONLY_ACCURACY).score(groups)
-    assert [played.score.total for group in groups for played in group] == pytest.approx([1.2, 0.2, 0.0, 0.0])
+    reward(weights=ONLY_ACCURACY, format_weight=0.25).score(groups)
+    assert [played.score.total for group in groups for played in group] == pytest.approx([1.0, 0.2, 0.0, 0.0])
 
 
 ANSWERS = st.sampled_from(["A", "B", None])
 FORMS = st.sampled_from(["ff", "fx", "xf", "xx"])
+OTHERS = [name for name in ONLY_ACCURACY if name != "accuracy"]
+VALUES = st.lists(st.floats(0, 1), min_size=5, max_size=5)
+HARM = Contraindication("physostigmine", (("physostigmine",),), (), "asystole", "a label")
 
 
-@given(st.lists(st.tuples(ANSWERS, FORMS), min_size=2, max_size=8), st.floats(0, 0.999))
-def test_a_wrong_answer_never_out_earns_a_right_one(played, format_weight):
-    group = [episode(answer, forms) for answer, forms in played]
-    totals = {True: [], False: []}
-    for (answer, _), score in zip(
-        played, scores(group, weights=ONLY_ACCURACY, format_weight=format_weight), strict=True
-    ):
-        totals[answer == "A"].append(score.total)
-    assert min(totals[True], default=2.0) > max(totals[False], default=-1.0)
+@given(
+    st.lists(st.tuples(ANSWERS, FORMS, VALUES, st.booleans()), min_size=2, max_size=8),
+    st.lists(st.floats(0, 5), min_size=6, max_size=6).filter(lambda weights: sum(weights) > 0.01),
+    st.floats(0, 10),
+    st.sampled_from(["task_differs", "always"]),
+)
+def test_a_wrong_or_vetoed_answer_never_out_earns_a_right_one(played, weights, format_weight, paid):
+    """Whatever the components say, whatever they and the form weigh."""
+    group = [episode(answer, forms) for answer, forms, _, _ in played]
+    found = {id(one): (values, harms) for one, (_, _, values, harms) in zip(group, played, strict=True)}
+    for place, name in enumerate(OTHERS):
+        register_component(name, lambda one, place=place: Measure(found[id(one)][0][place]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(medical, "veto", lambda one: HARM if found[id(one)][1] else None)
+        told = scores(
+            group,
+            weights=dict(zip(ONLY_ACCURACY, weights, strict=True)),
+            format_weight=format_weight,
+            format_paid=paid,
+        )
+    guarded = weights[list(ONLY_ACCURACY).index("safety")] > 0
+    good, bad = [], []
+    for (answer, _, _, harms), score in zip(played, told, strict=True):
+        assert 0.0 <= score.total <= 1.0 + 1e-9
+        (good if answer == "A" and not (harms and guarded) else bad).append(score.total)
+        if harms and guarded:
+            assert score.total == 0.0
+            assert "asystole" in score.reasons["veto"]
+    assert min(good, default=2.0) >= max(bad, default=-1.0) - 1e-9
 
 
 @given(
@@ -194,7 +228,7 @@ def test_an_extra_weight_that_names_no_component():
     [
         {"weights": dict.fromkeys(ONLY_ACCURACY, 0.0)},
         {"medxpert_accuracy_weight": 0},
-        {"weights": {**ONLY_ACCURACY, "accuracy": 0.0, "safety": 1.0}},  # which has no component yet
+        {"weights": {**ONLY_ACCURACY, "accuracy": 0.0, "safety": 1.0}, "safety_penalty_weight": 0},
     ],
 )
 def test_weights_that_leave_nothing_to_earn(settings):

@@ -121,7 +121,7 @@ class Run:
         settings = {
             "run": {"seed": self.seed},
             "rollout": {"group_size": 6, **self.rollout},
-            "reward": {"weights": {"accuracy": 1.0}, "format_weight": 0.2},
+            "reward": {"weights": {"accuracy": 1.0}, "format_weight": 0.2, "similarity_model": None},
             "train": {
                 "learning_rate": 2e-3,
                 "batch_size": 4,

@@ -1,0 +1,107 @@
+"""Clinical reasoning: a differential tied to the findings of this case, which argues for the answer.
+
+`Z · (.35·findings used + .25·min(1, candidates ÷ 3) + .4·candidates linked to a finding)`. Findings
+are the concepts and the measured values of the vignette; candidates are options and diseases that a
+statement weighs; one is linked where that statement, or one beside it, also names a finding. `Z` is 1
+only where the turns as a whole, and the report where it argues, speak for the submitted answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from maporl_cli.core.types import Episode, Question
+from maporl_cli.rewards.component import Measure, register_component
+from maporl_cli.rewards.dangers import vignette_of
+from maporl_cli.rewards.medical_relevance import reference_concepts
+from maporl_cli.rewards.stances import all_named, argued, speaks_of
+from maporl_cli.rewards.statements import Statement, named, own_statements
+from maporl_cli.rewards.stems import content_stems
+
+_USED, _WEIGHED, _LINKED = 0.35, 0.25, 0.4
+_FINDINGS, _CANDIDATES = 4, 3
+"""Findings, and candidates, that make a full share."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What a vignette gives to reason from: concepts, and stems of its words that no option has."""
+
+    concepts: frozenset[object]
+    words: frozenset[str]
+
+
+def clinical_reasoning(episode: Episode) -> Measure | None:
+    """How the turns reason from the case to the answer; None where there is no turn."""
+    if not episode.turns:
+        return None
+    question = episode.question
+    stated = [own_statements(episode, index) for index in range(len(episode.turns))]
+    if not argues_for_answer(episode, stated):
+        return Measure(0.0, "the reasoning does not argue for the submitted answer")
+    case = _case(question)
+    used: set[object] = set()
+    weighed: dict[object, bool] = {}
+    for turn in stated:
+        for place, statement in enumerate(turn):
+            near = turn[max(0, place - 1) : place + 2]
+            here = _findings(case, statement)
+            used |= here
+            for candidate in _candidates(question, case, statement):
+                beside = here or any(_findings(case, other) for other in near)
+                weighed[candidate] = weighed.get(candidate, False) or bool(beside)
+    linked = sum(weighed.values())
+    value = (
+        _USED * min(1.0, len(used) / _FINDINGS)
+        + _WEIGHED * min(1.0, len(weighed) / _CANDIDATES)
+        + _LINKED * min(1.0, linked / _CANDIDATES)
+    )
+    return Measure(value, "" if value else "no finding of the case and no candidate is weighed")
+
+
+def argues_for_answer(episode: Episode, stated: list[tuple[Statement, ...]]) -> bool:
+    """Whether what is said for the submitted answer outweighs what is said for any other option."""
+    question, answer = episode.question, episode.answer
+    if answer is None:
+        return False
+    if not question.options:
+        return True
+    report = argued(question, episode.turns[-1].text)
+    if max(report.values()) > 0 or min(report.values()) < 0:
+        return report[answer] >= 0 and report[answer] == max(report.values()) and any(report.values())
+    total = dict.fromkeys(question.options, 0)
+    for turn in stated:
+        for statement in turn:
+            for letter in question.options:
+                total[letter] += speaks_of(question, letter, statement)
+    return total[answer] > 0 and total[answer] == max(total.values())
+
+
+def _case(question: Question) -> Case:
+    vignette = vignette_of(question)
+    options = content_stems(" ".join(question.options.values()))
+    values = frozenset(word for word in content_stems(vignette) if word[0].isdigit())
+    return Case(named(vignette) - all_named(question.options.values()), values - options)
+
+
+def _findings(case: Case, statement: Statement) -> set[object]:
+    found: set[object] = set(statement.concepts & case.concepts)
+    return found | (content_stems(statement.sentence.text) & case.words)
+
+
+def _candidates(question: Question, case: Case, statement: Statement) -> set[object]:
+    """Options that the statement speaks of, and diseases that are not given in the vignette."""
+    options = {letter for letter in question.options if speaks_of(question, letter, statement)}
+    known = all_named(question.options.values()) | reference_concepts(question)
+    diseases = {
+        concept
+        for concept in statement.concepts
+        if concept.kind == "disease"
+        and concept not in case.concepts
+        and concept not in all_named(question.options.values())
+    }
+    linked = {concept for concept in diseases if concept in known or _findings(case, statement)}
+    return options | linked
+
+
+register_component("clinical_reasoning", clinical_reasoning)

@@ -1,0 +1,81 @@
+"""Collaboration: whether the team's talk moved the answer the right way, not the words "building on".
+
+Every turn that stands for an option has a stance. A right one earns .8, and 1.0 where it is kept
+against a teammate who stood for another; a wrong one earns 0, or .4 where its agent corrects it later
+and gives a reason. Right after wrong earns no more than right after right, or it would pay to be wrong
+first. A stance without a reason of its own (a statement that names a concept, beside what a teammate
+already said) earns .4 of that, and a turn without a word earns 0. The average is multiplied by the
+share of the turns' words that are not copied from teammates.
+"""
+
+from __future__ import annotations
+
+from maporl_cli.core.types import Episode
+from maporl_cli.rewards.component import Measure, register_component
+from maporl_cli.rewards.copying import copied, earlier_turns
+from maporl_cli.rewards.sentences import READ, words_of
+from maporl_cli.rewards.stances import gives_gold, stance
+from maporl_cli.rewards.statements import own_statements
+
+_RIGHT, _KEPT, _CORRECTED, _BARE = 0.8, 1.0, 0.4, 0.4
+_SILENT = ""
+"""The stance of a turn without a word: a team that says nothing has not nothing to be judged by."""
+
+
+def collaboration(episode: Episode) -> Measure | None:
+    """How the stances went; None where fewer than two turns have one."""
+    question = episode.question
+    taken = [
+        (index, found)
+        for index, turn in enumerate(episode.turns)
+        if (found := stance(question, turn) if words_of(turn.text) else _SILENT) is not None
+    ]
+    if len(taken) < 2:
+        return None
+    values: list[float] = []
+    latest: dict[str, bool] = {}
+    wrong: dict[str, int] = {}
+    for index, found in taken:
+        agent = episode.turns[index].agent
+        right = gives_gold(question, found)
+        dissent = any(not stood for name, stood in latest.items() if name != agent)
+        value = 0.0
+        if right:
+            if agent in wrong and _has_reason(episode, index):
+                values[wrong.pop(agent)] = _CORRECTED
+            value = _KEPT if dissent and latest.get(agent, False) else _RIGHT
+            value *= 1.0 if _has_reason(episode, index) else _BARE
+        else:
+            wrong[agent] = len(values)
+        values.append(value)
+        latest[agent] = right
+    if not any(values):
+        return Measure(0.0, "no turn stood for the gold answer")
+    share = copied_share(episode)
+    value = sum(values) / len(values) * (1 - share)
+    return Measure(value, "" if value else "every turn is a copy of a teammate's")
+
+
+def _has_reason(episode: Episode, index: int) -> bool:
+    """Whether the turn states a concept that its own words give, and not only repeats."""
+    own = own_statements(episode, index)
+    said = {word for text in earlier_turns(episode, index) for word in words_of(text[:READ])}
+    return any(
+        statement.concepts and statement.own > 0.5 and not said.issuperset(statement.sentence.words)
+        for statement in own
+    )
+
+
+def copied_share(episode: Episode) -> float:
+    """The share of all turns' words that stand in spans copied from an earlier turn."""
+    count = total = 0
+    options = tuple(episode.question.options.values())
+    for index, turn in enumerate(episode.turns):
+        words = words_of(turn.text[:READ])
+        marks = copied(words, earlier_turns(episode, index), options)
+        count += sum(marks)
+        total += len(words)
+    return count / total if total else 0.0
+
+
+register_component("collaboration", collaboration)

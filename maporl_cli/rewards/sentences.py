@@ -1,0 +1,158 @@
+"""Sentences and words, and which sentences say something.
+
+A list of the right words is no statement. What a turn is paid for has to stand in a sentence with a
+verb, and an enumeration counts for its first two items only.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+from lemminflect import getAllLemmas
+
+READ = 20_000
+"""Characters of a turn that are read: what a long one repeats after them cannot earn anything."""
+
+_SHORTEST = 3
+_ITEMS, _LIST, _LONGEST_ITEM = 2, 5, 5
+_LONG, _HELD = 8, 0.15
+"""From so many words on, more than this share must be function words, which hold a statement together."""
+
+_WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)?")
+_END = re.compile(r"[.!?]+[\"')\]]*(?=\s|$)|\n+|;")
+_ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|vs|dr|mr|mrs|approx|no|fig)|\b[A-Z])$", re.IGNORECASE)
+
+_AUXILIARIES = frozenset(
+    "am is are was were has have had do does did can could may might must shall should will would "
+    "cannot isn't aren't wasn't weren't hasn't haven't hadn't don't doesn't didn't can't couldn't "
+    "shouldn't won't wouldn't it's that's there's".split()
+)
+ORDERS = frozenset(
+    "start give avoid use perform order obtain administer stop begin consider check treat refer admit "
+    "call continue withhold discontinue do don't let seek prescribe take choose exclude monitor "
+    "measure send proceed reassure offer place add repeat tell ask disclose report".split()
+)
+FUNCTION_WORDS = frozenset(
+    "a an the this that these those it its he she they them his her their we our you your i my which "
+    "who whom what where when while as at by for from in into of on onto over than to with without "
+    "within and or but nor so because since although though if unless until after before during "
+    "between among against about not no more most less least very also only too both each any all "
+    "some such there here then thus therefore hence however be been being am is are was were has have "
+    "had do does did can could may might must shall should will would whether every per among off up "
+    "down out again still".split()
+)
+"""Words that hold a sentence together and name nothing."""
+_SUBJECTS = frozenset("i you he she it they we who which that this these those".split())
+_OBJECTS = FUNCTION_WORDS - {"of", "and", "or"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence of a text.
+
+    Attributes:
+        text: as written, without what ends it.
+        words: lower case, in order.
+        breaks: before which words a comma, colon, bracket or dash stands.
+        listed: which words are items of an enumeration after its second item.
+        says: whether it has a verb.
+    """
+
+    text: str
+    words: tuple[str, ...]
+    breaks: frozenset[int]
+    listed: frozenset[int]
+    says: bool
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """The words and numbers of a text in lower case; `1,000` is `1000`."""
+    return tuple(match.group().lower().replace("’", "'").replace(",", "") for match in _WORD.finditer(text))
+
+
+@lru_cache(maxsize=8192)
+def sentences(text: str) -> tuple[Sentence, ...]:
+    """The sentences of the first `READ` characters."""
+    text = text[:READ]
+    found: list[Sentence] = []
+    start = 0
+    for match in _END.finditer(text):
+        if match.group().startswith(".") and _ABBREVIATION.search(text, start, match.start()):
+            continue
+        found += _sentence(text[start : match.start()])
+        start = match.end()
+    return tuple(found + _sentence(text[start:]))
+
+
+def last_sentence(text: str) -> str:
+    """What a question asks for in the end; nothing where there are no words."""
+    found = sentences(text)
+    return found[-1].text if found else ""
+
+
+def _sentence(text: str) -> list[Sentence]:
+    matches = list(_WORD.finditer(text))
+    if not matches:
+        return []
+    words = tuple(match.group().lower().replace("’", "'").replace(",", "") for match in matches)
+    ends = [0, *(match.end() for match in matches)]
+    breaks = frozenset(
+        index
+        for index, (end, match) in enumerate(zip(ends, matches, strict=False))
+        if any(mark in ",:()–—" for mark in text[end : match.start()])
+    )
+    return [Sentence(text.strip(), words, breaks, _listed(words, breaks), _says(words))]
+
+
+def _listed(words: tuple[str, ...], breaks: frozenset[int]) -> frozenset[int]:
+    """Words in short items without a function word, from the third in a row on; all of a long row."""
+    bounds = [*sorted({0, *breaks}), len(words)]
+    listed: set[int] = set()
+    row: list[tuple[int, int]] = []
+    for start, end in pairwise(bounds):
+        item = words[start:end]
+        bare = item[1:] if item and item[0] in ("and", "or") else item
+        short = len(bare) <= _LONGEST_ITEM and FUNCTION_WORDS.isdisjoint(set(bare) - {"and", "or"})
+        row = [*row, (start, end)] if short else []
+        for begin, stop in row[_ITEMS:] if len(row) < _LIST else row:
+            listed.update(range(begin, stop))
+    return frozenset(listed)
+
+
+def _says(words: tuple[str, ...]) -> bool:
+    if len(words) < _SHORTEST:
+        return False
+    spoken = [word for word in words if len(word) > 1 and not word[0].isdigit()]
+    held = sum(word in FUNCTION_WORDS for word in spoken)
+    if len(spoken) >= _LONG and held <= _HELD * len(spoken):
+        return False
+    if words[0] in ORDERS:
+        return True
+    return any(
+        word in _AUXILIARIES
+        or (
+            index > 0 and _is_verb(words[index - 1], word, words[index + 1] if index + 1 < len(words) else "")
+        )
+        for index, word in enumerate(words)
+    )
+
+
+def _is_verb(before: str, word: str, following: str) -> bool:
+    """Whether a word is a finite verb; what may also be a noun needs a pronoun before it or an object."""
+    reading = _reading(word)
+    if reading != "either":
+        return reading == "verb"
+    return before in _SUBJECTS or following in _OBJECTS
+
+
+@lru_cache(maxsize=65536)
+def _reading(word: str) -> str:
+    if word.endswith("ing") or not word.isalpha():
+        return "none"
+    kinds = getAllLemmas(word)
+    if "VERB" not in kinds:
+        return "none"
+    return "either" if "NOUN" in kinds or "ADJ" in kinds else "verb"

@@ -1,0 +1,96 @@
+"""What a text states: its sentences, with the concepts that each affirms or denies.
+
+Only sentences with a verb state anything, only outside of enumerations' tails, and only in words of
+one's own: spans copied from the prompt or from a teammate are left out (`rewards.copying`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from maporl_cli.core.types import Episode
+from maporl_cli.rewards.concepts import Concept, mentions
+from maporl_cli.rewards.copying import copied, earlier_turns, sources_of
+from maporl_cli.rewards.negation import denied
+from maporl_cli.rewards.sentences import Sentence, sentences, words_of
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A sentence with a verb.
+
+    Attributes:
+        sentence: the sentence.
+        affirms, denies: its concepts.
+        denied: for each word, whether it is denied.
+        own: the share of its words that are not copied.
+    """
+
+    sentence: Sentence
+    affirms: frozenset[Concept]
+    denies: frozenset[Concept]
+    denied: tuple[bool, ...]
+    own: float
+
+    @property
+    def concepts(self) -> frozenset[Concept]:
+        """All of them, affirmed or denied."""
+        return self.affirms | self.denies
+
+
+@lru_cache(maxsize=8192)
+def statements(
+    text: str, sources: tuple[str, ...] = (), options: tuple[str, ...] = ()
+) -> tuple[Statement, ...]:
+    """What the text states.
+
+    Args:
+        sources: what it may have copied.
+        options: texts that are never copied.
+    """
+    found: list[Statement] = []
+    said = sentences(text)
+    marks = copied([word for sentence in said for word in sentence.words], sources, options)
+    start = 0
+    for sentence in said:
+        words = sentence.words
+        own = [not mark for mark in marks[start : start + len(words)]]
+        start += len(words)
+        if not sentence.says:
+            continue
+        denials = denied(sentence)
+        affirms: set[Concept] = set()
+        denies: set[Concept] = set()
+        for mention in mentions(words):
+            places = range(mention.start, mention.end)
+            if all(own[place] for place in places) and mention.start not in sentence.listed:
+                (denies if any(denials[place] for place in places) else affirms).add(mention.concept)
+        share = sum(own) / len(words)
+        found.append(Statement(sentence, frozenset(affirms), frozenset(denies), denials, share))
+    return tuple(found)
+
+
+def own_statements(episode: Episode, index: int) -> tuple[Statement, ...]:
+    """What a turn of the episode states in words of its own."""
+    question = episode.question
+    sources = (*sources_of(question), *earlier_turns(episode, index))
+    return statements(episode.turns[index].text, sources, tuple(question.options.values()))
+
+
+def all_statements(episode: Episode) -> Iterator[Statement]:
+    """What all turns state, in words of their own."""
+    for index in range(len(episode.turns)):
+        yield from own_statements(episode, index)
+
+
+def affirmed(found: Iterable[Statement]) -> frozenset[Concept]:
+    """What any of the statements affirms."""
+    return frozenset(concept for statement in found for concept in statement.affirms)
+
+
+@lru_cache(maxsize=4096)
+def named(text: str) -> frozenset[Concept]:
+    """Every concept that the text names, in a sentence or not: what a question or an option is about."""
+    return frozenset(mention.concept for mention in mentions(words_of(text)))
