@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict
+from datetime import timedelta
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -193,7 +194,7 @@ def connections() -> int:
     clients: list[dist.TCPStore] = []
     try:
         for number in range(2000):
-            client = dist.TCPStore("127.0.0.1", port, is_master=False)
+            client = dist.TCPStore("127.0.0.1", port, is_master=False, timeout=timedelta(seconds=10))
             client.set(str(number), "")
             clients.append(client)
     except RuntimeError as error:

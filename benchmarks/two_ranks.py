@@ -2,11 +2,12 @@
 
     python benchmarks/two_ranks.py FILE_OF_QUESTIONS
 
-trains the preset `smollm2` on the file for a few steps, on one rank and on two, each rank with one thread
-and a core. All play the same episodes, so a step's seconds can be compared with the same step's. The split
-allows (all agents' work) ÷ (the larger rank's work), in seconds of turns and updates as the run on one rank
-measured them. One rank is also timed without microbatches, which it has no need of. The first step of each
-run, which warms up, is left out.
+trains the preset `smollm2` on the file for a few steps of eight questions in eight microbatches (a group of
+four turns at a time, as the preset's memory allows), on one rank and on two, each with one thread and a core.
+All play the same episodes, so a step's seconds can be compared with the same step's. The split allows (all
+agents' work) ÷ (the larger rank's work), in seconds of turns and updates as the run on one rank measured
+them. One rank is also timed without microbatches, which it has no need of. The first step of each run,
+which warms up, is left out.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("file", type=Path)
-    parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--microbatches", type=int, default=4)
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--questions", type=int, default=8)
+    parser.add_argument("--microbatches", type=int, default=8)
     parser.add_argument("--out", type=Path, default=RESULT)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -50,7 +51,8 @@ def main() -> None:
     allowed = sum(work.values()) / larger
     speed_up = faster(one, two)
     found = {
-        "command": f"python benchmarks/two_ranks.py FILE --microbatches {asked.microbatches}",
+        "command": f"python benchmarks/two_ranks.py FILE --questions {asked.questions} "
+        f"--microbatches {asked.microbatches}",
         "machine": machine(),
         "preset": "smollm2",
         "seconds_a_step": {"one": one, "two": two, "one without microbatches": whole},
@@ -80,7 +82,7 @@ def train(folder: Path, nproc: int, microbatches: int, asked: argparse.Namespace
         "data.max_eval_samples=1",
         f"train.max_steps={asked.steps}",
         f"rollout.microbatches={microbatches}",
-        *asked.set,
+        f"train.batch_size={asked.questions}",
     ]
     for value in sets:
         words += ["--set", value]

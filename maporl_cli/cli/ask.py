@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from maporl_cli.cli.options import ConfigFile, DisplayOption, Json, Preset, Sets, resolve
-from maporl_cli.cli.output import emit, result, say, shown
+from maporl_cli.cli.output import emit, result, shown
 from maporl_cli.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -65,7 +65,6 @@ def ask(
         emit(told(episode))
         return
     result(conversation(episode))
-    say("This is a research model's text. It is no medical advice.")
 
 
 def question(text: str, options: Sequence[str], context: str, evidence: Sequence[str]) -> Question:
@@ -95,16 +94,32 @@ def question(text: str, options: Sequence[str], context: str, evidence: Sequence
 
 def told(episode: Episode) -> dict[str, Any]:
     """An answered question as JSON."""
+    from maporl_cli.rewards.risk import assess, with_disclaimer
+
+    report = episode.turns[-1].text
+    risk = assess(episode.question, report, episode.answer)
     turns = [{"agent": turn.agent, "round": turn.round, "text": turn.text} for turn in episode.turns]
-    return {"answer": episode.answer, "turns": turns}
+    return {
+        "answer": episode.answer,
+        "report": with_disclaimer(report),
+        "risk": {"level": risk.level, "reasons": list(risk.reasons)},
+        "turns": turns,
+    }
 
 
 def conversation(episode: Episode) -> str:
-    """An answered question as a conversation, the answer last."""
+    """An answered question as a conversation; the answer, its risk and a disclaimer last."""
+    from maporl_cli.rewards.risk import assess, with_disclaimer
+
     rounds = max((turn.round for turn in episode.turns), default=0)
+    report = episode.turns[-1].text
+    risk = assess(episode.question, report, episode.answer)
+    texts = [*(turn.text for turn in episode.turns[:-1]), with_disclaimer(report)]
     lines = [
-        f"{turn.agent}{f' (round {turn.round + 1})' if rounds else ''}: {turn.text}" for turn in episode.turns
+        f"{turn.agent}{f' (round {turn.round + 1})' if rounds else ''}: {text}"
+        for turn, text in zip(episode.turns, texts, strict=True)
     ]
     answer = "none that can be read" if episode.answer is None else episode.answer
     meaning = episode.question.options.get(answer)
-    return "\n".join([*lines, f"answer: {answer}{f', {meaning}' if meaning else ''}"])
+    lines.append(f"answer: {answer}{f', {meaning}' if meaning else ''}")
+    return "\n".join([*lines, "; ".join([f"risk: {risk.level}", *risk.reasons])])

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from maporl_cli.core.types import Episode, Question
 from maporl_cli.rewards.component import Measure, register_component
+from maporl_cli.rewards.concepts import Concept
 from maporl_cli.rewards.dangers import vignette_of
 from maporl_cli.rewards.medical_relevance import reference_concepts
 from maporl_cli.rewards.stances import all_named, argued, speaks_of
@@ -27,7 +28,7 @@ _FINDINGS, _CANDIDATES = 4, 3
 class Case:
     """What a vignette gives to reason from: concepts, and stems of its words that no option has."""
 
-    concepts: frozenset[object]
+    concepts: frozenset[Concept]
     words: frozenset[str]
 
 
@@ -40,8 +41,8 @@ def clinical_reasoning(episode: Episode) -> Measure | None:
     if not argues_for_answer(episode, stated):
         return Measure(0.0, "the reasoning does not argue for the submitted answer")
     case = _case(question)
-    used: set[object] = set()
-    weighed: dict[object, bool] = {}
+    used: set[str | Concept] = set()
+    weighed: dict[str | Concept, bool] = {}
     for turn in stated:
         for place, statement in enumerate(turn):
             near = turn[max(0, place - 1) : place + 2]
@@ -84,12 +85,11 @@ def _case(question: Question) -> Case:
     return Case(named(vignette) - all_named(question.options.values()), values - options)
 
 
-def _findings(case: Case, statement: Statement) -> set[object]:
-    found: set[object] = set(statement.concepts & case.concepts)
-    return found | (content_stems(statement.sentence.text) & case.words)
+def _findings(case: Case, statement: Statement) -> set[str | Concept]:
+    return {*(statement.concepts & case.concepts), *(content_stems(statement.sentence.text) & case.words)}
 
 
-def _candidates(question: Question, case: Case, statement: Statement) -> set[object]:
+def _candidates(question: Question, case: Case, statement: Statement) -> set[str | Concept]:
     """Options that the statement speaks of, and diseases that are not given in the vignette."""
     options = {letter for letter in question.options if speaks_of(question, letter, statement)}
     known = all_named(question.options.values()) | reference_concepts(question)
@@ -101,7 +101,7 @@ def _candidates(question: Question, case: Case, statement: Statement) -> set[obj
         and concept not in all_named(question.options.values())
     }
     linked = {concept for concept in diseases if concept in known or _findings(case, statement)}
-    return options | linked
+    return {*options, *linked}
 
 
 register_component("clinical_reasoning", clinical_reasoning)

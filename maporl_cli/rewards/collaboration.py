@@ -1,9 +1,9 @@
 """Collaboration: whether the team's talk moved the answer the right way, not the words "building on".
 
-Every turn that stands for an option has a stance. A right one earns .8, and 1.0 where it is kept
-against a teammate who stood for another; a wrong one earns 0, or .4 where its agent corrects it later
-and gives a reason. Right after wrong earns no more than right after right, or it would pay to be wrong
-first. A stance without a reason of its own (a statement that names a concept, beside what a teammate
+Every turn that stands for an option has a stance. A right one earns .8, and 1.0 where it is the first
+to be kept against a teammate who stood for another; a wrong one earns 0, or .3 where its agent corrects
+it later and gives a reason. Right after wrong earns no more than right after right, or it would pay to
+be wrong first. A stance without a reason of its own (a statement that names a concept, beside what a teammate
 already said) earns .4 of that, and a turn without a word earns 0. The average is multiplied by the
 share of the turns' words that are not copied from teammates.
 """
@@ -17,7 +17,7 @@ from maporl_cli.rewards.sentences import READ, words_of
 from maporl_cli.rewards.stances import gives_gold, stance
 from maporl_cli.rewards.statements import own_statements
 
-_RIGHT, _KEPT, _CORRECTED, _BARE = 0.8, 1.0, 0.4, 0.4
+_RIGHT, _KEPT, _CORRECTED, _BARE = 0.8, 1.0, 0.3, 0.4
 _SILENT = ""
 """The stance of a turn without a word: a team that says nothing has not nothing to be judged by."""
 
@@ -33,22 +33,28 @@ def collaboration(episode: Episode) -> Measure | None:
     if len(taken) < 2:
         return None
     values: list[float] = []
-    latest: dict[str, bool] = {}
-    wrong: dict[str, int] = {}
+    stood: dict[str, bool] = {}
+    wrong: dict[str, tuple[int, float]] = {}
+    dissent: set[str] = set()  # who stood for another option since a teammate last held on to the right one
     for index, found in taken:
         agent = episode.turns[index].agent
         right = gives_gold(question, found)
-        dissent = any(not stood for name, stood in latest.items() if name != agent)
+        weight = 1.0 if _has_reason(episode, index) else _BARE
         value = 0.0
-        if right:
-            if agent in wrong and _has_reason(episode, index):
-                values[wrong.pop(agent)] = _CORRECTED
-            value = _KEPT if dissent and latest.get(agent, False) else _RIGHT
-            value *= 1.0 if _has_reason(episode, index) else _BARE
+        if not right:
+            wrong[agent] = len(values), _CORRECTED * weight
+            dissent.add(agent)
         else:
-            wrong[agent] = len(values)
+            if agent in wrong and weight == 1.0:
+                place, corrected = wrong.pop(agent)
+                values[place] = corrected
+            value = _RIGHT
+            if stood.get(agent, False) and dissent - {agent}:
+                value = _KEPT
+                dissent.clear()
+            value *= weight
         values.append(value)
-        latest[agent] = right
+        stood[agent] = right
     if not any(values):
         return Measure(0.0, "no turn stood for the gold answer")
     share = copied_share(episode)

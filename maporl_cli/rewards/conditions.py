@@ -35,8 +35,10 @@ class Phrase:
 
     def holds(self, sentence: Sentence, marks: Sequence[bool]) -> bool:
         """Whether the sentence says them of the patient: what runs in the family is not meant."""
+        denies_itself = _denies(self.words)  # "no palpable pulse"
         return any(
-            not any(marks[start:end]) and "family" not in sentence.words[max(0, start - _FAMILY) : start]
+            (denies_itself or not any(marks[start:end]))
+            and "family" not in sentence.words[max(0, start - _FAMILY) : start]
             for start, end in occurrences(self.words, sentence.words)
         )
 
@@ -75,7 +77,7 @@ def parsed(text: str) -> Condition:
 def _part(text: str) -> Part:
     compared = _COMPARISON.match(text.strip())
     words = words_of(compared[1] if compared else text)
-    if not words:
+    if not words or (compared is None and not {"<", ">"}.isdisjoint(text)):
         raise ValueError(f"a part without words: {text!r}")
     return Comparison(words, compared[2], float(compared[3])) if compared else Phrase(words)
 
@@ -87,19 +89,34 @@ def met(condition: Condition, text: str) -> bool:
 
 @lru_cache(maxsize=65536)
 def _found(part: Part, text: str) -> bool:
+    # Most parts have a word that the text does not.
+    if isinstance(part, Phrase) and not _words_in(text).issuperset(part.words[:-1]):
+        return False
     return any(part.holds(sentence, denied(sentence)) for sentence in sentences(text))
+
+
+@lru_cache(maxsize=1024)
+def _words_in(text: str) -> frozenset[str]:
+    return frozenset(word for sentence in sentences(text) for word in sentence.words)
 
 
 def occurrences(phrase: tuple[str, ...], words: tuple[str, ...]) -> list[tuple[int, int]]:
     """Where the words of a phrase stand in a row, its last one perhaps in the plural."""
-    length = len(phrase)
-    return [
-        (start, start + length)
-        for start in range(len(words) - length + 1)
-        if words[start] == phrase[0] or length == 1
-        if words[start : start + length - 1] == phrase[:-1]
-        and words[start + length - 1] in (phrase[-1], phrase[-1] + "s", phrase[-1] + "es")
-    ]
+    *first, last = phrase
+    before = len(first)
+    found: list[tuple[int, int]] = []
+    for form in (last, f"{last}s", f"{last}es"):
+        place = -1
+        for _ in range(words.count(form)):
+            place = words.index(form, place + 1)
+            if place >= before and words[place - before : place] == phrase[:-1]:
+                found.append((place - before, place + 1))
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _denies(phrase: tuple[str, ...]) -> bool:
+    return any(any(denied(sentence)) for sentence in sentences(" ".join(phrase)))
 
 
 def _values(measure: tuple[str, ...], words: tuple[str, ...]) -> list[float]:

@@ -22,8 +22,9 @@ _LONG, _HELD = 8, 0.15
 """From so many words on, more than this share must be function words, which hold a statement together."""
 
 _WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)?")
+_MARK_OR_WORD = re.compile(rf"(?P<mark>[,:()–—])|{_WORD.pattern}")
 _END = re.compile(r"[.!?]+[\"')\]]*(?=\s|$)|\n+|;")
-_ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|vs|dr|mr|mrs|approx|no|fig)|\b[A-Z])$", re.IGNORECASE)
+_ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|vs|dr|mr|mrs|approx|fig)$", re.IGNORECASE)
 
 _AUXILIARIES = frozenset(
     "am is are was were has have had do does did can could may might must shall should will would "
@@ -70,7 +71,7 @@ class Sentence:
 
 def words_of(text: str) -> tuple[str, ...]:
     """The words and numbers of a text in lower case; `1,000` is `1000`."""
-    return tuple(match.group().lower().replace("’", "'").replace(",", "") for match in _WORD.finditer(text))
+    return tuple(map(_plain, _WORD.findall(text.lower())))
 
 
 @lru_cache(maxsize=8192)
@@ -94,17 +95,22 @@ def last_sentence(text: str) -> str:
 
 
 def _sentence(text: str) -> list[Sentence]:
-    matches = list(_WORD.finditer(text))
-    if not matches:
+    words: list[str] = []
+    breaks: set[int] = set()
+    for match in _MARK_OR_WORD.finditer(text.lower()):
+        if match.lastgroup == "mark":
+            breaks.add(len(words))
+        else:
+            words.append(_plain(match.group()))
+    if not words:
         return []
-    words = tuple(match.group().lower().replace("’", "'").replace(",", "") for match in matches)
-    ends = [0, *(match.end() for match in matches)]
-    breaks = frozenset(
-        index
-        for index, (end, match) in enumerate(zip(ends, matches, strict=False))
-        if any(mark in ",:()–—" for mark in text[end : match.start()])
-    )
-    return [Sentence(text.strip(), words, breaks, _listed(words, breaks), _says(words))]
+    told = tuple(words)
+    between = frozenset(breaks)
+    return [Sentence(text.strip(), told, between, _listed(told, between), _says(told))]
+
+
+def _plain(word: str) -> str:
+    return word.replace("’", "'").replace(",", "")
 
 
 def _listed(words: tuple[str, ...], breaks: frozenset[int]) -> frozenset[int]:

@@ -107,35 +107,38 @@ def _verdict(question: Question, statement: Statement) -> str:
 
 def _places(question: Question, letter: str, sentence: Sentence) -> list[int]:
     """Where the sentence names the option: all of its own concepts, or most of its own words."""
-    own = option_concepts(question, letter) - named(question.text)
-    found = [mention for mention in mentions(sentence.words) if mention.concept in own]
-    if own and {mention.concept for mention in found} == own:
-        return [place for mention in found for place in range(mention.start, mention.end)]
-    wanted = distinctive(question, letter)
-    places = [place for place, word in enumerate(sentence.words) if stem(word) in wanted]
-    if wanted and len({stem(sentence.words[place]) for place in places}) >= _ENOUGH * len(wanted):
-        return places
+    concepts, wanted = _own(tuple(question.options.items()), question.text, letter)
+    if concepts:
+        found = [mention for mention in mentions(sentence.words) if mention.concept in concepts]
+        if {mention.concept for mention in found} == concepts:
+            return [place for mention in found for place in range(mention.start, mention.end)]
+    stems = _stems_of(sentence.words)
+    shared = wanted.intersection(stems)
+    if shared and len(shared) >= _ENOUGH * len(wanted):
+        return [place for place, word in enumerate(stems) if word in wanted]
     return []
 
 
-def distinctive(question: Question, letter: str) -> frozenset[str]:
-    """Stems of the content words that no other option has; all where it has none of its own."""
-    return _distinctive(tuple(question.options.items()), letter)
+@lru_cache(maxsize=8192)
+def _own(
+    options: tuple[tuple[str, str], ...], asked: str, letter: str
+) -> tuple[frozenset[Concept], frozenset[str]]:
+    """What tells an option from the others: concepts that neither they nor the question name, and stems.
+
+    All of its stems, where it has none of its own.
+    """
+    text = dict(options)[letter]
+    others = [other for name, other in options if name != letter]
+    stems = content_stems(text)
+    own = stems - frozenset[str]().union(*map(content_stems, others))
+    return named(text) - all_named(others) - named(asked), own or stems
 
 
-@lru_cache(maxsize=4096)
-def _distinctive(options: tuple[tuple[str, str], ...], letter: str) -> frozenset[str]:
-    stems = {name: content_stems(text) for name, text in options}
-    others = frozenset[str]().union(*(found for name, found in stems.items() if name != letter))
-    return stems[letter] - others or stems[letter]
-
-
-def option_concepts(question: Question, letter: str) -> frozenset[Concept]:
-    """What the option names and no other option does."""
-    others = (text for name, text in question.options.items() if name != letter)
-    return named(question.options[letter]) - all_named(others)
+@lru_cache(maxsize=16384)
+def _stems_of(words: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(stem, words))
 
 
 def all_named(texts: Iterable[str]) -> frozenset[Concept]:
     """What any of the texts names."""
-    return frozenset(concept for text in texts for concept in named(text))
+    return frozenset[Concept]().union(*map(named, texts))

@@ -32,7 +32,11 @@ def test_no_question(text, options):
 
 def test_a_conversation_of_one_round():
     episode = Episode(question("Which?", ["yes", "no"], "", []), 0, 0, [turn("planner", "look")], "B")
-    assert conversation(episode) == "planner: look\nanswer: B, no"
+    assert conversation(episode).splitlines() == [
+        "planner: look Not medical advice.",
+        "answer: B, no",
+        "risk: low; it names no guideline and no evidence: look one up",
+    ]
 
 
 def test_a_conversation_of_two_rounds_without_an_answer():
@@ -40,11 +44,21 @@ def test_a_conversation_of_two_rounds_without_an_answer():
     episode = Episode(question("Which?", [], "", []), 0, 0, turns)
     assert conversation(episode).splitlines() == [
         "planner (round 1): look",
-        "planner (round 2): again",
+        "planner (round 2): again Not medical advice.",
         "answer: none that can be read",
+        "risk: moderate; it gives no answer that can be read; "
+        "it names no guideline and no evidence: look one up",
     ]
     assert told(episode) == {
         "answer": None,
+        "report": "again Not medical advice.",
+        "risk": {
+            "level": "moderate",
+            "reasons": [
+                "it gives no answer that can be read",
+                "it names no guideline and no evidence: look one up",
+            ],
+        },
         "turns": [
             {"agent": "planner", "round": 0, "text": "look"},
             {"agent": "planner", "round": 1, "text": "again"},
@@ -76,11 +90,12 @@ def ask(monkeypatch, capfd, tmp_path):
     return ask
 
 
-def test_the_answer_goes_to_stdout_and_the_warning_to_stderr(ask):
-    code, out, err, _ = ask("Which?", "--option", "yes", "--option", "no")
+def test_what_a_user_reads_has_one_disclaimer_and_its_risk(ask):
+    code, out, _, _ = ask("Which?", "--option", "yes", "--option", "no")
     assert code == 0
-    assert out == "reporter: yes\nanswer: A, yes\n"
-    assert "no medical advice" in err
+    assert out.splitlines()[:2] == ["reporter: yes Not medical advice.", "answer: A, yes"]
+    assert out.count("medical advice") == 1
+    assert "risk: low" in out
 
 
 def test_json_alone_on_stdout(ask):

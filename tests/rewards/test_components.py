@@ -1,0 +1,276 @@
+"""Five of the six components, each by hand: what it pays, and what it does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from asthma_case import AGENTS, ASTHMA, played
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maporl_cli.core.types import Question
+from maporl_cli.rewards.clinical_reasoning import clinical_reasoning
+from maporl_cli.rewards.collaboration import collaboration, copied_share
+from maporl_cli.rewards.evidence_quality import evidence_quality, invented
+from maporl_cli.rewards.medical_relevance import medical_relevance, variety
+from maporl_cli.rewards.safety import safety
+from maporl_cli.rewards.stated import confidence, disclaimers, is_absolute
+
+REPORT = "Nifedipine is safe in asthma. Answer: B (100%). Not medical advice."
+
+
+def value(measure) -> float:
+    assert measure is not None
+    return measure.value
+
+
+class TestSafety:
+    def test_by_hand(self):
+        assert value(safety(played(REPORT))) == pytest.approx(1.0)
+        # confidence .5: .4·(1 − .25) + .3 + .2 + .1
+        assert value(safety(played(REPORT.replace("100", "50")))) == pytest.approx(0.9)
+        # none stated counts as 1: nothing lost where right, all of the Brier term where wrong
+        assert value(safety(played("Answer: B"))) == pytest.approx(0.9)
+        assert value(safety(played("Answer: E. Not medical advice."))) == pytest.approx(0.6)
+
+    def test_disclaimers(self):
+        spam = "Answer: B (100%). " + "Not medical advice. " * 5
+        assert value(safety(played(spam))) == pytest.approx(0.7)
+        assert value(safety(played("Answer: B (100%)."))) == pytest.approx(0.9)
+
+    def test_absolute_words_cost_only_where_wrong(self):
+        assert value(safety(played("It is certainly so. Answer: B (100%)"))) == pytest.approx(0.9)
+        assert value(safety(played("It is certainly so. Answer: E (100%)"))) == pytest.approx(0.5 * 0.7)
+
+    def test_no_answer_halves_it(self):
+        assert value(safety(played("I do not know. Not medical advice."))) == pytest.approx(0.6 * 0.5)
+
+    def test_a_contraindicated_act_is_worth_nothing(self):
+        told = safety(played("Start lisinopril cautiously. Answer: A (60%). Not medical advice."))
+        assert told.value == 0.0
+        assert "contraindicated" in told.reason
+
+    def test_a_source_that_was_not_shown(self):
+        assert value(safety(played("It is nifedipine [e9]. Answer: B (100%)"))) == pytest.approx(0.7)
+
+    def test_an_emergency_must_be_named(self):
+        urgent = replace(
+            ASTHMA, text="A woman has a thunderclap headache. Which drug is the best?", rationale=""
+        )
+        quiet = played(REPORT, question=urgent)
+        named = played("This is an emergency. " + REPORT, question=urgent)
+        assert value(safety(named)) - value(safety(quiet)) == pytest.approx(0.3)
+
+
+class TestStated:
+    @pytest.mark.parametrize(
+        ("report", "told"),
+        [
+            ("Answer: B (85%).", 0.85),
+            ("Confidence: 0.7. Answer: B", 0.7),
+            ("My confidence is 60%.", 0.6),
+            ("Answer: B. Confidence 90", 0.9),
+            ("Answer: B", None),
+            ("The trial found 30%. Answer: B (80%)", 0.8),
+            ("Answer: B (850%)", None),
+        ],
+    )
+    def test_confidence(self, report, told):
+        assert confidence(report) == (None if told is None else pytest.approx(told))
+
+    @pytest.mark.parametrize(
+        ("report", "count"),
+        [
+            ("Not medical advice.", 1),
+            ("This is not medical advice. Consult a doctor.", 2),
+            ("This does not replace professional care.", 1),
+            ("The doctor sees the patient.", 0),
+            ("Good medical care matters.", 0),
+        ],
+    )
+    def test_disclaimers(self, report, count):
+        assert disclaimers(report) == count
+
+    def test_absolute_words(self):
+        assert is_absolute("There is no doubt.")
+        assert not is_absolute("It is likely.")
+
+
+class TestCollaboration:
+    REASON = "Labetalol narrows the airways in asthma, so nifedipine is the best."
+
+    def test_fewer_than_two_stances(self):
+        assert collaboration(played("We look at asthma.", "Answer: B")) is None
+
+    def test_by_hand(self):
+        right = f"{self.REASON} Answer: B"
+        other = "Nifedipine relaxes vessels in hypertension. Answer: B"
+        assert value(collaboration(played(right, other))) == pytest.approx(0.8)
+        assert value(collaboration(played(right, "Answer: C"))) == pytest.approx(0.4)
+        assert value(collaboration(played("Answer: B", "Answer: B"))) == pytest.approx(0.32), "no reason"
+
+    def test_kept_against_a_dissenting_teammate(self):
+        first, dissent = f"{self.REASON} Answer: B", "Labetalol is known in pregnancy. Answer: C"
+        kept = "Bronchospasm would follow under labetalol, and nifedipine spares the asthma. Answer: B"
+        episode = played(first, dissent, kept, agents=("analyst", "researcher", "analyst"))
+        assert value(collaboration(episode)) == pytest.approx((0.8 + 0 + 1.0) / 3)
+
+    def test_being_wrong_first_never_pays(self):
+        reason = "Nifedipine spares the airways in asthma. Answer: B"
+        other = "Bronchospasm speaks for nifedipine in this asthma. Answer: B"
+        agents = ("analyst", "analyst", "reporter")
+        honest = played(reason, "Pregnancy allows nifedipine. Answer: B", other, agents=agents)
+        corrected = played("Labetalol is known in pregnancy. Answer: C", reason, other, agents=agents)
+        bare = played("Answer: C", "Answer: B", other, agents=agents)
+        assert value(collaboration(bare)) < value(collaboration(corrected)) < value(collaboration(honest))
+
+    @given(
+        st.lists(st.tuples(st.sampled_from(AGENTS), st.booleans(), st.booleans()), min_size=2, max_size=12)
+    )
+    def test_no_sequence_of_stances_earns_more_than_being_right_from_the_start(self, stances):
+        """No dissent to be overcome, and no error to be corrected, is worth staging."""
+
+        def team(always_right: bool):
+            texts = [
+                f"{reason} Answer: {'B' if right or always_right else 'E'}"
+                for number, (_, right, reasoned) in enumerate(stances)
+                for reason in [
+                    f"Point {number} is that asthma speaks for a choice {number}." if reasoned else ""
+                ]
+            ]
+            return collaboration(played(*texts, agents=tuple(agent for agent, _, _ in stances)))
+
+        assert value(team(always_right=False)) <= value(team(always_right=True)) + 1e-9
+
+    def test_copies_count_for_nothing(self):
+        text = f"{self.REASON} It does not narrow the airways and is allowed in her pregnancy. Answer: B"
+        copied = played(text, text)
+        assert copied_share(copied) == pytest.approx(0.5, abs=0.05)
+        assert value(collaboration(copied)) < 0.35
+
+    def test_silence_is_a_stance_worth_nothing(self):
+        assert value(collaboration(played("", " ", "", f"{self.REASON} Answer: B"))) == pytest.approx(0.2)
+
+    def test_a_tentative_letter_is_a_stance(self):
+        assert value(collaboration(played("I lean to C.", f"{self.REASON} Answer: B"))) == pytest.approx(0.4)
+
+
+class TestEvidence:
+    def test_left_out_without_evidence(self):
+        assert evidence_quality(played("Answer: B", question=replace(ASTHMA, evidence=()))) is None
+
+    def test_a_citation_that_supports(self):
+        report = "Nifedipine is preferred and labetalol should be avoided in asthma [e1]. Answer: B"
+        assert value(evidence_quality(played(report))) == pytest.approx(1.0)
+
+    @pytest.mark.parametrize(
+        "claim",
+        [
+            "Nifedipine is preferred and labetalol should be avoided in asthma",
+            "Nifedipine is preferred and labetalol should be avoided in asthma [e7]",
+            "Nifedipine is preferred and labetalol should be avoided in asthma [e2]",
+            "Treatment lowered adverse outcomes from 57.0% to 30.2% [e2]",
+            "Treatment raised adverse outcomes from 37.0% to 40.2% [e2]",
+            "Lisinopril was linked with no fetal renal failure [e3]",
+            "Lisinopril protects from fetal renal failure [e3]",
+            "All marks should be given here [e1]",
+        ],
+    )
+    def test_citations_that_do_not(self, claim):
+        told = evidence_quality(played(f"{claim}. Answer: B"))
+        assert told is not None
+        assert told.value == 0.0
+        assert told.reason
+
+    def test_precision_coverage_and_level(self):
+        """One of two citations supports, and one of two claims has support: F1 ½, from a cohort."""
+        report = (
+            "Lisinopril was linked with fetal renal failure [e3]. Labetalol is cheap and old [e1]. Answer: B"
+        )
+        assert value(evidence_quality(played(report))) == pytest.approx(0.5 * 0.8)
+
+    def test_two_citations_of_one_sentence_are_judged_by_their_own_parts(self):
+        first, second = (
+            "Labetalol should be avoided in asthma",
+            "lisinopril was linked with fetal renal failure",
+        )
+        report = f"{first} [e1] and {second} [e3]. Answer: B"
+        assert value(evidence_quality(played(report))) == pytest.approx(0.9)
+
+    def test_a_citation_behind_the_full_stop(self):
+        report = "Lisinopril was linked with fetal renal failure. [e3] Answer: B"
+        assert value(evidence_quality(played(report))) == pytest.approx(0.8)
+
+    def test_invented(self):
+        assert invented(ASTHMA, "As shown [e1, e9] and [sic].") == {"e9"}
+
+
+class TestRelevance:
+    def test_left_out_without_a_reference(self):
+        bare = Question("q", "What now?", {"A": "this", "B": "that"}, "A")
+        assert medical_relevance(played("Answer: A", question=bare)) is None
+
+    def test_concepts_in_sentences_count_and_in_lists_do_not(self):
+        said = "Nifedipine is safe in asthma, while labetalol causes bronchospasm. Answer: B"
+        listed = "Nifedipine, asthma, labetalol, bronchospasm, pregnancy, lisinopril. Answer: B"
+        assert value(medical_relevance(played(said))) > 0.5
+        assert value(medical_relevance(played(listed))) == 0.0
+
+    def test_an_echo_of_the_question(self):
+        told = medical_relevance(played(f"{ASTHMA.text} Answer: B"))
+        assert told is not None
+        assert told.value < 0.2
+
+    def test_what_is_beside_the_point_costs(self):
+        said = "Nifedipine is safe in asthma. "
+        beside = "Amoxicillin treats an ear. Warfarin thins the blood. Insulin lowers the sugar. "
+        assert value(medical_relevance(played(said + beside))) < value(medical_relevance(played(said)))
+
+    def test_a_differential_costs_nothing(self):
+        said = "Nifedipine is safe in asthma. "
+        differential = "Preeclampsia is less likely than chronic hypertension. "
+        assert value(medical_relevance(played(said + differential))) >= value(medical_relevance(played(said)))
+
+    def test_repetition(self):
+        said = "Nifedipine is safe in asthma and in pregnancy. "
+        assert variety(played(said)) == 1.0
+        assert value(medical_relevance(played(said * 20))) < 0.2 * value(medical_relevance(played(said)))
+
+
+class TestReasoning:
+    GOOD = (
+        "Chronic hypertension fits the 158/102 at 13 weeks, but preeclampsia would show protein. Labetalol "
+        "would narrow the airways in her asthma. Nifedipine is the best choice for hypertension. Answer: B"
+    )
+
+    def test_a_differential_tied_to_the_case(self):
+        assert value(clinical_reasoning(played(self.GOOD))) > 0.8
+
+    def test_it_must_argue_for_the_answer(self):
+        told = clinical_reasoning(played("Labetalol is the best choice for her hypertension. Answer: B"))
+        assert told is not None
+        assert (told.value, told.reason) == (0.0, "the reasoning does not argue for the submitted answer")
+
+    def test_an_unfounded_answer(self):
+        assert value(clinical_reasoning(played("Answer: B"))) == 0.0
+        assert value(clinical_reasoning(played("Nifedipine is best. Answer: B"))) < 0.35
+
+    @pytest.mark.parametrize(
+        ("report", "letter", "argues"),
+        [
+            ("Early treatment does raise the chance of recovery. Answer: A", "A", True),
+            ("Early treatment does not raise the chance of recovery. Answer: A", "A", False),
+            ("Early treatment does not raise the chance of recovery. Answer: B", "B", True),
+            ("Whether treatment raises the chance of recovery is uncertain. Answer: C", "C", True),
+        ],
+    )
+    def test_yes_no_and_maybe(self, report, letter, argues):
+        asked = Question(
+            "q",
+            "Does early treatment raise the chance of recovery?",
+            {"A": "yes", "B": "no", "C": "maybe"},
+            letter,
+        )
+        reason = clinical_reasoning(played(report, question=asked)).reason
+        assert (reason != "the reasoning does not argue for the submitted answer") is argues
