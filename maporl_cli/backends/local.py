@@ -102,7 +102,7 @@ def train_on_ranks(
             rank, failure = error.get_first_failure()
             told = _told(config, run, rank, failure, nproc, Path(folder))
             refused = told.exit_code not in (RunFailed.exit_code, Interrupted.exit_code)
-            if refused and not resume and not run.checkpoints.exists():
+            if refused and not resume and run.path.exists() and not run.checkpoints.exists():
                 discard(run.path)  # it never began: the corrected command shall not find it in its way
             raise told from error
     return run

@@ -74,10 +74,27 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 def _settled(failures: Path | None) -> int:
     """The exit code of ranks that torchrun starts anew although trying again would not help; else 0.
 
-    It does so after any exit, also after a stop or a refusal. Only failures of a run are worth another try.
+    It does so after any exit, also where one rank refused, or all were asked to stop. (Where some
+    were, torchrun itself asked them, since another had died.)
     """
-    told = [] if failures is None else [read_object(file) for file in failures.glob("rank_*.json")]
-    return max((failure["code"] for failure in told if failure["code"] != RunFailed.exit_code), default=0)
+    if failures is None:
+        return 0
+    kept = failures / "settled.json"
+    if kept.is_file():
+        return read_object(kept)["code"]
+    told = map(read_object, failures.glob("rank_*.json"))
+    codes = [failure["code"] for failure in told if failure["restarts"] == _restarts() - 1]
+    refused = [code for code in codes if code not in (RunFailed.exit_code, Interrupted.exit_code)]
+    stopped = codes.count(Interrupted.exit_code) == int(os.environ.get("WORLD_SIZE", "1"))
+    code = refused[0] if refused else Interrupted.exit_code if stopped else 0
+    if code:
+        atomic_write(kept, json.dumps({"code": code}))  # for the start after this one
+    return code
+
+
+def _restarts() -> int:
+    """How often torchrun has started the ranks anew."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def _restarted(config: Config, ranks: Ranks) -> bool:
@@ -92,8 +109,7 @@ def _restarted(config: Config, ranks: Ranks) -> bool:
             where="run.name",
             fix="give the run a name in the config",
         )
-    restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-    begun = ranks.rank == 0 and restarts > 0 and begun_by_this_job(RunDir.of(config))
+    begun = ranks.rank == 0 and _restarts() > 0 and begun_by_this_job(RunDir.of(config))
     return ranks.broadcast(begun, "whether to go on")
 
 
@@ -117,7 +133,7 @@ def _fail(error: MaporlError, first: First, failures: Path | None) -> int:
         time.sleep(_GRACE)
     if failures is not None:
         told = {"what": error.what, "where": error.where, "why": error.why, "fix": error.fix}
-        told |= {"rank": first.rank, "code": error.exit_code}
+        told |= {"rank": first.rank, "code": error.exit_code, "restarts": _restarts()}
         atomic_write(failures / f"rank_{first.rank}.json", json.dumps(told))
     elif isinstance(error, Interrupted):
         if first.rank == 0:
