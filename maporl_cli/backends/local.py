@@ -11,7 +11,7 @@ import signal
 import sys
 import uuid
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -94,13 +94,15 @@ def train_on_ranks(
             shutdown_timeout=_STOP_WITHIN,
         )
         run = RunDir.of(config)
+        # A resumed run has logs already, whose last lines tell how an earlier sitting ended.
+        earlier = [_size(run.rank_log(rank)) for rank in range(nproc)]
         try:
             elastic_launch(launch, sys.executable)(*arguments)
         except SignalException as error:
             raise _interrupted(run) from error
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
-            told = _told(config, run, rank, failure, nproc, Path(folder))
+            told = _told(config, run, rank, failure, Path(folder), earlier)
             refused = told.exit_code not in (RunFailed.exit_code, Interrupted.exit_code)
             if refused and not resume and run.path.exists() and not run.checkpoints.exists():
                 discard(run.path)  # it never began: the corrected command shall not find it in its way
@@ -126,13 +128,13 @@ def _interrupted(run: RunDir) -> Interrupted:
 
 
 def _told(
-    config: Config, run: RunDir, rank: int, failure: ProcessFailure, nproc: int, folder: Path
+    config: Config, run: RunDir, rank: int, failure: ProcessFailure, folder: Path, earlier: Sequence[int]
 ) -> MaporlError:
     if failure.exitcode == Interrupted.exit_code:
         return _interrupted(run)
     told = _words(folder, rank, failure)
     rank = told.get("rank", rank)
-    agents = ", ".join(place(config.team.names, nproc).ranks[rank].agents)
+    agents = ", ".join(place(config.team.names, len(earlier)).ranks[rank].agents)
     who = f"Rank {rank} ({agents})"
     log = run.rank_log(rank)
     output = sorted(folder.rglob(f"attempt_*/{rank}/stderr.log"))[-1:]
@@ -140,14 +142,14 @@ def _told(
         return RankFailed(
             f"{who} was killed by {signal.Signals(-failure.exitcode).name}.",
             where=str(log),
-            why=_last_lines([log, *output]),
+            why=_last_lines(log, earlier[rank], output),
             fix=f"maporl train --resume --name {run.path.name} goes on from the last checkpoint; where the "
             "machine ran out of memory, lower train.per_device_train_batch_size",
             code=1,
         )
     if not told:
         told = {"what": f"It ended with exit code {failure.exitcode}.", "where": str(log)}
-        told |= {"why": _last_lines([log, *output]), "fix": "look at its log, and report it"}
+        told |= {"why": _last_lines(log, earlier[rank], output), "fix": "look at its log, and report it"}
     return RankFailed(
         f"{who} failed. {told['what']}",
         where=told["where"],
@@ -166,9 +168,15 @@ def _words(folder: Path, rank: int, failure: ProcessFailure) -> Mapping[str, Any
     return next((told for told in others if told["code"] == failure.exitcode), {})
 
 
-def _last_lines(files: list[Path]) -> str:
+def _last_lines(log: Path, start: int, output: Sequence[Path]) -> str:
+    """The last that the rank's log got behind `start`, and its output."""
     lines: deque[str] = deque(maxlen=_LAST_LINES)
-    for file in files:
+    for file, offset in ((log, start), *((path, 0) for path in output)):
         if file.is_file():
-            lines.extend(file.read_text(encoding="utf-8", errors="replace").splitlines())
+            text = file.read_bytes()[offset if _size(file) >= offset else 0 :]
+            lines.extend(text.decode("utf-8", errors="replace").splitlines())
     return "\n  ".join(["its last lines:", *lines]) if lines else "it had not said anything yet"
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.is_file() else 0

@@ -18,6 +18,9 @@ from scipy.optimize import nnls
 
 from maporl_cli.core.errors import DataError
 
+_A_LINE = 6
+"""Calls from which on the cost of a call is told from that of its rows."""
+
 Event = Mapping[str, Any]
 """A complete event of `core.timeline`: microseconds, the rank as `pid`."""
 
@@ -32,6 +35,11 @@ class Cost:
     def of(self, rows: float) -> float:
         """Seconds of a call with so many rows; a call with none is not made."""
         return self.call + self.row * rows if rows else 0.0
+
+    @staticmethod
+    def proportional(rows: Sequence[int], seconds: Sequence[float]) -> Cost:
+        """As if a call cost nothing but its rows: what a few calls can tell."""
+        return Cost(0.0, sum(seconds) / sum(rows))
 
     @staticmethod
     def fitted(rows: Sequence[int], seconds: Sequence[float]) -> Cost:
@@ -97,12 +105,14 @@ class Rates:
 def _rates(spans: Sequence[Event], rollouts: Sequence[Event], turns: Sequence[Event]) -> Rates:
     updates = [span for span in spans if span["cat"] == "update" and span["args"]["step"] > 1]
     ranks, agents = len({span["pid"] for span in spans}), _by_name(turns)
+    # An update of nothing, in a step of dead groups, tells nothing.
+    learned = _by_name([span for span in updates if span["args"]["rows"]])
     rounds = 1 + max(span["args"]["round"] for span in turns)
     active = [_rows(span for span in turns if span["args"]["round"] == round) for round in range(rounds)]
     episodes = active[0] / len(agents)  # of all steps
     return Rates(
         steps=len({span["args"]["step"] for span in rollouts}),
-        turns=_costs(turns),
+        turns={name: _cost(own) for name, own in agents.items()},
         rows=(min(span["args"]["rows"] for span in turns), max(span["args"]["rows"] for span in turns)),
         tokens={
             name: fmean(span["args"]["tokens"] / span["args"]["rows"] for span in own)
@@ -111,8 +121,12 @@ def _rates(spans: Sequence[Event], rollouts: Sequence[Event], turns: Sequence[Ev
         active=tuple(count / active[0] for count in active),
         handling=_handling(rollouts, turns, ranks),
         reward=_seconds(_later(spans, "reward")) / episodes,
-        update=_costs(updates),
-        learned={name: _rows(own) / _rows(agents[name]) for name, own in _by_name(updates).items()},
+        # One a step: of fewer, a line would say anything.
+        update={
+            name: _cost(own) if len(own) >= _A_LINE else _cost(own, proportional=True)
+            for name, own in learned.items()
+        },
+        learned={name: _rows(own) / _rows(agents[name]) for name, own in learned.items()},
         results=_seconds(span for span in _later(spans, "results") if span["pid"] == 0) / episodes,
     )
 
@@ -160,8 +174,6 @@ def _by_name(spans: Sequence[Event]) -> dict[str, list[Event]]:
     return found
 
 
-def _costs(spans: Sequence[Event]) -> dict[str, Cost]:
-    return {
-        name: Cost.fitted([span["args"]["rows"] for span in own], [span["dur"] / 1e6 for span in own])
-        for name, own in _by_name(spans).items()
-    }
+def _cost(spans: Sequence[Event], *, proportional: bool = False) -> Cost:
+    fit = Cost.proportional if proportional else Cost.fitted
+    return fit([span["args"]["rows"] for span in spans], [span["dur"] / 1e6 for span in spans])

@@ -98,6 +98,14 @@ def test_a_rank_that_is_killed_ends_the_run_with_its_name(tmp_path):
     assert said.count("Fix:") == 1, said
     assert "--resume --name run" in said
     assert not [rank for rank in ranks.values() if rank.is_running()]
+    # Rank 1 has told in its log how it lost rank 2; that is no news when it is killed in the next sitting.
+    again = Going(tmp_path, "--nproc", "4", "--resume", sets=LONG)
+    again.until("going on from")
+    again.ranks()[1].kill()
+    code, said = again.end()
+    assert code == 1
+    assert "Rank 1 (researcher) was killed by SIGKILL." in said
+    assert said.count("Fix:") == 1, said
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

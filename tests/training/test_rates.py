@@ -63,3 +63,13 @@ def test_what_is_no_profile_says_how_to_make_one(tmp_path, text):
     with pytest.raises(DataError, match="no rates") as told:
         Rates.measured(path)
     assert "--profile" in told.value.fix
+
+
+def test_a_few_updates_are_taken_as_proportional_to_their_rows(tmp_path):
+    """Of two updates the smaller took longer: a fitted line would say that rows cost nothing."""
+    events = profile()
+    for step, rows, seconds in ((3, 2, 3.0), (4, 0, 0.1)):
+        events.append(span("rollout", "phase", 0, 300.0 * step, 10, step=step))
+        events.append(span("planner", "update", 0, 300.0 * step + 20, seconds, step=step, rows=rows))
+    rates = Rates.measured(write_profile(tmp_path / "profile.json", events))
+    assert rates.update["planner"] == Cost(0.0, pytest.approx((2.0 + 3.0) / (4 + 2)))
