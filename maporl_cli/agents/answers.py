@@ -15,7 +15,7 @@ Reader = Callable[[Question, str], str | None]
 # or a confidence may follow.
 _ALONE = r"(?=\s*(?:\(?\d{1,3}\s*%?\)?\s*)?(?:[.,;:)](?!\w)|\([A-Z]\)|\n|$))"
 _STATED = re.compile(
-    rf"\banswer\b(?:\s+is)?\s*[:\-]?\s*(?:option\s+)?(?:\(([A-Z])\)|([A-Z]){_ALONE})", re.IGNORECASE
+    rf"\banswer\b(?:\s++is)?+\s*+[:\-]?+\s*+(?:option\s+)?(?:\(([A-Z])\)|([A-Z]){_ALONE})", re.IGNORECASE
 )
 # What follows a letter that is stated as one of several: "A, B", "(A) or (B)", "A, or B".
 _ANOTHER = re.compile(
@@ -27,9 +27,11 @@ _PARENTHESISED = re.compile(r"\(([A-Z])\)")
 _LEADING = re.compile(r"^\s*([A-Z])\s*(?:[.):]|$)")
 _FREE_TEXT = re.compile(r"\banswer\s*:\s*(.+)", re.IGNORECASE)
 # What a report adds to an answer in words: a confidence, a disclaimer, a full stop. Each character fits
-# one branch only and none is given back (`++`), or a disclaimer repeated n times would take 2^n tries.
+# one branch only and none is given back (`++`), or a disclaimer repeated n times would take 2^n tries; and
+# it begins at the first full stop or space of a row, or n of them would be looked at from each.
 _ADDED = re.compile(
-    r"(?:\(\s*\d{1,3}\s*%?\s*\)|[;,](?=\s*not medical advice)|not medical advice|[.\s])++$", re.IGNORECASE
+    r"(?<![.\s])(?:\(\s*\d{1,3}\s*%?\s*\)|[;,](?=\s*not medical advice)|not medical advice|[.\s])++$",
+    re.IGNORECASE,
 )
 
 

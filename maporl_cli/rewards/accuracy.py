@@ -13,15 +13,18 @@ words themselves must be the gold ones.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from maporl_cli.agents.answers import is_correct
 from maporl_cli.core.types import Episode, Question
 from maporl_cli.rewards.component import Measure
+from maporl_cli.rewards.sentences import sentences
 from maporl_cli.rewards.similarity import Similarity
 from maporl_cli.rewards.stances import argued
-from maporl_cli.rewards.statements import Statement, named, statements
+from maporl_cli.rewards.statements import Statement, affirmed, named, statements
 
+_LABELLED = re.compile(r"\banswer\s*+:\s*+([^.(\n]{1,80})", re.IGNORECASE)
 _RIGHT, _JUSTIFIED, _AGAINST = 0.8, 0.2, 0.4
 
 
@@ -70,18 +73,13 @@ class Accuracy:
             right = is_correct(question, episode.answer)
             return Measure(float(right), "" if right else "the answer is not the gold one, word for word")
         said = statements(report)
-        key = named(question.answer)
-        denies = frozenset(concept for statement in said for concept in statement.denies)
-        affirms = frozenset(concept for statement in said for concept in statement.affirms)
-        affirms |= named(episode.answer or "")
-        if denied := (key & denies) - affirms:
-            return Measure(0.0, f"the report denies {min(concept.name for concept in denied)}")
-        if missing := key - affirms:
-            return Measure(0.0, f"the report does not affirm {min(concept.name for concept in missing)}")
-        answer = _affirmed_text(said) or (episode.answer or "")
+        given = given_in_words(question, report, episode.answer or "")
+        if isinstance(given, str):
+            return Measure(0.0, given)
+        answer = _affirmed_text(said) or short(episode)
         echo = max(0.0, self._similarity.of(question.text, question.answer))
         near = self._similarity.of(answer, question.answer)
-        near = max(near, self._similarity.of(episode.answer or "", question.answer))
+        near = max(near, self._similarity.of(short(episode), question.answer))
         value = min(1.0, max(0.0, (near - echo) / (1 - echo))) if echo < 1 else 0.0
         return Measure(value, "" if value else "the report says no more of the answer than the question does")
 
@@ -95,11 +93,38 @@ class Accuracy:
             right = is_correct(question, episode.answer)
             return [justification, *question.options.values()] if right and justification else []
         return [
-            _affirmed_text(statements(report)) or episode.answer,
-            episode.answer,
+            _affirmed_text(statements(report)) or short(episode),
+            short(episode),
             question.text,
             question.answer,
         ]
+
+
+def short(episode: Episode) -> str:
+    """The answer in words up to the end of its first sentence: what follows is said about it."""
+    found = sentences(episode.answer or "")
+    return found[0].text if found else ""
+
+
+def given_in_words(question: Question, report: str, answer: str) -> str | None:
+    """Why the answer in words is not the reference's; None where nothing speaks against it."""
+    first = sentences(answer)[:1]
+    stated = statements(f"It is {first[0].text}.") if first else ()
+    said = (*statements(report), *stated)
+    key = named(question.answer)
+    denies = frozenset(concept for statement in said for concept in statement.denies)
+    if denied := key & denies:
+        return f"the report denies {min(concept.name for concept in denied)}"
+    if any(any(statement.denied) for statement in stated):
+        return "the answer denies what it names"
+    affirms = frozenset(concept for statement in stated for concept in statement.affirms)
+    if missing := key - affirms - affirmed(statements(report)):
+        return f"the report does not affirm {min(concept.name for concept in missing)}"
+    others = {concept for concept in affirms - key if concept.kind == "disease"}
+    if key and others:
+        return f"the answer names {min(concept.name for concept in others)} as well"
+    answers = {found.strip().casefold() for found in _LABELLED.findall(report)}
+    return "there is more than one answer" if len(answers) > 1 else None
 
 
 def justification_of(report: str) -> str:

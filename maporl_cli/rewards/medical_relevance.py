@@ -11,7 +11,7 @@ from maporl_cli.core.types import Episode, Question
 from maporl_cli.rewards.component import Measure, register_component
 from maporl_cli.rewards.concepts import Concept
 from maporl_cli.rewards.sentences import READ, words_of
-from maporl_cli.rewards.stances import all_named, speaks_of
+from maporl_cli.rewards.stances import all_named, asks_for_verdict, speaks_of
 from maporl_cli.rewards.statements import Statement, affirmed, all_statements, named, statements
 
 _DISTINCT = 0.7
@@ -36,11 +36,13 @@ def medical_relevance(episode: Episode) -> Measure | None:
     wanted = reference_concepts(question)
     if not wanted:
         return None
+    # To deny what the reference affirms is no hit; of a yes-or-no question that may be the answer.
+    reversed_ones = frozenset[Concept]() if asks_for_verdict(question) else wanted
     found = frozenset(
         concept
         for statement in all_statements(episode)
         if not _dumps(question, statement)
-        for concept in statement.concepts
+        for concept in statement.affirms | (statement.denies - reversed_ones)
     )
     if not found:
         return Measure(0.0, "no turn states a medical concept in a sentence of its own")

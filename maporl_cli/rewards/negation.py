@@ -26,6 +26,7 @@ _AFTER = (
     "recommends against",
     "recommend against", "rejects", "reject", "stop", "stopping", "discontinue", "discontinuing",
     "withhold", "withholding", "switch from", "contraindicates", "less likely", "refuse",
+    "better than", "preferred to", "preferable to", "mistake to", "wrong to", "dangerous to", "hold",
     "disagree with", "disagree on", "disagree", "object to", "omit", "discard",
 )  # fmt: skip
 """These deny what follows, up to the next comma."""
@@ -129,6 +130,8 @@ def _mark_back(sentence: Sentence, index: int, marks: list[bool]) -> None:
             return
         marks[place] = True
         if place in sentence.breaks:
-            earlier = max((other for other in sentence.breaks if other < place), default=0)
-            if place - earlier > _ITEM:  # else "X, Y and Z are contraindicated" is said of all three
+            item = range(max(0, place - _ITEM), place)
+            if item.start > 0 and sentence.breaks.isdisjoint(
+                item
+            ):  # else "X, Y and Z are contraindicated" is said of all three
                 return

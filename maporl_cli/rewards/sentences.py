@@ -23,7 +23,8 @@ _LONG, _HELD = 8, 0.15
 
 _WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)?")
 _MARK_OR_WORD = re.compile(rf"(?P<mark>[,:()–—])|{_WORD.pattern}")
-_END = re.compile(r"[.!?]+[\"')\]]*(?=\s|$)|\n+|;")
+_END = re.compile(r"(?<![.!?])[.!?]++[\"')\]]*+(?=\s|$)|\n++|;")
+_ABBREVIATED = 8
 _ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|vs|dr|mr|mrs|approx|fig)$", re.IGNORECASE)
 
 _AUXILIARIES = frozenset(
@@ -81,7 +82,8 @@ def sentences(text: str) -> tuple[Sentence, ...]:
     found: list[Sentence] = []
     start = 0
     for match in _END.finditer(text):
-        if match.group().startswith(".") and _ABBREVIATION.search(text, start, match.start()):
+        before = text[max(start, match.start() - _ABBREVIATED) : match.start()]
+        if match.group().startswith(".") and _ABBREVIATION.search(before):
             continue
         found += _sentence(text[start : match.start()])
         start = match.end()

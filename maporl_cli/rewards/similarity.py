@@ -49,11 +49,12 @@ class Similarity:
 
     def prepare(self, texts: Iterable[str]) -> None:
         """Embed those of the texts that are not known yet, in batches."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
+        wanted = list(dict.fromkeys(texts))
+        if len(self._vectors) + len(wanted) > _KEPT:
+            self._vectors.clear()
+        new = [text for text in wanted if text not in self._vectors]
         if not new:
             return
-        if len(self._vectors) + len(new) > _KEPT:
-            self._vectors.clear()
         found = self._encoder.encode(new, batch_size=64, normalize_embeddings=True, show_progress_bar=False)
         self._vectors |= dict(zip(new, np.asarray(found, dtype=np.float32), strict=True))
 

@@ -54,6 +54,12 @@ def stance(question: Question, turn: Turn) -> str | None:
     return decided_on.pop() if len(decided_on) == 1 else None
 
 
+def asks_for_verdict(question: Question) -> bool:
+    """Whether the question is one of yes, no and maybe."""
+    texts = {text.strip().casefold() for text in question.options.values()}
+    return bool(texts) and texts <= set(_VERDICTS)
+
+
 def gives_gold(question: Question, answer: str | None) -> bool:
     """Whether an answer is the gold one; in words it may say more, but must name the gold one's concepts."""
     if is_correct(question, answer):
@@ -98,7 +104,8 @@ def _verdict(question: Question, statement: Statement) -> str:
     """What a statement says to a question of yes or no: what it affirms, denies or leaves open of it."""
     asked = content_stems(last_sentence(question.text))
     places = [place for place, word in enumerate(statement.sentence.words) if stem(word) in asked]
-    if len({stem(statement.sentence.words[place]) for place in places}) < _SAME * len(asked):
+    said = {stem(statement.sentence.words[place]) for place in places}
+    if not said or len(said) < _SAME * len(asked):
         return ""
     if not _HEDGES.isdisjoint(statement.sentence.words):
         return "maybe"

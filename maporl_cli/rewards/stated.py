@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-_PERCENT = re.compile(r"\b(\d{1,3})(?:\.\d+)?\s*%")
+_SURE = re.compile(r"\b(\d{1,3})\s?(?:%|percent) (?:confident|sure|certain)", re.IGNORECASE)
+_BEHIND = re.compile(r"\banswer\b[^.\n%]{0,120}?(?:\((\d{1,3})\s?%?\)|\b(\d{1,3})\s?%)", re.IGNORECASE)
 _CONFIDENT = re.compile(
     r"\bconfiden\w*\b\W{0,3}(?:is|of|at|level|score|:|=|\s){0,4}\W{0,3}(\d{1,3}(?:\.\d+)?)\b\s*(%?)",
     re.IGNORECASE,
@@ -30,14 +31,13 @@ DISCLAIMER = "Not medical advice."
 def confidence(report: str) -> float | None:
     """The confidence in [0, 1] that a report states of its answer; None where it states none.
 
-    Read are "(85%)" behind the answer, "confidence: 85%" and "confidence 0.85". Of several the last
+    Read are "(85%)", "(85)" and "85%" in the sentence of the answer, "85% sure",
+    "confidence: 85%" and "confidence 0.85". Of several the last
     one counts: it stands nearest to the end of what was thought.
     """
     found = [(match.start(), _share(match[1], match[2])) for match in _CONFIDENT.finditer(report)]
-    for match in re.finditer(r"\banswer\b", report, re.IGNORECASE):
-        behind = _PERCENT.search(report, match.end(), match.end() + 160)
-        if behind:
-            found.append((behind.start(), _share(behind[1], "%")))
+    found += [(match.start(), _share(match[1], "%")) for match in _SURE.finditer(report)]
+    found += [(match.start(), _share(match[1] or match[2], "%")) for match in _BEHIND.finditer(report)]
     known = [(place, value) for place, value in found if 0.0 <= value <= 1.0]
     return max(known)[1] if known else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,10 @@ def read_transcript(row: object, name: str) -> Episode:
     if not isinstance(row, Mapping):
         raise RowError("it is no JSON object")
     fields: Mapping[str, Any] = row  # pyright: ignore[reportUnknownVariableType]
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise RowError("it holds half of a character (a lone surrogate)") from error
     options = fields.get("options") or {}
     if not isinstance(options, Mapping) or not all(isinstance(text, str) for text in options.values()):  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
         raise RowError("its options are no object of letters and texts")
@@ -75,7 +80,7 @@ def _turn(value: object, number: int) -> Turn:
         raise RowError(f"turn {number} has no text")
     agent, round_ = value.get("agent"), value.get("round", 0)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     known = role_book("guide").roles
-    if agent not in known:
+    if not isinstance(agent, str) or agent not in known:
         raise RowError(f"turn {number} is by the unknown agent {agent!r}; known are {', '.join(known)}")
     if not isinstance(round_, int) or isinstance(round_, bool) or round_ < 0:
         raise RowError(f"the round of turn {number} is no number from 0")

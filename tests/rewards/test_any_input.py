@@ -141,3 +141,14 @@ def test_company_changes_nothing(model):
         assert second.score.total == pytest.approx(first.score.total, abs=1e-6)
         assert third.score.total == pytest.approx(first.score.total, abs=1e-6)
         assert second.score.components == pytest.approx(first.score.components, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "text", ["answer" + " " * 20_000 + "!", "." * 20_000 + "x", "not," * 5_000, "e.g. " * 4_000]
+)
+def test_rows_of_one_sign_take_no_square_of_time(text):
+    for question in (LONG, Question("q", "What is it?", {}, "anemia")):
+        one = episode(question, [("reporter", text)])
+        began = time.monotonic()
+        PLAIN.score([[one]])
+        assert time.monotonic() - began < 10
