@@ -1,11 +1,11 @@
 """Does the forecast of `--dry-run --world-size N` come true? Measured against runs of 1, 2, 4 and 8 ranks.
 
-    python benchmarks/forecast.py
+    python benchmarks/forecast.py [--file FILE_OF_QUESTIONS]
 
 The preset `clinic` is trained on one rank with `--profile`, and the forecast from those rates compared with
 that run and with one on two ranks, each with one thread. The same with policies that sleep instead of
-computing (`sleeper.py`), on four and eight ranks: there the schedule alone decides. Times are medians over
-steps, the first left out.
+computing (`sleeper.py`), on four and eight ranks: there the schedule alone decides; and, where a file is
+given, with the preset `smollm2` on two. Times are medians over steps, the first left out.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from maporl_cli.training.rates import Rates
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "forecast.json"
 CLINIC = ["data.max_eval_samples=8", "rollout.microbatches=8"]
+SMOLLM2 = ["data.allow_test_set=true", "data.max_eval_samples=1", "rollout.microbatches=4"]
 SLEEPERS = [
     f"run.plugins=[{HERE / 'sleeper.py'}]",
     "model.name=sleeper",
@@ -48,6 +49,7 @@ SLEEPERS = [
 def train(folder: Path, name: str, nproc: int, steps: int, sets: list[str]) -> RunDir:
     words = ["train", "--nproc", str(nproc), "--name", f"{name}-{nproc}", "--output-dir", str(folder)]
     words += ["--profile", "--display", "none", "--set", "eval.baselines=[]"]
+    words += ["--preset", "smollm2"] if name == "smollm2" else []
     for value in [f"train.max_steps={steps + 1}", *sets]:
         words += ["--set", value]
     maporl = Path(sys.executable).with_name("maporl")
@@ -83,6 +85,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--steps", type=int, default=8, help="of clinic; sleepers take a third")
+    parser.add_argument("--file", type=Path, help="also the preset smollm2, on these questions")
     parser.add_argument("--out", type=Path, default=RESULT)
     asked = parser.parse_args()
     cases: list[dict[str, Any]] = []
@@ -90,6 +93,7 @@ def main() -> None:
         for name, sizes, steps, sets in (
             ("sleepers", (4, 8), max(2, asked.steps // 3), SLEEPERS),
             ("clinic", (2,), asked.steps, CLINIC),
+            *([] if asked.file is None else [("smollm2", (2,), 2, [*SMOLLM2, f"data.train={asked.file}"])]),
         ):
             one = train(Path(folder), name, 1, steps, sets)
             rates = Rates.measured(one.profile)
