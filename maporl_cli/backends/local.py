@@ -96,6 +96,7 @@ def train_on_ranks(
         run = RunDir.of(config)
         # A resumed run has logs already, whose last lines tell how an earlier sitting ended.
         earlier = [_size(run.rank_log(rank)) for rank in range(nproc)]
+        there = run.path.exists()
         try:
             elastic_launch(launch, sys.executable)(*arguments)
         except SignalException as error:
@@ -104,7 +105,7 @@ def train_on_ranks(
             rank, failure = error.get_first_failure()
             told = _told(config, run, rank, failure, Path(folder), earlier)
             refused = told.exit_code not in (RunFailed.exit_code, Interrupted.exit_code)
-            if refused and not resume and run.path.exists() and not run.checkpoints.exists():
+            if refused and not there and run.path.exists() and not run.checkpoints.exists():
                 discard(run.path)  # it never began: the corrected command shall not find it in its way
             raise told from error
     return run
@@ -162,7 +163,7 @@ def _told(
 def _words(folder: Path, rank: int, failure: ProcessFailure) -> Mapping[str, Any]:
     """What a rank wrote of its failure; of ranks that were started again and gave up at once, the first's."""
     own = read_object(folder / f"rank_{rank}.json")
-    if own or failure.exitcode < 0:
+    if failure.exitcode < 0 or own.get("code") == failure.exitcode:
         return own
     others = [read_object(file) for file in sorted(folder.glob("rank_*.json"))]
     return next((told for told in others if told["code"] == failure.exitcode), {})

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from statistics import fmean, quantiles
+from statistics import quantiles
 from typing import Any
 
 import numpy as np
@@ -92,7 +92,7 @@ class Rates:
             if not turns:
                 raise ValueError("it shows no rollout after the first step")
             return _rates(spans, rollouts, turns)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, ArithmeticError) as error:
             known = type(error) is ValueError
             raise DataError(
                 "There are no rates to predict from.",
@@ -115,8 +115,7 @@ def _rates(spans: Sequence[Event], rollouts: Sequence[Event], turns: Sequence[Ev
         turns={name: _cost(own) for name, own in agents.items()},
         rows=(min(span["args"]["rows"] for span in turns), max(span["args"]["rows"] for span in turns)),
         tokens={
-            name: fmean(span["args"]["tokens"] / span["args"]["rows"] for span in own)
-            for name, own in agents.items()
+            name: sum(span["args"]["tokens"] for span in own) / _rows(own) for name, own in agents.items()
         },
         active=tuple(count / active[0] for count in active),
         handling=_handling(rollouts, turns, ranks),

@@ -133,6 +133,14 @@ def test_one_rank_that_is_asked_to_stop_is_not_started_again(tmp_path):
     assert "the last checkpoint is step_" in said
 
 
+def test_a_refused_overwrite_keeps_the_old_run(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("run: {name: run}\n")
+    words = ("--nproc", "2", "--overwrite")
+    assert run(tmp_path, *words, sets=("data.train=absent.jsonl",)).returncode == 3
+    assert (tmp_path / "run" / "config.yaml").read_text() == "run: {name: run}\n"
+
+
 def test_a_refusal_is_not_tried_again_and_leaves_nothing(tmp_path):
     done = run(tmp_path, "--nproc", "2", "--max-restarts", "3", sets=("data.train=absent.jsonl",))
     assert done.returncode == 3, done.stderr
