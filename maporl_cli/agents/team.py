@@ -124,7 +124,12 @@ class Team:
             if on_end is not None:
                 on_end(index)
 
-        await asyncio.gather(*(play(index, batch) for index, batch in enumerate(batches) if batch))
+        try:
+            await asyncio.gather(*(play(index, batch) for index, batch in enumerate(batches) if batch))
+        except Exception:
+            # The other batches are called off and may raise the same, which asyncio would print.
+            asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+            raise
 
     def _node(self, agent: Agent):  # a closure for LangGraph, typed by its inner function
         async def speak(state: Batch) -> dict[str, object]:
