@@ -42,6 +42,7 @@ from maporl_cli.training.forecast import forecast
 from maporl_cli.training.memory import FP32
 from maporl_cli.training.placement import place
 from maporl_cli.training.rates import Rates
+from maporl_cli.training.schedule import batches_of
 
 RESULT = Path(__file__).parent / "results" / "many_ranks.json"
 SIZES = (4, 16, 64, 256)
@@ -104,10 +105,9 @@ def predicted(rates: Rates, ranks: int, share: str) -> dict[str, Any]:
     ).config
     placement = place(config.team.names, ranks)
     (adapter,) = blueprints(config).values()
-    gradients = dict.fromkeys(config.team.names, FP32 * adapter.learning)
-    told = forecast(config, placement, rates, gradients)
+    told = forecast(config, placement, rates, FP32 * adapter.learning)
     episodes = questions * config.rollout.group_size
-    letters = MICROBATCHES * len(config.team.names) * replicas
+    letters = len(batches_of(config, replicas, MICROBATCHES)) * len(config.team.names) * replicas
     return {
         "ranks": ranks,
         "questions": questions,

@@ -124,12 +124,14 @@ class Team:
             if on_end is not None:
                 on_end(index)
 
+        plays = [asyncio.create_task(play(index, batch)) for index, batch in enumerate(batches) if batch]
         try:
-            await asyncio.gather(*(play(index, batch) for index, batch in enumerate(batches) if batch))
-        except Exception:
-            # The other batches are called off and may raise the same, which asyncio would print.
-            asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
-            raise
+            await asyncio.gather(*plays)
+        finally:
+            for one in plays:
+                one.cancel()
+            # Where one failed the others may fail alike; asyncio would print what nobody asks for.
+            await asyncio.gather(*plays, return_exceptions=True)
 
     def _node(self, agent: Agent):  # a closure for LangGraph, typed by its inner function
         async def speak(state: Batch) -> dict[str, object]:

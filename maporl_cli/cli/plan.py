@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from maporl_cli.core.config_sources import Loaded
     from maporl_cli.training.placement import Placement
 
+WIDTH = 106
+"""Characters of a line of a plan, without the sign that makes it a comment."""
+
 Part = Mapping[str, Any]
 """A part of a plan, in JSON's types."""
 
@@ -48,7 +51,7 @@ def show_plan(loaded: Loaded, world_size: int, json: bool, measured: Measured | 
     batch = batch_part(config, placement.replicas)
     where = placement_part(placement)
     memory = memory_part(config, placement)
-    time = None if measured is None else time_part(config, placement, batch["steps"], measured)
+    time = None if measured is None else time_part(config, placement, batch["steps"], measured, memory)
     if json:
         shown = config.model_dump(mode="json")
         emit(

@@ -10,6 +10,7 @@ from io import StringIO
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
+from maporl_cli.cli.plan import WIDTH
 from maporl_cli.core.errors import MaporlError
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 ROWS = 16
 """Beyond so many ranks only those of one replica have rows: the others are alike."""
-
-_WIDTH = 106
 
 
 def memory_part(config: Config, placement: Placement) -> Mapping[str, Any]:
@@ -118,7 +117,7 @@ def memory_lines(part: Mapping[str, Any], placement: Mapping[str, Any]) -> Itera
         return
     yield from _table(part, placement)
     for sentence in _sentences(part, placement):
-        yield from wrap(sentence, _WIDTH)
+        yield from wrap(sentence, WIDTH)
     if part["advice"]:
         # In one line, to be copied.
         yield f"Fix: {_fix(part['advice'], placement, part['device'])}"
@@ -148,7 +147,7 @@ def _table(part: Mapping[str, Any], placement: Mapping[str, Any]) -> Iterator[st
         who = [str(place["rank"]), str(place["host"]), str(place["replica"]), "\n".join(place["agents"])]
         table.add_row(*who, *(_size(rank[name]) for name in figures), *verdict)
     text = StringIO()
-    Console(file=text, width=_WIDTH, no_color=True).print(table)
+    Console(file=text, width=WIDTH, no_color=True).print(table)
     yield from (line.rstrip() for line in text.getvalue().strip("\n").splitlines() if line.strip())
 
 

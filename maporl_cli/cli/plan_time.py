@@ -9,14 +9,13 @@ from statistics import fmean
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from maporl_cli.core.errors import MaporlError
+from maporl_cli.cli.plan import WIDTH
 
 if TYPE_CHECKING:
     from maporl_cli.core.config import Config
     from maporl_cli.training.placement import Placement
     from maporl_cli.training.rates import Rates
 
-_WIDTH = 106
 _PACE = ("model", "team.agents", "team.roles", "team.evidence", "train.per_device_train_batch_size")
 """Settings that decide how fast a turn or an update is, by how their keys begin."""
 
@@ -34,8 +33,13 @@ class Measured:
     price: float | None = None
 
 
-def time_part(config: Config, placement: Placement, steps: int, measured: Measured) -> Mapping[str, Any]:
+def time_part(
+    config: Config, placement: Placement, steps: int, measured: Measured, memory: Mapping[str, Any]
+) -> Mapping[str, Any]:
     """A step's seconds, what of them ranks wait, and what `steps` of them cost.
+
+    Args:
+        memory: what the plan knows of each rank's; nothing of gradients where a model is not here.
 
     Raises:
         ConfigError: there is no such run.
@@ -47,8 +51,8 @@ def time_part(config: Config, placement: Placement, steps: int, measured: Measur
 
     run = RunDir.existing(measured.run)
     rates = Rates.measured(run.profile)
-    gradients = _gradients(config)
-    told = forecast(config, placement, rates, gradients)
+    gradient = max((rank["step"] for rank in memory.get("ranks", ())), default=0)
+    told = forecast(config, placement, rates, gradient)
     rank_hours = told.seconds * placement.world_size * steps / 3600
     return {
         "run": str(measured.run),
@@ -64,25 +68,8 @@ def time_part(config: Config, placement: Placement, steps: int, measured: Measur
         "cautions": [
             *_unlike(config, run.load_config()),
             *_unmeasured(config, placement, rates),
-            *([] if gradients or placement.replicas == 1 else ["no time for the sum of gradients is in it"]),
+            *([] if gradient or placement.replicas == 1 else ["no time for the sum of gradients is in it"]),
         ],
-    }
-
-
-def _gradients(config: Config) -> dict[str, int]:
-    """Bytes by agent; nothing where the model is not on this machine, and so cannot be measured."""
-    from maporl_cli.agents.blueprint import blueprints
-    from maporl_cli.agents.build import model_of
-    from maporl_cli.training.memory import FP32
-
-    try:
-        models = blueprints(config)
-    except MaporlError:
-        return {}
-    return {
-        seat.name: FP32 * models[model_of(seat, config)].learning
-        for seat in config.team.agents
-        if seat.trained
     }
 
 
@@ -138,7 +125,7 @@ def time_lines(part: Mapping[str, Any] | None, placement: Mapping[str, Any]) -> 
             f"{assumed['bandwidth'] / 1e9:.2f} GB/s of gradients."
         )
     for sentence in sentences:
-        yield from wrap(sentence, _WIDTH)
+        yield from wrap(sentence, WIDTH)
 
 
 def _seconds(value: float) -> str:

@@ -43,7 +43,10 @@ def reward(
         while episodes := list(islice(rows, _BATCH)):
             judge.score([[episode] for episode in episodes])
             for episode in episodes:
-                _emit(episode) if json else _show(episode)
+                if json:
+                    emit(told(episode))
+                else:
+                    _show(episode)
     if bad:
         for line in bad:
             say(line)
@@ -95,10 +98,6 @@ def told(episode: Episode) -> dict[str, Any]:
         "components": dict(score.components),
         "reasons": dict(score.reasons),
     }
-
-
-def _emit(episode: Episode) -> None:
-    emit(told(episode))
 
 
 def _show(episode: Episode) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from maporl_cli.core.types import Question
@@ -32,7 +32,7 @@ class Risk:
 
 def assess(question: Question, report: str, answer: str | None) -> Risk:
     """The risk of a report on a question; the gold answer, if there is one, is not looked at."""
-    asked = Question(question.id, question.text, question.options, "", context=question.context)
+    asked = replace(question, answer="", rationale="")
     grave: list[str] = []
     doubtful: list[str] = []
     if (harm := harmful_advice(asked, report, answer)) is not None:

@@ -7,7 +7,6 @@ replicas; and the results of all episodes, which rank 0 alone takes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -70,13 +69,13 @@ def forecast(
     config: Config,
     placement: Placement,
     rates: Rates,
-    gradients: Mapping[str, int] | None = None,
+    gradient: int = 0,
     wires: Wires = WIRES,
 ) -> Forecast:
     """Predict a step of the config's team on the placement's ranks.
 
     Args:
-        gradients: bytes by agent that its replicas sum; where it is not given, that takes no time.
+        gradient: bytes of the largest agent's, which its replicas sum while the others sum theirs.
 
     Raises:
         DataError: the rates are of another team.
@@ -99,7 +98,6 @@ def forecast(
         placement, len(batches), rounds, seconds, letter=wires.letter, handling=rates.handling
     )
     turns = sum(batches) * sum(active)  # of each agent in a replica
-    size = max((gradients or {}).values(), default=0)
     return Forecast(
         rollout=rollout,
         reward=rates.reward * sum(batches) / len(spoken),
@@ -111,7 +109,7 @@ def forecast(
             )
             for place in placement.replica(0)
         ),
-        summing=wires.summing(size, placement.replicas),
+        summing=wires.summing(gradient, placement.replicas),
         results=rates.results * sum(batches) * placement.replicas,
         idle=1 - fmean(spoken.values()) / rollout,
         tokens=placement.replicas * turns * sum(rates.tokens[agent] for agent in placement.agents),

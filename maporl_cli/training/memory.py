@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from maporl_cli.agents.blueprint import Blueprint
 from maporl_cli.agents.build import TINY, model_of
 from maporl_cli.core.config import AgentConfig, Config
-from maporl_cli.training.rollout import microbatches_of
+from maporl_cli.training.schedule import batches_of
 
 PROMPT_TOKENS = 1024
 """Tokens that the longest prompt of a pretrained policy is assumed to have, where its context allows:
@@ -150,9 +150,7 @@ def update_pass(config: Config, seat: AgentConfig, blueprint: Blueprint) -> Pass
 
 def rollout_rows(config: Config, replicas: int) -> int:
     """Episodes in the largest sampling call of a step: those of a microbatch of a replica."""
-    group = range(config.rollout.group_size)
-    shared = microbatches_of([group] * (config.train.batch_size // replicas), config.rollout.microbatches)
-    return max(len(part) for part in shared)
+    return max(batches_of(config, replicas, config.rollout.microbatches))
 
 
 def evaluation_rows(config: Config) -> int:

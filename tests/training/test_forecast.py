@@ -53,7 +53,7 @@ def test_two_ranks_take_turns(rates):
 def test_replicas_share_the_questions_and_sum_their_gradients(rates):
     """Two questions, a replica each: batches of two turns, of which half a turn goes on."""
     wires = Wires(letter=0.0, bandwidth=1e6)
-    told = forecast(settings(), place(TEAM, 4), rates, {"planner": 1_000_000, "reporter": 3_000_000}, wires)
+    told = forecast(settings(), place(TEAM, 4), rates, 3_000_000, wires)
     assert told.rollout == pytest.approx(2 * (1 + 0.5 * 2) + 2 * (1 + 0.5 * 0.5) + 4 * 0.25)
     assert told.summing == pytest.approx(3.0), "half of it sent, half received summed"
     assert told.results == pytest.approx(0.8)
