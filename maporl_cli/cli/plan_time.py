@@ -13,11 +13,8 @@ from maporl_cli.cli.plan import WIDTH
 
 if TYPE_CHECKING:
     from maporl_cli.core.config import Config
+    from maporl_cli.core.run_dir import RunDir
     from maporl_cli.training.placement import Placement
-    from maporl_cli.training.rates import Rates
-
-_PACE = ("model", "team.agents", "team.roles", "team.evidence", "train.per_device_train_batch_size")
-"""Settings that decide how fast a turn or an update is, by how their keys begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +42,7 @@ def time_part(
         ConfigError: there is no such run.
         DataError: it has no profile, or is of another team.
     """
+    from maporl_cli.cli.plan_cautions import cautions
     from maporl_cli.core.run_dir import RunDir
     from maporl_cli.training.forecast import WIRES, forecast
     from maporl_cli.training.rates import Rates
@@ -56,6 +54,7 @@ def time_part(
     rank_hours = told.seconds * placement.world_size * steps / 3600
     return {
         "run": str(measured.run),
+        "measured_on": _measured_on(run),
         "measured_steps": rates.steps,
         "tokens_per_turn": fmean(rates.tokens[agent] for agent in placement.agents),
         "seconds": told.seconds,
@@ -65,35 +64,19 @@ def time_part(
         "rank_hours": rank_hours,
         "dollars": None if measured.price is None else rank_hours * measured.price,
         "assumed": asdict(WIRES),
-        "cautions": [
-            *_unlike(config, run.load_config()),
-            *_unmeasured(config, placement, rates),
-            *([] if gradient or placement.replicas == 1 else ["no time for the sum of gradients is in it"]),
-        ],
+        "cautions": list(cautions(config, run, placement, rates, gradient)),
     }
 
 
-def _unlike(config: Config, run: Config) -> Iterator[str]:
-    from maporl_cli.core.run_dir import flat
+def _measured_on(run: RunDir) -> str:
+    """The ranks that the rates were measured on, as far as the run's manifest says."""
+    from maporl_cli.cli.plan_cautions import ranks_of
 
-    mine, theirs = flat(config), flat(run)
-    for key in mine:
-        if key.startswith(_PACE) and mine[key] != theirs.get(key):
-            yield f"it was measured with {key}={theirs.get(key)}, and this is {mine[key]}"
-
-
-def _unmeasured(config: Config, placement: Placement, rates: Rates) -> Iterator[str]:
-    from maporl_cli.training.schedule import batches_of
-
-    batches = batches_of(config, placement.replicas, config.rollout.microbatches)
-    least, most = rates.rows
-    if max(batches) > 2 * most or min(batches) * 2 < least:
-        yield (
-            f"batches of {least} to {most} turns were measured, and these begin with "
-            f"{min(batches)} to {max(batches)}"
-        )
-    if config.team.max_rounds_per_episode > len(rates.active):
-        yield f"no more than {len(rates.active)} rounds were played when it was measured"
+    ranks = ranks_of(run)
+    if not ranks:
+        return ""
+    kinds = sorted({f"{rank['device']}, {rank['threads']} threads each" for rank in ranks})
+    return f" on {len(ranks)} rank{'' if len(ranks) == 1 else 's'} ({'; '.join(kinds)})"
 
 
 def time_lines(part: Mapping[str, Any] | None, placement: Mapping[str, Any]) -> Iterator[str]:
@@ -107,13 +90,14 @@ def time_lines(part: Mapping[str, Any] | None, placement: Mapping[str, Any]) -> 
     if placement["world_size"] > 1:
         pieces[0] += f" (ranks wait {part['idle']:.0%})"
     names = {"reward": "reward", "update": "update", "summing": "sum of gradients", "results": "results"}
+    names |= {"exchanges": "exchanges"}
     pieces += [f"{name} {_seconds(part[key])}" for key, name in names.items() if part[key] >= 0.0005]
     cost = f"{part['rank_hours']:,.2f} rank-hours"
     if part["dollars"] is not None:
         cost += f", ${part['dollars']:,.2f}"
     sentences = [
-        f"Predicted from {part['measured_steps']} steps of {part['run']}, with {part['tokens_per_turn']:.1f} "
-        f"tokens a turn: a step takes {_seconds(part['seconds'])} ({', '.join(pieces)}), "
+        f"Predicted from {part['measured_steps']} steps of {part['run']}{part['measured_on']}, with "
+        f"{part['tokens_per_turn']:.1f} tokens a turn: a step takes {_seconds(part['seconds'])} ({', '.join(pieces)}), "
         f"{part['tokens_per_second']:,.0f} sampled tokens/s. All steps take "
         f"{duration(part['training_seconds'])} and {cost}; evaluations and checkpoints come on top.",
         *(f"Caution: {caution}." for caution in part["cautions"]),
@@ -121,11 +105,12 @@ def time_lines(part: Mapping[str, Any] | None, placement: Mapping[str, Any]) -> 
     if placement["world_size"] > 1:
         assumed = part["assumed"]
         sentences.append(
-            f"Assumed: a turn reaches another rank in {1000 * assumed['letter']:.0f} ms; a rank sends "
+            f"Assumed: a turn reaches another rank in {1000 * assumed['letter']:.0f} ms, an exchange "
+            f"of all ranks takes {1000 * assumed['exchange']:.0f} ms, a rank sends "
             f"{assumed['bandwidth'] / 1e9:.2f} GB/s of gradients."
         )
     for sentence in sentences:
-        yield from wrap(sentence, WIDTH)
+        yield from wrap(sentence, WIDTH, break_on_hyphens=False, break_long_words=False)
 
 
 def _seconds(value: float) -> str:

@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -108,6 +109,11 @@ def train(
         raise UsageError(
             "--rank-price needs a time to multiply it with.",
             fix="maporl train --dry-run --rates runs/NAME --rank-price …, with a run made with --profile",
+        )
+    if rank_price is not None and not isfinite(rank_price):
+        raise UsageError(
+            f"--rank-price {rank_price} is no price.",
+            fix="--rank-price 1.4, dollars that a rank costs an hour",
         )
     display_now = shown(display, os.environ, terminal=sys.stderr.isatty())
     flags = {"run.name": name, "run.output_dir": output_dir, "run.seed": seed}

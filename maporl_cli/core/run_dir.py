@@ -12,13 +12,14 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from maporl_cli.core import config_yaml
 from maporl_cli.core.atomic import atomic_write, clean, discard, disk_errors
-from maporl_cli.core.config import Config
+from maporl_cli.core.config import Config, RunConfig
 from maporl_cli.core.config_keys import nearest
 from maporl_cli.core.config_sources import leaves, load_config
 from maporl_cli.core.errors import ConfigError, damaged
@@ -119,17 +120,17 @@ class RunDir:
         """The run at `path`, to be read.
 
         Raises:
-            ConfigError: there is no run; the error names the nearest one beside it.
+            ConfigError: there is no run; the error names the one that it is in, or the nearest.
         """
         run = RunDir(path)
         if run.config.is_file():
             return run
         names = run_names(path.parent)
-        meant = nearest(path.name, names)
+        meant = _meant(path, names)
         raise ConfigError(
             f"There is no run {path}.",
             why=f"{path.parent} holds {', '.join(names) if names else 'no run'}",
-            fix=f"did you mean {path.parent / meant}?" if meant else "start it with `maporl train`",
+            fix="start it with `maporl train`" if meant is None else f"did you mean {meant}?",
         )
 
     @property
@@ -261,6 +262,15 @@ def read_object(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise damaged(path, error) from error
     return cast("dict[str, Any]", found)
+
+
+def _meant(path: Path, beside: Sequence[str]) -> Path | None:
+    """The run that somebody meant who gave a file of it, its bare name, or a name like it."""
+    for run in (path.parent, RunConfig().output_dir / path):
+        if RunDir(run).config.is_file():
+            return run
+    name = nearest(path.name, beside)
+    return None if name is None else path.parent / name
 
 
 def run_names(output_dir: Path) -> list[str]:

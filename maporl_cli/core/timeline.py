@@ -34,6 +34,7 @@ class Timeline:
     def __init__(self, *, keep: bool = False) -> None:
         self._keep = keep
         self._spans: list[Span] = []
+        self._around: dict[str, Any] = {}
         self.speaking = 0.0
         """Seconds that agents of this rank have spoken so far."""
 
@@ -53,16 +54,24 @@ class Timeline:
 
     @contextmanager
     def phase(self, name: str, **details: Any) -> Generator[None]:
-        """A phase of a step: rollout, reward, update, …"""
+        """A phase of a run or of a step: training, rollout, reward, update, …
+
+        What happens within it has its details as well, and its name as `phase`.
+        """
+        outer = self._around
         with self._span(name, "phase", details):
-            yield
+            self._around = outer | details | {"phase": name}
+            try:
+                yield
+            finally:
+                self._around = outer
 
     @contextmanager
     def _span(self, name: str, kind: str, details: dict[str, Any]) -> Generator[None]:
-        began = time.time()
+        began, around = time.time(), self._around
         yield
         if self._keep:
-            self._spans.append(Span(name, kind, began, time.time(), details))
+            self._spans.append(Span(name, kind, began, time.time(), around | details))
 
     def trace(self, rank: int, title: str) -> list[dict[str, Any]]:
         """The kept spans as complete events, phases above agents; microseconds since the epoch.

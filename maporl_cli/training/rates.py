@@ -55,12 +55,12 @@ class Rates:
     Attributes:
         steps: how many steps it was measured in.
         turns: by agent, a batch of its turns.
-        rows: the smallest and the largest batch of turns.
+        sizes: the sizes of these batches, in turns, from the smallest on.
         tokens: by agent, sampled tokens a turn.
         active: the share of the episodes that are still active in each round.
         handling: seconds in which a rank takes note of a batch of turns, its own or a mate's.
         reward: seconds to score one episode.
-        update: by agent, an update from so many turns.
+        update: by agent, an update from so many turns; agents that were never updated are not in it.
         learned: by agent, the share of its turns that it was updated from; the others were cut, or of
             groups without spread.
         results: seconds in which rank 0 makes metrics and a record of one episode.
@@ -68,7 +68,7 @@ class Rates:
 
     steps: int
     turns: Mapping[str, Cost]
-    rows: tuple[int, int]
+    sizes: tuple[int, ...]
     tokens: Mapping[str, float]
     active: tuple[float, ...]
     handling: float
@@ -79,87 +79,92 @@ class Rates:
 
     @staticmethod
     def measured(profile: Path) -> Rates:
-        """The rates of the run whose `profile.json` this is; its first step, which warms up, left out.
+        """The rates of the team in the `profile.json` of a run; the first step, which warms up, left out.
 
         Raises:
             DataError: it is no profile, or shows no more than one step.
         """
         try:
             events = json.loads(profile.read_text(encoding="utf-8"))["traceEvents"]
-            spans: list[Event] = [event for event in events if event["ph"] == "X"]
-            rollouts = _later(spans, "rollout")
-            turns = [span for span in spans if span["cat"] == "turns" and _within(span, rollouts)]
-            if not turns:
-                raise ValueError("it shows no rollout after the first step")
-            return _rates(spans, rollouts, turns)
+            return _rates([event for event in events if event["ph"] == "X" and _of_team(event)])
         except (OSError, ValueError, KeyError, TypeError, ArithmeticError) as error:
-            known = type(error) is ValueError
             raise DataError(
                 "There are no rates to predict from.",
                 where=str(profile),
-                why=str(error) if known else f"{type(error).__name__}: {error}",
-                fix="train a few steps with `maporl train --profile --set train.max_steps=4`",
+                why=_why(error),
+                fix="train a few steps with `maporl train --profile --set train.max_steps=4 "
+                "--set eval.baselines=[]`, and predict from that run",
             ) from error
 
 
-def _rates(spans: Sequence[Event], rollouts: Sequence[Event], turns: Sequence[Event]) -> Rates:
-    updates = [span for span in spans if span["cat"] == "update" and span["args"]["step"] > 1]
-    ranks, agents = len({span["pid"] for span in spans}), _by_name(turns)
+def _of_team(event: Event) -> bool:
+    """Whether the team of the run did this in training, and not a baseline or an evaluation."""
+    return event["args"].get("of") == "team" and "step" in event["args"]
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "the run was made without --profile"
+    return str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+
+
+def _rates(spans: Sequence[Event]) -> Rates:
+    first = min((span["args"]["step"] for span in spans), default=0)
+    spans = [span for span in spans if span["args"]["step"] > first]
+    turns = [span for span in spans if span["cat"] == "turns" and span["args"]["phase"] == "rollout"]
+    if not turns:
+        raise ValueError("it shows no rollout after a first step")
+    agents = _by_name(turns)
     # An update of nothing, in a step of dead groups, tells nothing.
-    learned = _by_name([span for span in updates if span["args"]["rows"]])
+    learned = _by_name([span for span in spans if span["cat"] == "update" and span["args"]["rows"]])
     rounds = 1 + max(span["args"]["round"] for span in turns)
     active = [_rows(span for span in turns if span["args"]["round"] == round) for round in range(rounds)]
     episodes = active[0] / len(agents)  # of all steps
     return Rates(
-        steps=len({span["args"]["step"] for span in rollouts}),
+        steps=len({span["args"]["step"] for span in turns}),
         turns={name: _cost(own) for name, own in agents.items()},
-        rows=(min(span["args"]["rows"] for span in turns), max(span["args"]["rows"] for span in turns)),
+        sizes=tuple(sorted({span["args"]["rows"] for span in turns})),
         tokens={
             name: sum(span["args"]["tokens"] for span in own) / _rows(own) for name, own in agents.items()
         },
         active=tuple(count / active[0] for count in active),
-        handling=_handling(rollouts, turns, ranks),
-        reward=_seconds(_later(spans, "reward")) / episodes,
+        handling=_handling(_phase(spans, "rollout"), turns),
+        reward=_seconds(_phase(spans, "scoring")) / episodes,
         # One a step: of fewer, a line would say anything.
         update={
             name: _cost(own) if len(own) >= _A_LINE else _cost(own, proportional=True)
             for name, own in learned.items()
         },
         learned={name: _rows(own) / _rows(agents[name]) for name, own in learned.items()},
-        results=_seconds(span for span in _later(spans, "results") if span["pid"] == 0) / episodes,
+        results=_seconds(span for span in _phase(spans, "results") if span["pid"] == 0) / episodes,
     )
 
 
-def _later(spans: Sequence[Event], phase: str) -> list[Event]:
-    """The phases of that name after the first step."""
-    named = [span for span in spans if span["cat"] == "phase" and span["name"] == phase]
-    return [span for span in named if span["args"]["step"] > 1]
+def _phase(spans: Sequence[Event], name: str) -> list[Event]:
+    return [span for span in spans if span["cat"] == "phase" and span["name"] == name]
 
 
-def _handling(rollouts: Sequence[Event], turns: Sequence[Event], ranks: int) -> float:
+def _handling(rollouts: Sequence[Event], turns: Sequence[Event]) -> float:
     """Seconds between turns in which a rank does not wait for another.
 
     With one rank that is all the time between turns. With several, who waits cannot be told from who
     takes note; but where a turn follows soonest on another, nobody waited: the lowest quarter.
     """
-    if ranks == 1:
+    if len({span["pid"] for span in rollouts}) == 1:
         return (_seconds(rollouts) - _seconds(turns)) / len(turns)
-    gaps: list[float] = []
-    for rollout in rollouts:
-        own = sorted((span for span in turns if _within(span, [rollout])), key=lambda span: span["ts"])
-        gaps += [later["ts"] - (span["ts"] + span["dur"]) for span, later in pairwise(own)]
+    by_rollout: dict[tuple[int, int], list[Event]] = {}
+    for span in sorted(turns, key=lambda span: span["ts"]):
+        by_rollout.setdefault((span["pid"], span["args"]["step"]), []).append(span)
+    gaps = [
+        later["ts"] - (span["ts"] + span["dur"])
+        for own in by_rollout.values()
+        for span, later in pairwise(own)
+    ]
     return quantiles(gaps, n=4)[0] / 1e6 if len(gaps) > 1 else 0.0
 
 
 def _seconds(spans: Iterable[Event]) -> float:
     return sum(span["dur"] for span in spans) / 1e6
-
-
-def _within(span: Event, phases: Sequence[Event]) -> bool:
-    return any(
-        phase["pid"] == span["pid"] and phase["ts"] <= span["ts"] <= phase["ts"] + phase["dur"]
-        for phase in phases
-    )
 
 
 def _rows(spans: Iterable[Event]) -> int:

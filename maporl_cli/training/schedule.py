@@ -15,6 +15,9 @@ from maporl_cli.core.config import Config
 from maporl_cli.training.placement import Placement
 from maporl_cli.training.rollout import microbatches_of
 
+_BEGINS, _HEARD, _ENDS = range(3)
+"""What happens to a turn. At one time in this order, since a rank listens before it gives the floor on."""
+
 
 def batches_of(config: Config, replicas: int, microbatches: int) -> list[int]:
     """Episodes in each microbatch of a replica's rollout."""
@@ -47,7 +50,7 @@ def play_out(
         handling: seconds that each rank takes note of a turn, whoever took it.
 
     Returns:
-        Seconds until the last turn has ended and is taken note of; seconds of speaking by rank.
+        Seconds until the last turn has ended and every rank has taken note of it; seconds of speaking by rank.
     """
     path = [(round, agent) for round in range(rounds) for agent in placement.agents]
     owners = {agent: place.rank for place in placement.replica(0) for agent in place.agents}
@@ -56,30 +59,27 @@ def play_out(
     speaking = dict.fromkeys(spoken, False)
     free = dict.fromkeys(spoken, 0.0)  # from when on a rank that does not speak could
     owed = dict.fromkeys(spoken, 0.0)  # notes that a rank which speaks has still to take
-    # (time, kind, batch, place on the path): at one time, arrivals (0) come before ends of turns (1),
-    # since a rank listens before it gives the floor on.
-    events = [(0.0, 0, batch, 0) for batch in range(batches)]
+    # (time, kind, batch, place on the path, rank that is told).
+    events = [(0.0, _BEGINS, batch, 0, owners[path[0][1]]) for batch in range(batches)]
     heapq.heapify(events)
     now = 0.0
     while events:
-        now, kind, batch, place = heapq.heappop(events)
-        rank = owners[path[place][1]]
-        if kind == 0:
-            heapq.heappush(waiting[rank], (batch, place))
-        else:
+        now, kind, batch, place, rank = heapq.heappop(events)
+        if kind == _ENDS:
             speaking[rank], free[rank] = False, now + owed[rank]
             owed[rank] = 0.0
-            for hearer in free:
-                if speaking[hearer]:
-                    owed[hearer] += handling
-                else:
-                    free[hearer] = max(free[hearer], now) + handling
-            if place + 1 < len(path):
-                there = owners[path[place + 1][1]]
-                if there == rank:
-                    heapq.heappush(waiting[rank], (batch, place + 1))
-                else:
-                    heapq.heappush(events, (now + letter, 0, batch, place + 1))
+            for hearer in spoken:
+                heard = now if hearer == rank else now + letter
+                heapq.heappush(events, (heard, _HEARD, batch, place, hearer))
+        elif kind == _HEARD:
+            if speaking[rank]:
+                owed[rank] += handling
+            else:
+                free[rank] = max(free[rank], now) + handling
+            if place + 1 < len(path) and owners[path[place + 1][1]] == rank:
+                heapq.heappush(waiting[rank], (batch, place + 1))
+        else:
+            heapq.heappush(waiting[rank], (batch, place))
         # Nobody is given the floor before everything that happens at this time has happened.
         if events and events[0][0] == now:
             continue
@@ -89,5 +89,5 @@ def play_out(
                 spent = seconds(batch, *path[place])
                 spoken[rank] += spent
                 speaking[rank] = True
-                heapq.heappush(events, (max(now, free[rank]) + spent, 1, batch, place))
+                heapq.heappush(events, (max(now, free[rank]) + spent, _ENDS, batch, place, rank))
     return max(now, *free.values()), spoken

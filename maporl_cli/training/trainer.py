@@ -92,7 +92,7 @@ class Trainer:
             return progress  # nothing of this step is kept
         idle = 1 - (self.timeline.speaking - spoken) / (time.monotonic() - began)
         with self.timeline.phase("reward", step=step):
-            score(groups, self.reward, self.ranks)
+            score(groups, self.reward, self.ranks, self.timeline)
         with self.timeline.phase("update", step=step):
             gathered = self._gather(groups)
             learned = update_all(self.learners, gathered, self.timeline, step)

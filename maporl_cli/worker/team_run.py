@@ -88,6 +88,7 @@ class TeamRun:
         self._ranks = session.ranks
         self._start = start
         self._label = f"{label}: " if label else ""
+        self._team = label or "team"
         self._checkpoints = Checkpoints(run.checkpoints, keep=self._config.train.keep_checkpoints)
 
     def go(self) -> Outcome:
@@ -209,7 +210,8 @@ class TeamRun:
                 ranks=self._ranks,
                 timeline=self._timeline,
             )
-            progress = trainer.run(progress)
+            with self._timeline.phase("training", of=self._team):
+                progress = trainer.run(progress)
         finally:
             monitor.close()
         if self._ranks.rank == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -327,11 +328,75 @@ class TestTime:
         assert "Caution: it was measured with team.evidence_top_k=" in told
         assert "Caution: batches of 1 to 4 turns were measured, and these begin with 128 to 128" in told
 
+    def cautions(self, run, plan, *sets: str) -> list[str]:
+        return plan("--rates", str(run), *sets)["time"]["cautions"]
+
+    def test_settings_that_decide_the_pace_are_compared_both_ways(self, run, plan):
+        """The plan's reward has a component more; the learning rate of an agent changes no time."""
+        sets = ("--set", "reward.extra_weights={chance: 1}", "--set", "train.kl_coeff=0")
+        sets += ("--set", "team.agents.planner.learning_rate=1")
+        told = self.cautions(run, plan, *sets)
+        assert "it was measured with reward.extra_weights.chance=None, and this is 1.0" in told
+        assert any("train.kl_coeff" in caution for caution in told)
+        assert not any("learning_rate" in caution for caution in told)
+
+    def test_batches_of_one_size_cannot_tell_a_call_from_a_turn(self, run, plan):
+        assert not any("cannot be told" in caution for caution in self.cautions(run, plan))
+        events = [event for event in profile(TEAM) if event["args"].get("round") != 1]
+        write_profile(run / "profile.json", events)
+        assert any("had 4 turns" in caution for caution in self.cautions(run, plan))
+        alike = ("--set", "rollout.microbatches=32")
+        assert not any("had 4 turns" in caution for caution in self.cautions(run, plan, *alike))
+
+    def test_an_agent_without_measured_updates_is_named(self, run, plan):
+        events = [event for event in profile(TEAM) if (event["cat"], event["name"]) != ("update", "analyst")]
+        write_profile(run / "profile.json", events)
+        missing = "no update of the analyst was measured, and its updates take no time here"
+        assert missing in self.cautions(run, plan)
+        assert missing not in self.cautions(run, plan, "--set", "team.agents.analyst.trained=false")
+
+    @pytest.mark.parametrize(
+        ("ranks", "planned", "told"),
+        [
+            ([(1, 0)], 1, ""),
+            ([(1, 0)], 2, "it was measured with 1 on a host, and 2 ranks slow each other"),
+            ([(1, 0), (1, 0)], 2, ""),
+            (
+                [(2, 0)],
+                2,
+                "2 ranks on a host with 2 threads each, as measured, need 4 cores, and this machine has 2",
+            ),
+            ([(1, 0), (1, 1)], 1, "several replicas"),
+        ],
+    )
+    def test_what_ranks_of_a_host_share(self, ranks, planned, told, run, plan, monkeypatch):
+        monkeypatch.setattr(os, "cpu_count", lambda: 2)
+        has(monkeypatch, Device("RAM", 64 * GB, shared=True))
+        found = [
+            {"host": "h", "device": "cpu", "threads": threads, "replica": replica}
+            for threads, replica in ranks
+        ]
+        (run / "manifest.json").write_text(json.dumps({"topology": {"ranks": found}}))
+        cautions = self.cautions(run, plan, "--world-size", str(planned))
+        shared = [caution for caution in cautions if "on a host" in caution or "replicas" in caution]
+        assert len(shared) == bool(told)
+        assert all(told in caution for caution in shared)
+
+    def test_what_was_measured_on_is_told(self, run, dry_run):
+        ranks = [{"host": "h", "device": "cpu", "threads": 1, "replica": 0}] * 2
+        (run / "manifest.json").write_text(json.dumps({"topology": {"ranks": ranks}}))
+        told = " ".join(comments(dry_run("--rates", str(run))[1]))
+        assert "on 2 ranks (cpu, 1 threads each), with 3.0 tokens a turn" in told
+
     @pytest.mark.parametrize(
         ("arguments", "code", "fix"),
         [
             (["--rates", "runs/mesured"], 3, "did you mean runs/measured?"),
+            (["--rates", "measured"], 3, "did you mean runs/measured?"),
+            (["--rates", "runs/measured/profile.json"], 3, "did you mean runs/measured?"),
             (["--rank-price", "2"], 2, "--rates"),
+            (["--rates", "runs/measured", "--rank-price", "inf"], 2, "--rank-price 1.4"),
+            (["--rates", "runs/measured", "--rank-price", "nan"], 2, "maporl train --help"),
         ],
     )
     def test_what_nothing_can_be_told_from(self, run, arguments, code, fix, dry_run):
@@ -343,6 +408,7 @@ class TestTime:
         (run / "profile.json").unlink()
         code, _, err = dry_run("--rates", str(run))
         assert code == 3
+        assert "the run was made without --profile" in err
         assert "--profile" in err.splitlines()[-1]
 
     def test_rates_are_no_setting_of_a_training(self, monkeypatch, run, capfd):

@@ -54,7 +54,7 @@ def test_a_trace_has_turns_below_their_phase_in_microseconds(clock):
         "tid": 1,
         "ts": 101e6,
         "dur": 2e6,
-        "args": {"batch": 2, "round": 0},
+        "args": {"phase": "rollout", "step": 7, "batch": 2, "round": 0},
     }
     assert phase == shared | {
         "name": "rollout",
@@ -64,6 +64,24 @@ def test_a_trace_has_turns_below_their_phase_in_microseconds(clock):
         "dur": 7e6,
         "args": {"step": 7},
     }
+
+
+def test_what_happens_within_phases_has_their_details(clock):
+    timeline = Timeline(keep=True)
+    with timeline.phase("training", of="single"):
+        with pytest.raises(KeyError), timeline.phase("rollout", step=1):
+            raise KeyError
+        with timeline.phase("rollout", step=2), timeline.turns("planner", rows=4) as told:
+            told["tokens"] = 9
+    with timeline.update("planner", rows=3):
+        pass
+    turns, rollout, training, update = [
+        (event["name"], event["args"]) for event in timeline.trace(0, "") if event["ph"] == "X"
+    ]
+    assert turns == ("planner", {"of": "single", "phase": "rollout", "step": 2, "rows": 4, "tokens": 9})
+    assert rollout == ("rollout", {"of": "single", "phase": "training", "step": 2})
+    assert training == ("training", {"of": "single"})
+    assert update == ("planner", {"rows": 3})
 
 
 def test_what_fails_is_no_span(clock):

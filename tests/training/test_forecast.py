@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from profiles import write_profile
 
@@ -43,11 +41,21 @@ def test_it_repeats_what_was_measured(rates):
 
 def test_two_ranks_take_turns(rates):
     """One microbatch: one speaks while the other waits."""
-    told = forecast(settings(), place(TEAM, 2), rates, wires=Wires(letter=0.0))
+    told = forecast(settings(), place(TEAM, 2), rates, wires=Wires(letter=0.0, exchange=0.01))
     assert told.rollout == pytest.approx(10.0)
     assert told.idle == pytest.approx(1 - 4.5 / 10)
     assert told.update == pytest.approx(2.0), "both at once"
     assert (told.reward, told.results) == pytest.approx((0.2, 0.8)), "shared, and by rank 0 alone"
+    assert told.exchanges == pytest.approx(0.05)
+    parts = (told.rollout, told.reward, told.update, told.results, told.exchanges)
+    assert told.seconds == pytest.approx(sum(parts))
+
+
+def test_a_group_is_scored_by_one_rank(rates):
+    """Three groups of two on two ranks: one of them has two groups to score."""
+    config = settings()
+    three = config.model_copy(update={"train": config.train.model_copy(update={"batch_size": 3})})
+    assert forecast(three, place(TEAM, 2), rates).reward == pytest.approx(0.1 * 2 * 2)
 
 
 def test_replicas_share_the_questions_and_sum_their_gradients(rates):
@@ -60,9 +68,12 @@ def test_replicas_share_the_questions_and_sum_their_gradients(rates):
     assert told.tokens == pytest.approx(5 * 2 * 3.0)
 
 
-def test_an_agent_that_is_not_trained_needs_no_update(rates, tmp_path):
-    told = forecast(settings(), place(TEAM, 2), replace(rates, update={"planner": rates.update["planner"]}))
-    assert told.update == pytest.approx(2.0)
+def test_an_agent_that_is_not_trained_needs_no_update(rates):
+    config = settings()
+    seats = [seat.model_copy(update={"trained": seat.name == "planner"}) for seat in config.team.agents]
+    frozen = config.model_copy(update={"team": config.team.model_copy(update={"agents": seats})})
+    assert forecast(frozen, place(TEAM, 1), rates).update == pytest.approx(2.0)
+    assert forecast(config, place(TEAM, 1), rates).update == pytest.approx(4.0)
 
 
 def test_rates_of_another_team_are_refused(rates):

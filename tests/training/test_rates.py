@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from profiles import profile, span, write_profile
+from profiles import baseline, profile, span, write_profile
 
 from maporl_cli.core.errors import DataError
 from maporl_cli.training.rates import Cost, Rates
@@ -24,7 +24,7 @@ def test_calls_of_one_size_predict_that_size():
 
 def test_rates_are_read_from_a_profile(tmp_path):
     rates = Rates.measured(write_profile(tmp_path / "profile.json"))
-    assert (rates.steps, rates.rows) == (1, (1, 4))
+    assert (rates.steps, rates.sizes) == (1, (1, 4))
     assert rates.handling == pytest.approx(1.0 / 4)
     assert rates.results == pytest.approx(0.2)
     assert rates.active == (1.0, 0.25)
@@ -34,6 +34,17 @@ def test_rates_are_read_from_a_profile(tmp_path):
         assert rates.update[agent].of(4) == pytest.approx(2.0)
         assert rates.learned[agent] == pytest.approx(4 / 5)
         assert rates.tokens[agent] == pytest.approx(3.0)
+
+
+def test_a_baseline_of_the_run_changes_nothing(tmp_path):
+    team = Rates.measured(write_profile(tmp_path / "team.json"))
+    events = [*profile(), *baseline(profile(("reporter",)))]
+    assert Rates.measured(write_profile(tmp_path / "both.json", events)) == team
+
+
+def test_the_first_step_of_a_resumed_run_warms_up_as_well(tmp_path):
+    team = Rates.measured(write_profile(tmp_path / "team.json"))
+    assert Rates.measured(write_profile(tmp_path / "resumed.json", profile(first=7))) == team
 
 
 def test_an_agent_may_have_the_name_of_a_phase(tmp_path):
@@ -48,10 +59,13 @@ def test_an_agent_may_have_the_name_of_a_phase(tmp_path):
 
 def test_of_several_ranks_only_close_turns_tell_of_handling(tmp_path):
     """Rank 1 speaks five times in ten seconds, with gaps of .1, .1, 1.0 and 2.0 between."""
-    events = [span("rollout", "phase", rank, 0, 10, step=2) for rank in (0, 1)]
-    events.append(span("planner", "turns", 0, 0, 5, batch=0, round=0, rows=4, tokens=4))
+    step = {"of": "team", "phase": "training", "step": 2}
+    turn = step | {"phase": "rollout", "batch": 0, "round": 0, "rows": 4, "tokens": 4}
+    events = [span("rollout", "phase", rank, 0, 10, **step) for rank in (0, 1)]
+    events.append(span("planner", "turns", 0, 0, 5, **turn))
     for at in (0.0, 1.1, 2.2, 4.2, 7.2):
-        events.append(span("reporter", "turns", 1, at, 1, batch=0, round=0, rows=4, tokens=4))
+        events.append(span("reporter", "turns", 1, at, 1, **turn))
+    events.append(span("rollout", "phase", 0, 0, 10, **step | {"step": 1}))
     rates = Rates.measured(write_profile(tmp_path / "profile.json", events))
     assert rates.handling == pytest.approx(0.1)
 
@@ -69,7 +83,9 @@ def test_a_few_updates_are_taken_as_proportional_to_their_rows(tmp_path):
     """Of two updates the smaller took longer: a fitted line would say that rows cost nothing."""
     events = profile()
     for step, rows, seconds in ((3, 2, 3.0), (4, 0, 0.1)):
-        events.append(span("rollout", "phase", 0, 300.0 * step, 10, step=step))
-        events.append(span("planner", "update", 0, 300.0 * step + 20, seconds, step=step, rows=rows))
+        within = {"of": "team", "phase": "training", "step": step}
+        events.append(span("rollout", "phase", 0, 300.0 * step, 10, **within))
+        update = within | {"phase": "update", "rows": rows}
+        events.append(span("planner", "update", 0, 300.0 * step + 20, seconds, **update))
     rates = Rates.measured(write_profile(tmp_path / "profile.json", events))
     assert rates.update["planner"] == Cost(0.0, pytest.approx((2.0 + 3.0) / (4 + 2)))

@@ -28,8 +28,8 @@ def test_the_naive_order_keeps_three_of_four_ranks_waiting():
 def test_a_wavefront_by_hand():
     """Three batches: the reporter ends the last after 3 + 3 turns."""
     assert play_out(place(TEAM, 4), 3, 1, equal)[0] == 6.0
-    assert play_out(place(TEAM, 4), 3, 1, equal, letter=0.25)[0] == 6.75, (
-        "three letters on the way to the first report"
+    assert play_out(place(TEAM, 4), 3, 1, equal, letter=0.25)[0] == 7.0, (
+        "three letters on the way to the first report, and the last report's to the others"
     )
 
 
@@ -94,6 +94,12 @@ class TestHandling:
         """Turn, note, turn, note: who waits takes note at once, whose turn it is and whose it is not."""
         assert play_out(place(TEAM, 2), 1, 1, equal, handling=0.25)[0] == 5.0
         assert play_out(place(TEAM, 4), 1, 1, equal, handling=0.25)[0] == 5.0
+
+    def test_what_is_on_the_way_is_not_noted_yet(self):
+        """Of two ranks the second hears after a letter, and takes note then; of its own turn it does at once."""
+        both = {"letter": 0.25, "handling": 0.25}
+        assert play_out(place(TEAM, 2), 1, 1, equal, **both)[0] == 1 + 0.5 + 1 + 0.25 + 1 + 0.5 + 1 + 0.5
+        assert play_out(place(TEAM, 4), 1, 1, equal, **both)[0] == 4 + 4 * 0.5
 
     def test_a_busy_rank_takes_note_later(self):
         """Both ranks speak from 4 to 5, and then take two notes each before one speaks again."""
