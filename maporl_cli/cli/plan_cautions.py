@@ -71,8 +71,8 @@ def _sizes(config: Config, placement: Placement, rates: Rates) -> Iterator[str]:
     least, most = rates.sizes[0], rates.sizes[-1]
     if least == most and {*batches} != {least}:
         yield (
-            f"all batches that were measured had {least} turns, so what a call costs cannot be told from what "
-            "a turn costs; measure with a train.batch_size that rollout.microbatches does not divide"
+            f"all batches that were measured had {least} turns, so what a call costs cannot be told from "
+            "what a turn costs; measure with a train.batch_size that rollout.microbatches does not divide"
         )
     if max(batches) > 2 * most or min(batches) * 2 < least:
         yield (

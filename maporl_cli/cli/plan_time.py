@@ -97,8 +97,8 @@ def time_lines(part: Mapping[str, Any] | None, placement: Mapping[str, Any]) -> 
         cost += f", ${part['dollars']:,.2f}"
     sentences = [
         f"Predicted from {part['measured_steps']} steps of {part['run']}{part['measured_on']}, with "
-        f"{part['tokens_per_turn']:.1f} tokens a turn: a step takes {_seconds(part['seconds'])} ({', '.join(pieces)}), "
-        f"{part['tokens_per_second']:,.0f} sampled tokens/s. All steps take "
+        f"{part['tokens_per_turn']:.1f} tokens a turn: a step takes {_seconds(part['seconds'])} "
+        f"({', '.join(pieces)}), {part['tokens_per_second']:,.0f} sampled tokens/s. All steps take "
         f"{duration(part['training_seconds'])} and {cost}; evaluations and checkpoints come on top.",
         *(f"Caution: {caution}." for caution in part["cautions"]),
     ]

@@ -50,7 +50,7 @@ def play_out(
         handling: seconds that each rank takes note of a turn, whoever took it.
 
     Returns:
-        Seconds until the last turn has ended and every rank has taken note of it; seconds of speaking by rank.
+        Seconds until the last turn has ended and every rank has noted it; seconds of speaking by rank.
     """
     path = [(round, agent) for round in range(rounds) for agent in placement.agents]
     owners = {agent: place.rank for place in placement.replica(0) for agent in place.agents}

@@ -133,10 +133,13 @@ class Learner:
         """Sum the gradient over the replicas; each divided its own by the active tokens of all."""
         if self._ranks.placement.replicas == 1:
             return
-        for parameter in self._parameters.values():
-            if parameter.grad is None:
+        parameters = list(self._parameters.values())
+        having = self._summed([float(parameter.grad is not None) for parameter in parameters])
+        for parameter, replicas in zip(parameters, having, strict=True):
+            # One that no replica used stays without: a gradient of zero would let it decay.
+            if replicas and parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        gradients = [parameter.grad for parameter in self._parameters.values() if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         flat = parameters_to_vector(gradients)
         self._ranks.sum_over_replicas(self.agent, flat)
         vector_to_parameters(flat, gradients)

@@ -9,10 +9,12 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import sys
 import time
 import traceback
 from pathlib import Path
+from types import FrameType
 
 from maporl_cli.core.atomic import atomic_write
 from maporl_cli.core.config import Config
@@ -27,12 +29,17 @@ _GRACE = 5.0
 """Seconds in which a rank that only lost contact lets the one that really failed be told of."""
 
 
+_STOPS = (signal.SIGTERM, signal.SIGINT)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Train on this rank; returns the exit code."""
     options = _options(arguments)
     first = First(None, int(os.environ.get("RANK", "0")))
     if code := _settled(options.failures):
         return code
+    for number in _STOPS:
+        signal.signal(number, _stopped_early)
     try:
         config = load_config(preset=None, file=options.config, environ={}, sets=(), flags={}).config
         store = open_store()
@@ -69,6 +76,15 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--command", default="", help=argparse.SUPPRESS)
     parser.add_argument("--failures", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
+
+
+def _stopped_early(number: int, frame: FrameType | None) -> None:
+    """Asked to stop where a training does not yet, or no more, look after that itself: nothing is lost.
+
+    Raises:
+        Interrupted: always; a rank that died of the signal would be started again.
+    """
+    raise Interrupted("Stopped before the training began, or after it.", fix="run the same command again")
 
 
 def _settled(failures: Path | None) -> int:
@@ -129,6 +145,8 @@ def _fail(error: MaporlError, first: First, failures: Path | None) -> int:
     Args:
         failures: where `maporl train` looks for it, which then tells of it; None outside of that.
     """
+    for number in _STOPS:
+        signal.signal(number, signal.SIG_IGN)  # torchrun ends the ranks of a failed one, which is told first
     if isinstance(error, LostContact):
         time.sleep(_GRACE)
     if failures is not None:

@@ -80,6 +80,8 @@ def join(config: Config, store: dist.Store | None) -> Ranks:
                 "CUDA_VISIBLE_DEVICES= to train on the CPU",
             )
         torch.cuda.set_device(local)
+        # Else a sum over the replicas returns at once, and the loss of a peer is never noticed.
+        os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")
     if world_size == 1:
         return OneRank(placement)
     timeout = config.placement.timeout

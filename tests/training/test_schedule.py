@@ -96,7 +96,7 @@ class TestHandling:
         assert play_out(place(TEAM, 4), 1, 1, equal, handling=0.25)[0] == 5.0
 
     def test_what_is_on_the_way_is_not_noted_yet(self):
-        """Of two ranks the second hears after a letter, and takes note then; of its own turn it does at once."""
+        """Of two ranks the second hears after a letter, and notes it then; its own turn it notes at once."""
         both = {"letter": 0.25, "handling": 0.25}
         assert play_out(place(TEAM, 2), 1, 1, equal, **both)[0] == 1 + 0.5 + 1 + 0.25 + 1 + 0.5 + 1 + 0.5
         assert play_out(place(TEAM, 4), 1, 1, equal, **both)[0] == 4 + 4 * 0.5

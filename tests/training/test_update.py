@@ -14,13 +14,15 @@ from maporl_cli.core.errors import RunFailed
 from maporl_cli.core.randomness import keyed_generator
 from maporl_cli.core.types import Turn
 from maporl_cli.training.experience import Experience
+from maporl_cli.training.placement import place
+from maporl_cli.training.ranks import OneRank
 from maporl_cli.training.update import Learner
 
 PROMPTS = [(3, 4, 5), (6, 7), (8,), (9, 10, 11, 12), (13, 14), (3, 4, 5), (20,)]
 ADVANTAGES = [0.5, -1.0, 0.25, 1.5, -0.75, 0.0, 0.3]
 
 
-def learner(policy, *, steps=10, temperature=1.0, scale=False, **settings) -> Learner:
+def learner(policy, *, steps=10, temperature=1.0, scale=False, ranks=None, **settings) -> Learner:
     config = TrainConfig.model_validate({"max_grad_norm": 1e9, "lr_scheduler_type": "constant", **settings})
     return Learner(
         "planner",
@@ -29,7 +31,7 @@ def learner(policy, *, steps=10, temperature=1.0, scale=False, **settings) -> Le
         total_steps=steps,
         temperature=temperature,
         learning_rate=config.learning_rate,
-        ranks=alone("planner"),
+        ranks=ranks or alone("planner"),
         scale_gradients=scale,
     )
 
@@ -288,6 +290,37 @@ def test_a_scaler_skips_an_infinite_gradient_and_halves_its_scale():
     again = learner(policy, max_grad_norm=1.0, scale=True)
     again.load_state(halved)
     assert again.state()["scaler"] == halved["scaler"]
+
+
+class TwoReplicas(OneRank):
+    """This rank, and a second replica that has `theirs` wherever this one sums."""
+
+    def __init__(self, theirs: list[list[float]]) -> None:
+        super().__init__(replace(place(("planner",), 1), replicas=2))
+        self._theirs = iter(theirs)
+
+    def sum_over_replicas(self, agent: str, tensor: torch.Tensor) -> None:
+        tensor += torch.tensor(next(self._theirs), dtype=tensor.dtype)
+
+
+class TwoParameters(RootPolicy):
+    """A policy with a parameter that it never uses."""
+
+    def trainable(self):
+        self.spare = getattr(self, "spare", torch.nn.Parameter(torch.tensor(1.0)))
+        return {"weight": self.weight, "spare": self.spare}
+
+
+def test_a_parameter_that_no_replica_used_does_not_decay():
+    """This replica has nothing to learn from; of what the other used it gets the gradient."""
+    policy = TwoParameters(1.0)
+    # Tokens, who has a gradient, the gradient, metrics.
+    theirs = TwoReplicas([[5.0], [1.0, 0.0], [0.25], [0.0] * 4])
+    learner(policy, ranks=theirs, max_grad_norm=1.0, weight_decay=0.5).update([])
+    assert policy.weight.grad is not None
+    assert policy.weight.grad.item() == 0.25
+    assert policy.weight.item() < 1.0
+    assert policy.spare.item() == 1.0
 
 
 @pytest.mark.parametrize("scale", [False, True])
