@@ -21,7 +21,7 @@ from maporl_cli.core.types import Episode, Question
 from maporl_cli.rewards.component import Measure
 from maporl_cli.rewards.sentences import sentences
 from maporl_cli.rewards.similarity import Similarity
-from maporl_cli.rewards.stances import argued
+from maporl_cli.rewards.stances import DECIDED, argued
 from maporl_cli.rewards.statements import Statement, affirmed, named, statements
 
 _LABELLED = re.compile(r"\banswer\s*+:\s*+([^.(\n]{1,80})", re.IGNORECASE)
@@ -54,9 +54,12 @@ class Accuracy:
             return Measure(0.0, f"answered {answer!r}, the gold answer is {question.answer!r}")
         report = episode.turns[-1].text
         said = argued(question, report)
-        if said[question.answer] < 0:
+        if said[question.answer] <= -DECIDED:
             return Measure(0.0, "the report denies the option that it submits")
-        if said[question.answer] == 0 and max(said.values()) > 0:
+        rival = max((value for letter, value in said.items() if letter != question.answer), default=0)
+        if said[question.answer] < 0:
+            return Measure(_AGAINST, "the report speaks ill of the option that it submits")
+        if said[question.answer] == 0 and rival >= DECIDED:  # to mention another is not to argue for it
             return Measure(_AGAINST, "the report argues for another option than it submits")
         if self._similarity is None:
             return Measure(1.0)

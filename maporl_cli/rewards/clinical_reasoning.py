@@ -14,9 +14,16 @@ from maporl_cli.core.types import Episode, Question
 from maporl_cli.rewards.component import Measure, register_component
 from maporl_cli.rewards.concepts import Concept
 from maporl_cli.rewards.dangers import vignette_of
-from maporl_cli.rewards.medical_relevance import reference_concepts
+from maporl_cli.rewards.reference import denies_diagnosis, reference_concepts
 from maporl_cli.rewards.stances import all_named, argued, speaks_of
-from maporl_cli.rewards.statements import Statement, named, own_statements
+from maporl_cli.rewards.statements import (
+    Statement,
+    missing,
+    named,
+    own_statements,
+    statements,
+    substance,
+)
 from maporl_cli.rewards.stems import content_stems
 
 _USED, _WEIGHED, _LINKED = 0.35, 0.25, 0.4
@@ -24,11 +31,16 @@ _FINDINGS, _CANDIDATES = 4, 3
 """Findings, and candidates, that make a full share."""
 
 
+_AGAINST = 0.5
+"""What is left of it where the turns argue against the reference's diagnosis."""
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What a vignette gives to reason from: concepts, and stems of its words that no option has."""
+    """What a vignette gives to reason from: concepts, those that it denies, and its numbers."""
 
     concepts: frozenset[Concept]
+    absent: frozenset[Concept]
     words: frozenset[str]
 
 
@@ -43,20 +55,29 @@ def clinical_reasoning(episode: Episode) -> Measure | None:
     case = _case(question)
     used: set[str | Concept] = set()
     weighed: dict[str | Concept, bool] = {}
+    spoken: set[str] = set()
     for turn in stated:
         for place, statement in enumerate(turn):
+            new = substance(question, statement, concepts=True) - spoken
+            spoken |= new
+            if not new:
+                continue
             near = turn[max(0, place - 1) : place + 2]
             here = _findings(case, statement)
             used |= here
-            for candidate in _candidates(question, case, statement):
-                beside = here or any(_findings(case, other) for other in near)
-                weighed[candidate] = weighed.get(candidate, False) or bool(beside)
+            beside = bool(here) or any(_findings(case, other) for other in near)
+            # Each needs a word of its own: "X fits A, and Y fits B" weighs neither.
+            told = sorted(_candidates(question, case, statement), key=str)[: len(new)]
+            for candidate in told:
+                weighed[candidate] = weighed.get(candidate, False) or beside
     linked = sum(weighed.values())
     value = (
         _USED * min(1.0, len(used) / _FINDINGS)
         + _WEIGHED * min(1.0, len(weighed) / _CANDIDATES)
         + _LINKED * min(1.0, linked / _CANDIDATES)
     )
+    if denies_diagnosis(question, [statement for turn in stated for statement in turn]):
+        value *= _AGAINST
     return Measure(value, "" if value else "no finding of the case and no candidate is weighed")
 
 
@@ -82,11 +103,15 @@ def _case(question: Question) -> Case:
     vignette = vignette_of(question)
     options = content_stems(" ".join(question.options.values()))
     values = frozenset(word for word in content_stems(vignette) if word[0].isdigit())
-    return Case(named(vignette) - all_named(question.options.values()), values - options)
+    absent = frozenset(concept for statement in statements(vignette) for concept in missing(statement))
+    return Case(named(vignette) - all_named(question.options.values()), absent, values - options)
 
 
 def _findings(case: Case, statement: Statement) -> set[str | Concept]:
-    return {*(statement.concepts & case.concepts), *(content_stems(statement.sentence.text) & case.words)}
+    """Of the vignette's, what the statement speaks of as the vignette does: what is there is not denied."""
+    concepts = statement.concepts & case.concepts
+    wrong = {concept for concept in concepts & missing(statement) if concept not in case.absent}
+    return {*(concepts - wrong), *(content_stems(statement.sentence.text) & case.words)}
 
 
 def _candidates(question: Question, case: Case, statement: Statement) -> set[str | Concept]:

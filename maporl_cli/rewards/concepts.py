@@ -33,6 +33,32 @@ _DISEASES = ("C", "F03")  # MeSH's trees of diseases and of mental disorders; th
 _SIGNS = "C23.888"  # "Signs and Symptoms"
 
 
+_SPELLED = {
+    "haem": "hem",
+    "aemi": "emi",
+    "oedem": "edem",
+    "rrhoe": "rrhe",
+    "pnoe": "pne",
+    "oesoph": "esoph",
+    "oestr": "estr",
+    "tumour": "tumor",
+    "caesar": "cesar",
+    "coeliac": "celiac",
+    "foetal": "fetal",
+    "paediatr": "pediatr",
+    "gynaec": "gynec",
+    "phaeo": "pheo",
+    "paenia": "penia",
+    "leucoc": "leukoc",
+    "leucop": "leukop",
+    "faec": "fec",
+    "naev": "nev",
+    "anaesth": "anesth",
+    "sulph": "sulf",
+}
+"""British spellings within words, and the American ones, which most names of the dictionaries have."""
+
+
 @dataclass(frozen=True, slots=True)
 class Concept:
     """What a name stands for; two names of one thing give equal concepts."""
@@ -64,7 +90,7 @@ def _dictionary() -> tuple[Names, dict[str, int]]:
     names: Names = {}
 
     def add(variant: str, concept: Concept) -> None:
-        words = words_of(variant)
+        words = _spelled(words_of(variant))
         known = len(words) == 1 and (len(words[0]) < _SHORTEST or words[0] in common)
         if words and len(words) <= _LONGEST and not known and not words[0].isdigit():
             names.setdefault(words, concept)
@@ -84,13 +110,25 @@ def _dictionary() -> tuple[Names, dict[str, int]]:
             add(variant, Concept(found[0], "drug"))
     # Ours go before the packages', and share their canonical names where those are known.
     for row in own:
-        words = words_of(row["name"])
-        base = names.get(words_of(row["canonical"]))
+        words = _spelled(words_of(row["name"]))
+        base = names.get(_spelled(words_of(row["canonical"])))
         names[words] = base or Concept(row["canonical"], kinds[row["canonical"]])
     longest: dict[str, int] = {}
     for words in names:
         longest[words[0]] = max(longest.get(words[0], 0), len(words))
     return names, longest
+
+
+def _spelled(words: tuple[str, ...]) -> tuple[str, ...]:
+    """The words in American spelling."""
+    return tuple(map(_american, words))
+
+
+@lru_cache(maxsize=65536)
+def _american(word: str) -> str:
+    for british, american in _SPELLED.items():
+        word = word.replace(british, american)
+    return word
 
 
 def _packaged(package: str, name: str) -> dict[str, Any]:
@@ -108,10 +146,11 @@ def _packaged(package: str, name: str) -> dict[str, Any]:
 def mentions(words: tuple[str, ...]) -> tuple[Mention, ...]:
     """The concepts named in a row of words, the longest names first, without overlap."""
     names, longest = _dictionary()
+    words = _spelled(words)
     found: list[Mention] = []
     place = 0
     while place < len(words):
-        reach = longest.get(words[place], 0)
+        reach = longest.get(words[place], 1)  # one of no name may be the plural of one
         for length in range(min(reach, len(words) - place), 0, -1):
             concept = names.get(words[place : place + length]) or _singular(names, words, place, length)
             if concept is not None:

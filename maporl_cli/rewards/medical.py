@@ -25,7 +25,7 @@ from maporl_cli.rewards import (  # each registers its component
     medical_relevance,  # noqa: F401
 )
 from maporl_cli.rewards.accuracy import Accuracy, is_right
-from maporl_cli.rewards.component import Component, components
+from maporl_cli.rewards.component import ACCURACY, Component, components
 from maporl_cli.rewards.format import well_formed
 from maporl_cli.rewards.safety import veto
 from maporl_cli.rewards.similarity import Similarity
@@ -66,7 +66,7 @@ class Reward:
     def __init__(self, config: RewardConfig, book: RoleBook) -> None:
         similarity = None if config.similarity_model is None else Similarity(config.similarity_model)
         self._accuracy = Accuracy(similarity)
-        known: dict[str, Component] = {"accuracy": self._accuracy, **components()}
+        known: dict[str, Component] = {ACCURACY: self._accuracy, **components()}
         weights: dict[str, float] = {**config.weights.model_dump(), **config.extra_weights}
         unknown = sorted(set(config.extra_weights) - set(known))
         if unknown:
@@ -76,7 +76,7 @@ class Reward:
                 why=f"registered are: {', '.join(known)}",
                 fix="correct the name, or list the plug-in that registers it in run.plugins",
             )
-        multipliers = {"accuracy": config.medxpert_accuracy_weight, "safety": config.safety_penalty_weight}
+        multipliers = {ACCURACY: config.medxpert_accuracy_weight, "safety": config.safety_penalty_weight}
         self._weighted: dict[str, tuple[float, Component]] = {
             name: (weights[name] * multipliers.get(name, 1.0), component)
             for name, component in known.items()
@@ -88,7 +88,7 @@ class Reward:
                 where="reward.weights",
                 fix="give a component a positive weight, for example --set reward.weights.accuracy=1",
             )
-        share = self._weighted.get("accuracy", (0.0, None))[0] / sum(
+        share = self._weighted.get(ACCURACY, (0.0, None))[0] / sum(
             weight for weight, _ in self._weighted.values()
         )
         self._format_weight = min(config.format_weight, share / 2)
@@ -131,6 +131,6 @@ class Reward:
         harm = veto(episode) if GUARDED in self._weighted else None
         if harm is not None:
             reasons["veto"] = f"recommends {harm.act.split(';')[0]}: {harm.why} ({harm.source})"
-        ok = is_right(episode.question, episode, measured.get("accuracy") or self._accuracy(episode))
+        ok = is_right(episode.question, episode, measured.get(ACCURACY) or self._accuracy(episode))
         values = {name: found.value for name, found in measured.items()}
         return _Task(ok, medical, harm is not None, values, reasons)

@@ -2,32 +2,27 @@
 
 `F1(precision, recall) · min(1, distinct trigrams ÷ .7)`. Precision is over the concepts that are the
 question's, an option's or the reference's; a disease that is none of these is a differential
-diagnosis and counts neither way. Recall is over the concepts that the reference affirms.
+diagnosis and counts neither way, and what the reference affirms and the turns say is not there counts
+as beside the point. Recall is over the concepts that the reference affirms. A concept counts only where
+its sentence says something of it: each takes a word that neither the prompt nor an earlier sentence has.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from maporl_cli.core.types import Episode, Question
 from maporl_cli.rewards.component import Measure, register_component
 from maporl_cli.rewards.concepts import Concept
+from maporl_cli.rewards.reference import reference_concepts, reversed_facts
 from maporl_cli.rewards.sentences import READ, words_of
 from maporl_cli.rewards.stances import all_named, asks_for_verdict, speaks_of
-from maporl_cli.rewards.statements import Statement, affirmed, all_statements, named, statements
+from maporl_cli.rewards.statements import Statement, all_statements, named, substance
 
 _DISTINCT = 0.7
 _PARTS = 3
-_FEW = 3
-"""Concepts that a reference must add to the question's, or all that it affirms are asked for."""
 _ENOUGH = 6
 """Concepts of the reference that make full recall."""
-
-
-def reference_concepts(question: Question) -> frozenset[Concept]:
-    """What the rationale affirms and the gold answer names, beyond what the question itself says."""
-    gold = question.options.get(question.answer, question.answer)
-    reference = affirmed(statements(question.rationale)) | named(gold)
-    new = reference - named(question.text)
-    return new if len(new) >= _FEW else reference
 
 
 def medical_relevance(episode: Episode) -> Measure | None:
@@ -36,25 +31,38 @@ def medical_relevance(episode: Episode) -> Measure | None:
     wanted = reference_concepts(question)
     if not wanted:
         return None
-    # To deny what the reference affirms is no hit; of a yes-or-no question that may be the answer.
-    reversed_ones = frozenset[Concept]() if asks_for_verdict(question) else wanted
-    found = frozenset(
-        concept
-        for statement in all_statements(episode)
-        if not _dumps(question, statement)
-        for concept in statement.affirms | (statement.denies - reversed_ones)
-    )
+    said = [statement for statement in all_statements(episode) if not _dumps(question, statement)]
+    found = _told_of(question, said, wanted)
     if not found:
-        return Measure(0.0, "no turn states a medical concept in a sentence of its own")
+        return Measure(0.0, "no turn says something of a medical concept in a sentence of its own")
     fitting = wanted | named(question.text) | named(question.context) | all_named(question.options.values())
     counted = {concept for concept in found if concept in fitting or concept.kind != "disease"}
     hits = len(counted & fitting)
     # More than a few concepts of a long rationale nobody would repeat in two sentences.
     recall = min(1.0, len(found & wanted) / min(len(wanted), _ENOUGH))
-    precision = hits / len(counted) if counted else 0.0
+    stated = len(counted) + len(reversed_facts(question, said))
+    precision = hits / stated if stated else 0.0
     if not hits or not recall:
         return Measure(0.0, "none of the concepts that the turns state belongs to this question")
     return Measure(2 * precision * recall / (precision + recall) * min(1.0, variety(episode) / _DISTINCT))
+
+
+def _told_of(question: Question, said: Sequence[Statement], wanted: frozenset[Concept]) -> frozenset[Concept]:
+    """The concepts of which a statement says something: each takes a word that nobody has used yet.
+
+    "It is X. There is Y, and there is Z" names three and says nothing of any.
+    """
+    # To deny what the reference affirms is no hit; of a yes-or-no question that may be the answer.
+    missed = frozenset[Concept]() if asks_for_verdict(question) else wanted
+    found: set[Concept] = set()
+    spoken: set[str] = set()
+    for statement in said:
+        new = substance(question, statement, concepts=False) - spoken
+        spoken |= new
+        named_here = (statement.affirms | (statement.denies - missed)) - found
+        by_worth = sorted(named_here, key=lambda concept: (concept not in wanted, concept.name))
+        found.update(by_worth[: len(new)])
+    return frozenset(found)
 
 
 def _dumps(question: Question, statement: Statement) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from maporl_cli.agents.answers import is_correct, read_answer
 from maporl_cli.core.types import Question, Turn
 from maporl_cli.rewards.concepts import Concept, mentions
-from maporl_cli.rewards.sentences import READ, Sentence, last_sentence
+from maporl_cli.rewards.directions import opposed
+from maporl_cli.rewards.sentences import READ, Sentence, last_sentence, sentences
 from maporl_cli.rewards.statements import Statement, affirmed, named, statements
 from maporl_cli.rewards.stems import content_stems, stem
 
@@ -19,6 +20,32 @@ _DECIDES = frozenset(
     "indicated indicates means treats treated right correct suitable".split()
 )
 """In a sentence with one of these an option is decided on, not only spoken of."""
+DECIDED = 2
+"""What a statement that decides on an option, or denies it, counts in `argued`."""
+_LABELS = frozenset(
+    "first drug choice best answer diagnosis hence therefore thus conclusion treatment".split()
+)
+"""In a few words without a verb that name one option, these decide on it."""
+_CRITICISES = frozenset(
+    "poor risky harmful dangerous worse worsen worsens worsened useless ineffective inferior wrong unsafe "
+    "bad aggravate aggravates overload overloads kill kills harm harms excessive unnecessary futile weak "
+    "outdated mistake doubt doubtful hardly overkill hazardous misses promotes provokes precipitates lose "
+    "loses".split()
+)
+"""Words that speak ill of an act, where the question asks for one."""
+_CONJUNCTIONS = frozenset("but whereas while although though because since so yet however".split())
+_NOT = frozenset("not no never cannot without doesn't don't isn't won't wouldn't nothing".split())
+_NEAR, _ABOVE = 3, 2
+_ACT = re.compile(
+    r"\b(?:treat\w*|therap\w*|manage\w*|drug|medication|step|given?|intervention|prescri\w*|choice|test"
+    r"|investigation|study|perform\w*|do|done|start\w*)\b",
+    re.IGNORECASE,
+)
+_HARM = re.compile(
+    r"contraindicat|\bavoid|discontinu|\bharm|advers|side effect|complication|caus|except|least|\bnot\b"
+    r"|mechanism|toxic|risk|responsible|explain",
+    re.IGNORECASE,
+)
 _LABELLED = re.compile(r"\banswer\s*:", re.IGNORECASE)
 _LEANS = re.compile(
     r"\b(?:lean(?:ing)? (?:to|towards?)|go(?:ing)? with|choose|pick|vote for|favou?r|say"
@@ -29,6 +56,21 @@ _VERDICTS = ("yes", "no", "maybe")
 _HEDGES = frozenset(
     "maybe unclear uncertain uncertainty inconclusive insufficient conflicting mixed unknown".split()
 )
+_OPEN = re.compile(
+    r"\b(?:(?:do|does|did|is|are|was|were) not (?:yet )?(?:known?|clear|settled|certain)|don't know"
+    r"|remains? to be"
+    r"|both directions|either way|no consensus|trials disagree|too (?:thin|few|small|weak|sparse)"
+    r"|not enough|cannot be (?:told|said|answered|judged))\b",
+    re.IGNORECASE,
+)
+_NULL = re.compile(
+    r"\b(?:unchanged|no (?:\w+ )?(?:difference|effect|benefit|change|impact)|neutral|useless|futile|equalled"
+    r"|equaled|(?:equal|identical|comparable|similar) (?:in|with|between|to|under|one|mortality|rates?)"
+    r"|(?:was|were|is|are|stay\w*|remain\w*|found|had) (?:about |much |nearly |just )?(?:the same|equal"
+    r"|similar|identical|comparable)|fail(?:ed|s)? to)\b",
+    re.IGNORECASE,
+)
+"""What was looked for was not found."""
 _SAME = 0.3
 """Share of a yes-or-no question's content words in a statement that answers it."""
 _ENOUGH = 0.6
@@ -74,15 +116,77 @@ def _leaning(question: Question, text: str) -> str | None:
 
 
 def argued(question: Question, text: str) -> dict[str, int]:
-    """For each option, in how many statements of the text it is affirmed, less those that deny it.
+    """For each option, how far the text speaks for it: 1 a statement that affirms it, 2 one that decides on
+    it, -1 one that speaks ill of it, -2 one that denies it.
 
-    A statement that decides counts twice: who argues for one option has to speak of the others, too.
+    A label ("Drug of choice: X") decides as well, without a verb.
     """
     counts = dict.fromkeys(question.options, 0)
     for statement in statements(text):
-        for letter in question.options:
-            counts[letter] += speaks_of(question, letter, statement) * (1 + _decides(statement))
+        for letter, weight in pleaded(question, statement).items():
+            counts[letter] += weight
+    for sentence in sentences(text):
+        if not sentence.says and not _LABELS.isdisjoint(sentence.words):
+            labelled = [letter for letter in question.options if _places(question, letter, sentence)]
+            if len(labelled) == 1:
+                counts[labelled[0]] += DECIDED
     return counts
+
+
+def pleaded(question: Question, statement: Statement) -> dict[str, int]:
+    """For each option that the statement is about, whether it speaks for it or against it."""
+    about = {
+        letter: said for letter in question.options if (said := speaks_of(question, letter, statement)) != 0
+    }
+    if asks_for_verdict(question):
+        return dict.fromkeys(about, DECIDED)
+    places = {letter: _places(question, letter, statement.sentence) for letter in about}
+    told: dict[str, int] = {}
+    for letter, said in about.items():
+        words = _clause(statement.sentence, places, letter)
+        if said < 0:
+            told[letter] = -DECIDED
+        elif any(statement.sentence.words[place] in _DECIDES for place in words):
+            told[letter] = DECIDED
+        elif _asks_for_act(question.text) and _is_criticised(statement.sentence, words, places[letter]):
+            told[letter] = -1
+        else:
+            told[letter] = 1
+    return told
+
+
+def _clause(sentence: Sentence, places: Mapping[str, Sequence[int]], letter: str) -> range:
+    """The words around an option that are said of it: all of them, where no other is named."""
+    others = {place for other, found in places.items() if other != letter for place in found}
+    first, last = min(places[letter]), max(places[letter])
+    start = max((place for place in range(first + 1) if _parts(sentence, place)), default=0)
+    end = min(
+        (place for place in range(last + 1, len(sentence.words)) if _parts(sentence, place)), default=None
+    )
+    clause = range(start, len(sentence.words) if end is None else end)
+    # "X, Y and Z are unsafe": a comma among the options of a row parts nothing.
+    return range(len(sentence.words)) if not others or not others.isdisjoint(clause) else clause
+
+
+def _parts(sentence: Sentence, place: int) -> bool:
+    return place in sentence.breaks or sentence.words[place] in _CONJUNCTIONS
+
+
+def _is_criticised(sentence: Sentence, words: range, places: Sequence[int]) -> bool:
+    """Whether ill is said of what stands at the places, or another is set above it."""
+    said = sentence.words
+    if {"than", "over", "beats"} & set(said[max(0, min(places) - _ABOVE) : min(places)]):
+        return True
+    return any(
+        said[place] in _CRITICISES and _NOT.isdisjoint(said[max(0, place - _NEAR) : place]) for place in words
+    )
+
+
+@lru_cache(maxsize=1024)
+def _asks_for_act(text: str) -> bool:
+    """Whether a question asks what to do; where it asks for a harm, to tell of one is to answer."""
+    asked = last_sentence(text)
+    return _ACT.search(asked) is not None and _HARM.search(asked) is None
 
 
 def _decides(statement: Statement) -> bool:
@@ -107,8 +211,11 @@ def _verdict(question: Question, statement: Statement) -> str:
     said = {stem(statement.sentence.words[place]) for place in places}
     if not said or len(said) < _SAME * len(asked):
         return ""
-    if not _HEDGES.isdisjoint(statement.sentence.words):
+    text = statement.sentence.text
+    if not _HEDGES.isdisjoint(statement.sentence.words) or _OPEN.search(text):
         return "maybe"
+    if _NULL.search(text) or opposed(content_stems(text), asked):
+        return "no"
     return "no" if sum(statement.denied[place] for place in places) * 2 >= len(places) else "yes"
 
 

@@ -10,11 +10,29 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from maporl_cli.core.types import Episode
+from maporl_cli.core.types import Episode, Question
 from maporl_cli.rewards.concepts import Concept, mentions
 from maporl_cli.rewards.copying import copied, earlier_turns, sources_of
 from maporl_cli.rewards.negation import denied
-from maporl_cli.rewards.sentences import Sentence, sentences, words_of
+from maporl_cli.rewards.sentences import FUNCTION_WORDS, Sentence, sentences, words_of
+from maporl_cli.rewards.stems import content_stems, stem
+
+_BARE = frozenset(
+    map(
+        stem,
+        "answer option choice choose case patient question thing point matter theme topic subject word here "
+        "exist present involve include concern cover speak say talk look see find finding consider know name "
+        "mean fit support suggest explain match indicate favor favour apply relate belong correspond agree "
+        "like likely good best better right correct suitable appropriate proper fitting indeed really simply "
+        "important relevant one two three first second third other another same man woman boy girl person "
+        "give given go get make take come want need reason because diagnosis treatment "
+        "therapy drug test step team well much many plus him himself herself themselves".split(),
+    )
+)
+"""Stems that any sentence may have, and that say nothing of what it names: it is there, it is the best."""
+
+_OWN = 0.5
+"""The share of a statement's words that must not be copied for it to add anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +101,43 @@ def all_statements(episode: Episode) -> Iterator[Statement]:
     """What all turns state, in words of their own."""
     for index in range(len(episode.turns)):
         yield from own_statements(episode, index)
+
+
+def substance(question: Question, statement: Statement, *, concepts: bool) -> frozenset[str]:
+    """What a statement adds of its own: stems that neither the prompt has nor any sentence might.
+
+    "It is X", "there is X" and "X fits Y" add nothing to X and Y, nor do numbers.
+
+    Args:
+        concepts: whether the words of concepts count, too, where the prompt does not have them.
+    """
+    if statement.own <= _OWN:
+        return frozenset()
+    words = statement.sentence.words
+    named_at = (
+        set[int]()
+        if concepts
+        else {place for mention in mentions(words) for place in range(mention.start, mention.end)}
+    )
+    said = {
+        stem(word)
+        for place, word in enumerate(words)
+        if place not in named_at and word.isalpha() and len(word) > 1 and word not in FUNCTION_WORDS
+    }
+    return frozenset(said - _BARE - _given(question.text, question.context, *question.options.values()))
+
+
+def missing(statement: Statement) -> frozenset[Concept]:
+    """The concepts that the statement says are not there; what it only advises against is."""
+    marks = denied(statement.sentence, as_advice=False)
+    return frozenset(
+        mention.concept for mention in mentions(statement.sentence.words) if marks[mention.start]
+    )
+
+
+@lru_cache(maxsize=1024)
+def _given(*texts: str) -> frozenset[str]:
+    return frozenset[str]().union(*map(content_stems, texts))
 
 
 def affirmed(found: Iterable[Statement]) -> frozenset[Concept]:

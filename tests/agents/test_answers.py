@@ -39,6 +39,16 @@ FREE = Question(id="f", text="Which drug?", options={}, answer="Amoxicillin clav
         ("Answer: (C) because (B) is harmful", "C"),
         ("Answer: C. B is harmful", "C"),
         ("Answer: C, a beta blocker", "C"),
+        # what a report puts between the letter and its end
+        ("Answer: C – nifedipine (90%)", "C"),
+        ("Answer: C -- not medical advice", "C"),
+        ("Answer: C [1] (90%). Not medical advice.", "C"),
+        ("Answer: C. In 5% of cases it fails.", "C"),
+        ("Answer: C because it fits", "C"),
+        ("Answer: C with high confidence", "C"),
+        ("Answer: C, as hepatitis B or E is unlikely", "C"),
+        # a thought before the answer is not a second one
+        ("The answer might be B at first sight. Answer: C", "C"),
         # without a statement: one letter in parentheses, however often
         ("answer amoxicillin now (C)", "C"),
         ("It must be (D). Yes, (D)!", "D"),
@@ -83,6 +93,19 @@ def test_an_answer_that_is_committed_to(report, letter):
         "Answer: C, or B.",
         "Answer: C (B)",
         "the answer is a, b or c",
+        # a second answer beside the first, or after it
+        "Answer: D (50%), E (50%)",
+        "Answer: D 60%, E 40%",
+        "Answer: D (50%) or maybe E",
+        "Answer: D with E as an alternative (60%) (D)",
+        "Answer: D, alternatively E.",
+        "Answer: D – E",
+        "Answer: D [1] or E [2]",
+        "Answer: D/E (D)",
+        "Answer: D or a statin (D)",
+        "Answer: D. Alternatively the answer might be E.",
+        "Answer: D. Alternatively, E.",
+        "Answer: D (90%). The answer could also be (E).",
         # stated letters outrank the rest, also where they name no option
         "Answer: F",
         "Answer: Z. But (C) looks good",
@@ -105,6 +128,21 @@ def test_only_the_questions_own_letters_count():
     assert read_answer(question(), "Answer: B") == "B"
     odd = Question(id="q", text="t", options={"D": "x", "F": "y"}, answer="F")
     assert [read_answer(odd, f"Answer: {letter}") for letter in "DEF"] == ["D", None, "F"]
+
+
+SMALL = Question(id="q", text="t", options={"a": "aspirin", "b": "heparin"}, answer="b")
+
+
+@pytest.mark.parametrize("report", ["Answer: b", "Answer: B (90%)", "It is (b).", "b) heparin", "b"])
+def test_lower_case_letters_of_options(report):
+    assert read_answer(SMALL, report) == "b"
+
+
+def test_letters_that_differ_by_their_case_alone_are_not_guessed():
+    odd = Question(id="q", text="t", options={"a": "x", "A": "y"}, answer="a")
+    assert read_answer(odd, "Answer: a") is None
+    assert read_answer(SMALL, "Answer: c") is None
+    assert read_answer(SMALL, "(a) because (b) is wrong") is None
 
 
 PIECES = st.lists(

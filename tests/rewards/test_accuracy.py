@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from support import question, turn
 
 from maporl_cli.core.types import Episode, Question
 from maporl_cli.rewards.accuracy import Accuracy
 from maporl_cli.rewards.similarity import PACKAGED, Similarity
+from maporl_cli.rewards.stances import argued
 
 plain = Accuracy(None)
 
@@ -50,6 +53,60 @@ class TestChoice:
         told = plain(episode("B", self.DRUGS, "Labetalol is the best drug for her. Answer: B"))
         assert told.value == pytest.approx(0.4)
         assert "argues for another" in told.reason
+
+    @pytest.mark.parametrize(
+        "report",
+        [
+            "Labetalol narrows the airways. Drug of choice: nifedipine. Answer: B",
+            "Labetalol lowers the pressure. Answer: B",
+            "Nifedipine relaxes vessels, whereas labetalol narrows the airways. Answer: B",
+        ],
+    )
+    def test_to_mention_another_is_not_to_argue_for_it(self, report):
+        assert plain(episode("B", self.DRUGS, report)).value == 1.0
+
+    @pytest.mark.parametrize(
+        "report",
+        [
+            "Nifedipine is a poor drug. Answer: B",
+            "Nifedipine is risky for her. Labetalol lowers the pressure. Answer: B",
+            "I doubt that nifedipine helps. Answer: B",
+        ],
+    )
+    def test_a_report_that_speaks_ill_of_its_own_answer(self, report):
+        told = plain(episode("B", self.DRUGS, report))
+        assert (told.value, told.reason) == (0.4, "the report speaks ill of the option that it submits")
+
+    def test_where_a_harm_is_asked_for_to_tell_of_it_is_no_ill_word(self):
+        asked = replace(
+            self.DRUGS, text="Her asthma got worse. Which drug is most likely responsible?", answer="A"
+        )
+        assert (
+            plain(episode("A", asked, "Labetalol is a risky and poor drug for her. Answer: A")).value == 1.0
+        )
+
+    @pytest.mark.parametrize(
+        ("report", "verdict"),
+        [
+            ("We do not know whether oxygen lowers mortality.", "C"),
+            ("Oxygen and mortality: trials point in both directions.", "C"),
+            ("It remains to be seen if oxygen lowers mortality.", "C"),
+            ("Oxygen has left mortality unchanged.", "B"),
+            ("Oxygen made no difference to mortality.", "B"),
+            ("Oxygen raised mortality.", "B"),
+            ("Mortality was similar with oxygen.", "B"),
+            ("Oxygen lowered mortality.", "A"),
+        ],
+    )
+    def test_verdicts(self, report, verdict):
+        asked = Question(
+            "q", "Does oxygen lower mortality?", {"A": "yes", "B": "no", "C": "maybe"}, answer=verdict
+        )
+        assert max(argued(asked, report).items(), key=lambda item: item[1])[0] == verdict
+        assert plain(episode(verdict, asked, f"{report} Answer: {verdict}")).value == 1.0
+        for wrong in {"A", "B", "C"} - {verdict}:
+            other = replace(asked, answer=wrong)
+            assert plain(episode(wrong, other, f"{report} Answer: {wrong}")).value == pytest.approx(0.4)
 
     def test_a_fitting_justification_is_worth_more(self, with_meaning):
         bare = with_meaning(episode("B", self.DRUGS, "Answer: B")).value

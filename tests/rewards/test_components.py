@@ -217,6 +217,29 @@ class TestRelevance:
         assert value(medical_relevance(played(said))) > 0.5
         assert value(medical_relevance(played(listed))) == 0.0
 
+    @pytest.mark.parametrize(
+        "said",
+        [
+            "It is nifedipine. It is labetalol. It is bronchospasm. It is lisinopril.",
+            "There is nifedipine, and there is labetalol. There is bronchospasm, and there is lisinopril.",
+            "We have nifedipine here, and labetalol is present. Bronchospasm exists, and lisinopril exists.",
+            "The nifedipine is of the labetalol and the bronchospasm is of the lisinopril.",
+        ],
+    )
+    def test_that_a_concept_is_there_says_nothing_of_it(self, said):
+        assert value(medical_relevance(played(f"{said} Answer: B"))) == 0.0
+
+    def test_what_the_reference_affirms_must_not_be_denied(self):
+        """To say that there is none is beside the point; to advise against a drug is not."""
+        asked = replace(
+            ASTHMA, rationale="Labetalol can cause bronchospasm and hypoglycemia. " + ASTHMA.rationale
+        )
+        said = "Nifedipine relaxes the vessels and spares the airways in asthma. "
+        denied = said + "No hypoglycemia follows within days."
+        affirmed = said + "Hypoglycemia follows within days."
+        told = [value(medical_relevance(played(text, question=asked))) for text in (denied, said, affirmed)]
+        assert told[0] < told[1] < told[2]
+
     def test_an_echo_of_the_question(self):
         told = medical_relevance(played(f"{ASTHMA.text} Answer: B"))
         assert told is not None
@@ -241,11 +264,43 @@ class TestRelevance:
 class TestReasoning:
     GOOD = (
         "Chronic hypertension fits the 158/102 at 13 weeks, but preeclampsia would show protein. Labetalol "
-        "would narrow the airways in her asthma. Nifedipine is the best choice for hypertension. Answer: B"
+        "would narrow the airways in her asthma. Nifedipine relaxes the vessels and is the best choice for "
+        "hypertension. Answer: B"
     )
 
     def test_a_differential_tied_to_the_case(self):
         assert value(clinical_reasoning(played(self.GOOD))) > 0.8
+
+    @pytest.mark.parametrize(
+        "template",
+        [
+            "The {0} supports {a}. The {1} does not fit {b}. The {2} does not fit {c}.",
+            "{0} and {1} and {2} fit {a}. {1} does not fit {b}. {2} does not fit {c}.",
+            "Because of the {0} and the {2} it is {a}. Because of the {1} it is not {b} and not {c}.",
+        ],
+    )
+    def test_to_match_findings_with_options_is_no_reasoning(self, template):
+        slots = ("asthma", "hypertension", "158/102")
+        said = template.format(*slots, a="nifedipine", b="lisinopril", c="losartan")
+        told = value(clinical_reasoning(played(f"{said} {said} Answer: B")))
+        assert told <= value(clinical_reasoning(played(self.GOOD))) - 0.5
+
+    def test_what_is_denied_or_listed_is_no_finding_that_was_used(self):
+        said = "She narrowly has {} persistent asthma, which worries the airways. Nifedipine relaxes vessels."
+        there = value(clinical_reasoning(played(f"{said.format('a')} Answer: B")))
+        denied = value(clinical_reasoning(played(f"{said.format('no')} Answer: B")))
+        listed = "Asthma, hypertension, pregnancy, 158, 102, 13. Nifedipine relaxes vessels. Answer: B"
+        assert denied < there
+        assert value(clinical_reasoning(played(listed))) < there
+
+    def test_against_the_references_diagnosis(self):
+        """Whoever reasons well against what the patient has is paid half."""
+        asked = replace(ASTHMA, rationale=f"She has endometriosis beside it. {ASTHMA.rationale}")
+        for_it = f"Endometriosis explains her pelvic symptoms. {self.GOOD}"
+        against = f"Endometriosis is unlikely without pelvic symptoms. {self.GOOD}"
+        assert value(clinical_reasoning(played(against, question=asked))) < 0.7 * value(
+            clinical_reasoning(played(for_it, question=asked))
+        )
 
     def test_it_must_argue_for_the_answer(self):
         told = clinical_reasoning(played("Labetalol is the best choice for her hypertension. Answer: B"))

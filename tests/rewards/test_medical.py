@@ -121,6 +121,15 @@ def test_a_plugins_component_gets_its_extra_weight():
     assert right.components == {"accuracy": 1.0, "brevity": 0.5}
 
 
+def test_a_plug_in_cannot_take_the_place_of_accuracy():
+    with pytest.raises(ConfigError) as caught:
+        register_component("accuracy", lambda _: Measure(1.0))
+    assert "cannot be called 'accuracy'" in str(caught.value)
+    assert "Why: " in str(caught.value)
+    assert "my_accuracy" in caught.value.fix
+    assert scores([episode("B")], weights={"accuracy": 1.0})[0].total == 0.0
+
+
 def test_a_failing_component_fails_loudly():
     def broken(_):
         raise ZeroDivisionError
