@@ -3,7 +3,8 @@
     python benchmarks/forecast.py [--file FILE_OF_QUESTIONS]
 
 The preset `clinic` is trained on one rank with `--profile`, and the forecast from those rates compared with
-that run and with one on two ranks, each with one thread. The same with policies that sleep instead of
+that run and with one on two ranks, each with one thread; then the rates of these two ranks with another run
+of two, with other questions in other microbatches. The same with policies that sleep instead of
 computing (`sleeper.py`), on four and eight ranks: there the schedule alone decides; and, where a file is
 given, with the preset `smollm2` on two. Times are medians over steps, the first left out.
 """
@@ -31,6 +32,7 @@ from maporl_cli.training.rates import Rates
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "forecast.json"
 CLINIC = ["data.max_eval_samples=8", "rollout.microbatches=8"]
+AGAIN = ["run.seed=1", "rollout.microbatches=4"]
 SMOLLM2 = ["data.allow_test_set=true", "data.max_eval_samples=1", "rollout.microbatches=4"]
 SLEEPERS = [
     f"run.plugins=[{HERE / 'sleeper.py'}]",
@@ -98,7 +100,12 @@ def main() -> None:
             one = train(Path(folder), name, 1, steps, sets)
             rates = Rates.measured(one.profile)
             cases.append(compare(name, one, rates))
-            cases += [compare(name, train(Path(folder), name, size, steps, sets), rates) for size in sizes]
+            several = [train(Path(folder), name, size, steps, sets) for size in sizes]
+            cases += [compare(name, run, rates) for run in several]
+            if name == "clinic":
+                (two,) = several
+                fresh = train(Path(folder), "clinic-again", 2, steps, [*sets, *AGAIN])
+                cases.append(compare("clinic from two ranks", fresh, Rates.measured(two.profile)))
     found = {"command": "python benchmarks/forecast.py", "machine": machine(), "cases": cases}
     asked.out.write_text(json.dumps(found, indent=1) + "\n")
 
