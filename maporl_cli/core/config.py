@@ -166,6 +166,8 @@ class TrainConfig(Section):
     """The algorithm and its arithmetic."""
 
     algorithm: str = "rloo"
+    """How a turn's return is compared: `rloo`, `grpo`, `dr_grpo`, `reinforce_pp`, `reinforce_pp_baseline`, or
+    one that a plug-in registers."""
     credit: str = "team"
     learning_rate: Positive = 1e-3
     num_epochs: Count = 1

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from maporl_cli.core.types import Episode, Turn
-from maporl_cli.training.advantage import Estimator
+from maporl_cli.training.advantage.estimator import Estimator, Summed
 from maporl_cli.training.credit import CreditRule
 
 
@@ -25,7 +25,7 @@ class Gathered:
     Attributes:
         by_agent: each agent's active turns; an agent may have none.
         dead_groups: groups without spread in their rewards.
-        cut_turns: turns of live groups that ended at their token limit.
+        cut_turns: turns of the other groups that ended at their token limit.
     """
 
     by_agent: dict[str, list[Experience]]
@@ -41,34 +41,44 @@ def is_dead(group: Sequence[Episode]) -> bool:
 
 def gather(
     groups: Sequence[Sequence[Episode]],
-    agents: Sequence[str],
+    agents: Mapping[str, Summed],
     credit: CreditRule,
     estimator: Estimator,
     gamma: float,
 ) -> Gathered:
     """Credit, compare and collect the turns that are trained on.
 
-    Dead groups and turns cut at their limit are left out altogether: they stand neither in the
-    loss's numerator nor, having no tokens here, in its denominator. A cut turn's return still
-    counts in its group's baselines, since it did happen.
+    Dead groups, where the estimator does not compare across groups, and turns cut at their limit are left
+    out altogether: they stand neither in the loss's numerator nor, having no tokens here, in its
+    denominator. A cut turn's return still counts in the comparison, since it did happen.
+
+    Args:
+        agents: those that learn, each with how its values are summed over the replicas.
     """
-    by_agent: dict[str, list[Experience]] = {agent: [] for agent in agents}
-    dead = cut = 0
-    for group in groups:
-        if is_dead(group):
-            dead += 1
-            continue
-        returns = [credit(episode, gamma) for episode in group]
-        for agent in agents:
-            turns = [[turn for turn in episode.turns if turn.agent == agent] for episode in group]
-            own = [
-                [value for turn, value in zip(episode.turns, values, strict=True) if turn.agent == agent]
-                for episode, values in zip(group, returns, strict=True)
-            ]
-            for spoken, advantages in zip(turns, estimator(own), strict=True):
-                for turn, advantage in zip(spoken, advantages, strict=True):
+    live = [group for group in groups if not is_dead(group)]
+    taught = groups if estimator.across_groups else live
+    returns = [[credit(episode, gamma) for episode in group] for group in taught]
+    by_agent: dict[str, list[Experience]] = {}
+    cut = 0
+    for agent, summed in agents.items():
+        own = [
+            [_own(agent, episode, values) for episode, values in zip(group, credited, strict=True)]
+            for group, credited in zip(taught, returns, strict=True)
+        ]
+        advantages = estimator.advantages(
+            [[[value for _, value in turns] for turns in group] for group in own], summed
+        )
+        by_agent[agent] = []
+        for group, compared in zip(own, advantages, strict=True):
+            for turns, values in zip(group, compared, strict=True):
+                for (turn, _), advantage in zip(turns, values, strict=True):
                     if turn.finished:
                         by_agent[agent].append(Experience(turn, advantage))
                     else:
                         cut += 1
-    return Gathered(by_agent, dead, cut)
+    return Gathered(by_agent, len(groups) - len(live), cut)
+
+
+def _own(agent: str, episode: Episode, values: Sequence[float]) -> list[tuple[Turn, float]]:
+    """The agent's turns of an episode, each with its return."""
+    return [(turn, value) for turn, value in zip(episode.turns, values, strict=True) if turn.agent == agent]

@@ -127,7 +127,7 @@ class Trainer:
         return None if self.ranks.any(groups is None, f"the rollout of step {step}") else groups
 
     def _gather(self, groups: Sequence[Sequence[Episode]]) -> Gathered:
-        agents = [learner.agent for learner in self.learners]
+        agents = {learner.agent: learner.summed for learner in self.learners}
         return gather(groups, agents, self.credit, self.estimator, self.config.train.gamma)
 
     def _checkpoint(self, progress: Progress) -> None:

@@ -100,14 +100,14 @@ class Learner:
             NotFinite: a loss or gradient is, and the weights are as they were; or the updated weights
                 are, or too large for their norm to be told.
         """
-        (tokens,) = self._summed([sum(len(experience.turn.token_ids) for experience in experiences)])
+        (tokens,) = self.summed([sum(len(experience.turn.token_ids) for experience in experiences)])
         metrics: dict[str, float] = {f"{self.agent}:tokens": tokens}
         if tokens:
             with memory_errors(self.agent, "the update", _DECIDE_MEMORY):
                 sums = self._accumulate(experiences, int(tokens))
                 self._share_gradient()
                 grad_norm = self._step()
-            loss, kl, entropy, clipped = self._summed(sums)
+            loss, kl, entropy, clipped = self.summed(sums)
             metrics |= {
                 f"{self.agent}:loss": loss,
                 f"{self.agent}:entropy": entropy / tokens,
@@ -123,7 +123,7 @@ class Learner:
             self._schedule.step()
         return metrics
 
-    def _summed(self, values: Sequence[float]) -> list[float]:
+    def summed(self, values: Sequence[float]) -> list[float]:
         """Each value's sum over the replicas."""
         sums = torch.tensor(values, dtype=torch.float64, device=self._device)
         self._ranks.sum_over_replicas(self.agent, sums)
@@ -134,7 +134,7 @@ class Learner:
         if self._ranks.placement.replicas == 1:
             return
         parameters = list(self._parameters.values())
-        having = self._summed([float(parameter.grad is not None) for parameter in parameters])
+        having = self.summed([float(parameter.grad is not None) for parameter in parameters])
         for parameter, replicas in zip(parameters, having, strict=True):
             # One that no replica used stays without: a gradient of zero would let it decay.
             if replicas and parameter.grad is None:

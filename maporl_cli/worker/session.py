@@ -27,7 +27,7 @@ from maporl_cli.core.timeline import Timeline
 from maporl_cli.core.types import Question
 from maporl_cli.data.benchmarks import ColdStarts
 from maporl_cli.rewards.medical import Reward
-from maporl_cli.training.advantage import ESTIMATORS, Estimator
+from maporl_cli.training.advantage import Estimator, estimators
 from maporl_cli.training.checkpoint import copy_weights
 from maporl_cli.training.credit import CREDIT_RULES, CreditRule
 from maporl_cli.training.placement import Placement, place
@@ -112,7 +112,7 @@ def open_rules(config: Config, book: RoleBook) -> Rules:
     return Rules(
         Reward(config.reward, book),
         _registered(CREDIT_RULES, config.train.credit, "train.credit"),
-        _registered(ESTIMATORS, config.train.algorithm, "train.algorithm"),
+        _registered(estimators(), config.train.algorithm, "train.algorithm"),
     )
 
 

@@ -3,15 +3,16 @@
 import pytest
 from support import scored, turn
 
-from maporl_cli.training.advantage.rloo import leave_one_out
+from maporl_cli.training.advantage import estimators
 from maporl_cli.training.credit.team import team_credit
 from maporl_cli.training.experience import gather, is_dead
 
 AGENTS = ("planner", "analyst", "reporter")
 
 
-def collect(groups, agents=AGENTS, gamma=1.0):
-    return gather(groups, agents, team_credit, leave_one_out, gamma)
+def collect(groups, agents=AGENTS, gamma=1.0, estimator="rloo"):
+    """As on one replica, where a sum over the replicas is the value itself."""
+    return gather(groups, dict.fromkeys(agents, list), team_credit, estimators()[estimator], gamma)
 
 
 def advantages(gathered, agent):
@@ -79,6 +80,16 @@ def test_a_dead_group_leaves_altogether_and_is_counted():
     assert gathered.dead_groups == 2
     assert len(gathered.by_agent["planner"]) == 3
     assert collect([dead]).by_agent == {agent: [] for agent in AGENTS}
+
+
+def test_an_estimator_that_compares_across_groups_learns_from_dead_ones():
+    """Mean ½, spread ½: a group that is always right is better than the batch."""
+    right = [rounds(AGENTS, total=1.0) for _ in range(2)]
+    wrong = [rounds(AGENTS, total=0.0) for _ in range(2)]
+    gathered = collect([right, wrong], estimator="reinforce_pp")
+    assert gathered.dead_groups == 2
+    assert advantages(gathered, "planner") == pytest.approx([1.0, 1.0, -1.0, -1.0])
+    assert advantages(collect([right, wrong], estimator="reinforce_pp_baseline"), "planner") == []
 
 
 def test_what_was_earned_decides_whether_a_group_is_dead():

@@ -25,7 +25,7 @@ from maporl_cli.core.randomness import keyed_generator
 from maporl_cli.core.timeline import Timeline
 from maporl_cli.core.types import Episode, Question
 from maporl_cli.rewards.medical import Reward
-from maporl_cli.training.advantage import ESTIMATORS
+from maporl_cli.training.advantage import estimators
 from maporl_cli.training.checkpoint import Checkpoints, Progress, copy_weights, load_checkpoint
 from maporl_cli.training.cold_start import Demonstration, imitate
 from maporl_cli.training.credit import CREDIT_RULES
@@ -167,7 +167,7 @@ class Run:
             learners=self.learners,
             reward=Reward(self.config.reward, BOOK),
             credit=CREDIT_RULES["team"],
-            estimator=ESTIMATORS["rloo"],
+            estimator=estimators()["rloo"],
             questions=self.questions,
             steps=until or self.steps,
             monitor=self.monitor,

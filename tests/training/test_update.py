@@ -384,5 +384,5 @@ def test_a_replica_without_experiences_takes_part_also_in_its_first_fp16_update(
     mine._share_gradient = lambda: [  # as the other replica's would be, after the sum
         setattr(parameter, "grad", torch.zeros_like(parameter)) for parameter in policy.trainable().values()
     ]
-    mine._summed = lambda values: [4.0] * len(values)
+    mine.summed = lambda values: [4.0] * len(values)
     assert mine.update([])["planner:tokens"] == 4.0

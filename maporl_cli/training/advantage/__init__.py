@@ -1,13 +1,12 @@
-"""Advantage: how a turn's return compares with its group. One file an estimator."""
+"""Advantage: how a turn's return compares with others. One file an estimator."""
 
-from __future__ import annotations
+from maporl_cli.training.advantage import grpo, reinforce_pp, rloo
+from maporl_cli.training.advantage.estimator import Estimator, estimators, register_estimator, within_groups
 
-from collections.abc import Callable, Sequence
+__all__ = ["Estimator", "estimators", "register_estimator", "within_groups"]
 
-from maporl_cli.training.advantage.rloo import leave_one_out
-
-Estimator = Callable[[Sequence[Sequence[float]]], list[list[float]]]
-"""One agent's returns in one group (an inner sequence an episode, a number a turn) to advantages,
-in the same shape."""
-
-ESTIMATORS: dict[str, Estimator] = {"rloo": leave_one_out}
+register_estimator("rloo", within_groups(rloo.leave_one_out))
+register_estimator("grpo", within_groups(grpo.group_relative))
+register_estimator("dr_grpo", within_groups(grpo.centered))
+register_estimator("reinforce_pp", Estimator(reinforce_pp.normalized, across_groups=True))
+register_estimator("reinforce_pp_baseline", Estimator(reinforce_pp.normalized_over_groups))

@@ -1,0 +1,50 @@
+"""What an advantage estimator is, and where estimators are kept by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+Returns = Sequence[Sequence[float]]
+"""One agent's returns in one group: an inner sequence an episode, a number a turn. An episode in which the
+agent had no turn is empty."""
+Advantages = list[list[float]]
+"""Advantages of the same shape as the returns."""
+Summed = Callable[[Sequence[float]], list[float]]
+"""Each value's sum over the ranks that hold the agent. All of them have to call it equally often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimator:
+    """How a turn's return is compared.
+
+    Attributes:
+        advantages: one agent's returns, group by group, to advantages of the same shape.
+        across_groups: whether it compares with other groups; else a group without spread teaches nothing.
+    """
+
+    advantages: Callable[[Sequence[Returns], Summed], list[Advantages]]
+    across_groups: bool = False
+
+
+_ESTIMATORS: dict[str, Estimator] = {}
+
+
+def register_estimator(name: str, estimator: Estimator) -> None:
+    """Make `estimator` known as `train.algorithm: name`."""
+    _ESTIMATORS[name] = estimator
+
+
+def estimators() -> Mapping[str, Estimator]:
+    """Every registered estimator, by name, in order of registration."""
+    return dict(_ESTIMATORS)
+
+
+def within_groups(advantages: Callable[[Returns], Advantages]) -> Estimator:
+    """An estimator that compares within each group alone."""
+    return Estimator(lambda groups, summed: [advantages(returns) for returns in groups])
+
+
+def mean_of(turns: Sequence[float]) -> float | None:
+    """What an episode counts in a comparison: the mean over its turns; None where it has none."""
+    return sum(turns) / len(turns) if turns else None
