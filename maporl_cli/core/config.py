@@ -181,6 +181,9 @@ class TrainConfig(Section):
     gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Discount for each turn between a turn and the episode's end; 1 shares the reward evenly."""
     clip_ratio: Positive = 0.2
+    """How far the ratio of new to old probability may leave 1 before a token stops pushing."""
+    clip_ratio_high: Positive | None = None
+    """Upwards, where it differs from downwards; 0.28 in DAPO."""
     kl_coeff: NonNegative = 0.0
     entropy_coeff: NonNegative = 0.0
     max_grad_norm: Positive = 1.0

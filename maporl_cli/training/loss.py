@@ -32,7 +32,7 @@ def policy_loss(
     active: Tensor,
     active_total: int,
     *,
-    clip_ratio: float,
+    clip: tuple[float, float],
     entropy: Tensor,
     entropy_coeff: float,
     reference: Tensor | None = None,
@@ -44,6 +44,8 @@ def policy_loss(
         new, old: (rows, length) log-probabilities now and when sampled, nats.
         advantages: (rows,) one a turn.
         active: (rows, length) bool; tokens outside count nowhere, neither above nor below.
+        clip: how far the ratio may fall below 1 and rise above it; beyond, a token stops pushing. A higher
+            upper end lets rare tokens grow (DAPO's "clip-higher", Yu et al. 2025, arXiv 2503.14476, §3.1).
         active_total: active tokens of the agent's whole update, over all microbatches and ranks.
         entropy: (rows, length), of the policy's distribution.
         reference: (rows, length) log-probabilities under the frozen start; with `kl_coeff` it adds
@@ -54,7 +56,7 @@ def policy_loss(
     # A masked place may hold anything, so it is zeroed before exp, not after: 0 × inf is NaN.
     ratio = torch.where(active, new - old, zeros).exp()
     weight = advantages.unsqueeze(1)
-    limited = ratio.clamp(1 - clip_ratio, 1 + clip_ratio)
+    limited = ratio.clamp(1 - clip[0], 1 + clip[1])
     surrogate = torch.minimum(ratio * weight, limited * weight)
     per_token = -surrogate - entropy_coeff * entropy
     kl = zeros

@@ -172,7 +172,7 @@ class Learner:
             torch.tensor([experience.advantage for experience in experiences], device=device),
             length_mask([len(completion) for completion in completions], device),
             tokens,
-            clip_ratio=self._config.clip_ratio,
+            clip=(self._config.clip_ratio, self._config.clip_ratio_high or self._config.clip_ratio),
             entropy=scored.entropy,
             entropy_coeff=self._config.entropy_coeff,
             reference=reference,

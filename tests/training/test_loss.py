@@ -11,7 +11,7 @@ LN = math.log
 
 
 def _loss(new, old, advantages, active, total, **options):
-    options = {"clip_ratio": 0.2, "entropy": torch.zeros_like(new), "entropy_coeff": 0.0, **options}
+    options = {"clip": (0.2, 0.2), "entropy": torch.zeros_like(new), "entropy_coeff": 0.0, **options}
     return policy_loss(new, old, advantages, active, total, **options)
 
 
@@ -24,6 +24,19 @@ def test_hand_worked_table():
     terms = _loss(new, old, torch.tensor([2.0, -1.0], dtype=torch.float64), active, 3)
     assert terms.loss.item() == pytest.approx(-(2.4 + 1 - 1.5) / 3)
     assert terms.clipped.item() == 3
+
+
+def test_the_clip_may_reach_further_up_than_down():
+    # ratios 1.5 and .5 with A = 1: min(1.5, 1.4) and min(.5, .8); with A = −1: min(−1.5, −1.4), min(−.5, −.8)
+    new = torch.tensor([[LN(1.5), LN(0.5)]] * 2, dtype=torch.float64, requires_grad=True)
+    everywhere = torch.ones(2, 2, dtype=torch.bool)
+    advantages = torch.tensor([1.0, -1.0], dtype=torch.float64)
+    terms = _loss(new, torch.zeros_like(new), advantages, everywhere, 4, clip=(0.2, 0.4))
+    assert terms.loss.item() == pytest.approx(-(1.4 + 0.5 - 1.5 - 0.8) / 4)
+    terms.loss.backward()
+    assert new.grad is not None
+    # Clipped are the first token of the good row and the second of the bad one: they no longer push.
+    assert torch.allclose(new.grad, torch.tensor([[0.0, -0.5], [1.5, 0.0]], dtype=torch.float64) / 4)
 
 
 def test_normalised_by_the_global_count_not_by_rows_or_by_this_microbatch():

@@ -206,7 +206,7 @@ def loss_of(policy: CausalPolicy, turns: Pass, *, reference: bool = False) -> to
         torch.ones(turns.rows),
         length_mask([turns.completion] * turns.rows),
         turns.rows * turns.completion,
-        clip_ratio=0.2,
+        clip=(0.2, 0.2),
         entropy=scored.entropy,
         entropy_coeff=0.0,
         reference=kept,

@@ -1,6 +1,6 @@
 """Group-relative advantages (Shao et al. 2024, arXiv 2402.03300, §4.1.2), and the same undivided.
 
-`A = (R − mean) / (std + 1e-4)` over the group's episodes, `std` with n − 1, as TRL has it. The division weighs
+`A = (R − mean) / (std + 1e-4)` over the episodes of a group, `std` with n − 1, as TRL has it. Division weighs
 a group of near ties as much as one of wide spread, which Liu et al. 2025 (arXiv 2503.20783, "Dr. GRPO") call
 a bias towards questions that are too easy or too hard; `dr_grpo` leaves it out.
 """
