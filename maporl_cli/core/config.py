@@ -162,6 +162,19 @@ class ColdStartConfig(Section):
     learning_rate: Positive = 4e-3
 
 
+class InfluenceConfig(Section):
+    """MAPoRL's incentives, for `train.credit: influence`."""
+
+    alpha0: NonNegative = 0.1
+    """For a change of one's own answer against what most of the others said."""
+    alpha1: NonNegative = 0.1
+    """For one towards it."""
+    beta0: NonNegative = 0.1
+    """For a change of most of the others' answers away from one's own."""
+    beta1: NonNegative = 0.1
+    """For one towards it."""
+
+
 class TrainConfig(Section):
     """The algorithm and its arithmetic."""
 
@@ -169,6 +182,8 @@ class TrainConfig(Section):
     """How a turn's return is compared: `rloo`, `grpo`, `dr_grpo`, `reinforce_pp`, `reinforce_pp_baseline`, or
     one that a plug-in registers."""
     credit: str = "team"
+    """How the reward is shared out to the turns: `team`, `influence`, or one that a plug-in registers."""
+    influence: InfluenceConfig = InfluenceConfig()
     learning_rate: Positive = 1e-3
     num_epochs: Count = 1
     """Passes over the training questions, where `max_steps` is not given; it takes their place."""

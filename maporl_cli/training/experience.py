@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from maporl_cli.core.config import TrainConfig
 from maporl_cli.core.types import Episode, Turn
 from maporl_cli.training.advantage.estimator import Estimator, Summed
 from maporl_cli.training.credit import CreditRule
@@ -44,7 +45,7 @@ def gather(
     agents: Mapping[str, Summed],
     credit: CreditRule,
     estimator: Estimator,
-    gamma: float,
+    train: TrainConfig,
 ) -> Gathered:
     """Credit, compare and collect the turns that are trained on.
 
@@ -57,7 +58,7 @@ def gather(
     """
     live = [group for group in groups if not is_dead(group)]
     taught = groups if estimator.across_groups else live
-    returns = [[credit(episode, gamma) for episode in group] for group in taught]
+    returns = [[credit(episode, train) for episode in group] for group in taught]
     by_agent: dict[str, list[Experience]] = {}
     cut = 0
     for agent, summed in agents.items():

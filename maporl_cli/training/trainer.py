@@ -128,7 +128,7 @@ class Trainer:
 
     def _gather(self, groups: Sequence[Sequence[Episode]]) -> Gathered:
         agents = {learner.agent: learner.summed for learner in self.learners}
-        return gather(groups, agents, self.credit, self.estimator, self.config.train.gamma)
+        return gather(groups, agents, self.credit, self.estimator, self.config.train)
 
     def _checkpoint(self, progress: Progress) -> None:
         stopping = self.ranks.any(self.stop.requested, f"whether to stop after step {progress.step}")

@@ -29,7 +29,7 @@ from maporl_cli.data.benchmarks import ColdStarts
 from maporl_cli.rewards.medical import Reward
 from maporl_cli.training.advantage import Estimator, estimators
 from maporl_cli.training.checkpoint import copy_weights
-from maporl_cli.training.credit import CREDIT_RULES, CreditRule
+from maporl_cli.training.credit import CreditRule, credit_rules
 from maporl_cli.training.placement import Placement, place
 from maporl_cli.training.ranks import OneRank, Ranks
 from maporl_cli.training.update import Learner
@@ -111,7 +111,7 @@ def open_rules(config: Config, book: RoleBook) -> Rules:
     """
     return Rules(
         Reward(config.reward, book),
-        _registered(CREDIT_RULES, config.train.credit, "train.credit"),
+        _registered(credit_rules(), config.train.credit, "train.credit"),
         _registered(estimators(), config.train.algorithm, "train.algorithm"),
     )
 

@@ -1,10 +1,12 @@
-"""Team credit against a table worked by hand."""
+"""Credit against tables worked by hand."""
 
 import pytest
 from support import question, scored, turn
 
+from maporl_cli.core.config import InfluenceConfig, TrainConfig
 from maporl_cli.core.types import Episode
-from maporl_cli.training.credit import CREDIT_RULES
+from maporl_cli.training.credit import credit_rules
+from maporl_cli.training.credit.influence import incentives, influence_credit
 from maporl_cli.training.credit.team import team_credit
 
 FOUR = [turn(agent) for agent in ("planner", "researcher", "analyst", "reporter")]
@@ -19,22 +21,96 @@ FOUR = [turn(agent) for agent in ("planner", "researcher", "analyst", "reporter"
     ],
 )
 def test_the_last_turn_gets_all_and_each_turn_before_it_gamma_times_as_much(gamma, expected):
-    assert team_credit(scored(FOUR, 0.8), gamma) == pytest.approx(expected)
+    assert team_credit(scored(FOUR, 0.8), TrainConfig(gamma=gamma)) == pytest.approx(expected)
 
 
 def test_turns_are_counted_over_rounds_not_per_round():
     turns = [turn(agent, round=round) for round in range(2) for agent in ("planner", "reporter")]
-    assert team_credit(scored(turns, 1.0), 0.5) == pytest.approx([0.125, 0.25, 0.5, 1.0])
+    assert team_credit(scored(turns, 1.0), TrainConfig(gamma=0.5)) == pytest.approx([0.125, 0.25, 0.5, 1.0])
 
 
 def test_what_is_shared_is_the_total_with_the_format_term():
-    assert team_credit(scored(FOUR, 1.2, task=1.0), 1.0) == [1.2] * 4
+    assert team_credit(scored(FOUR, 1.2, task=1.0), TrainConfig()) == [1.2] * 4
 
 
 def test_an_unscored_episode_is_a_bug_of_the_caller():
     with pytest.raises(ValueError, match="scored"):
-        team_credit(Episode(question(), 0, 1, turns=FOUR), 1.0)
+        team_credit(Episode(question(), 0, 1, turns=FOUR), TrainConfig())
+
+
+WEIGHTS = TrainConfig(influence=InfluenceConfig(alpha0=1.0, alpha1=10.0, beta0=100.0, beta1=1000.0))
+
+
+def earned(*verdicts: str, agents: str = "ab") -> list[float]:
+    """Incentives of turns that take turns: `+` right, `-` wrong, `.` no answer; each word is a round."""
+    told = {"+": True, "-": False, ".": None}
+    said = "".join(verdicts)
+    return incentives(
+        [agents[n % len(agents)] for n in range(len(said))], [told[sign] for sign in said], WEIGHTS
+    )
+
+
+class TestInfluence:
+    @pytest.mark.parametrize(
+        ("rounds", "value"),
+        [
+            # b's change of mind, in the second round, after a said what the third sign says.
+            (("+-", "++"), 10.0),  # wrong, hears right, accepts it
+            (("--", "-+"), 1.0),  # wrong, hears wrong, finds the right one all the same
+            (("++", "+-"), -1.0),  # right, hears right, leaves it
+            (("++", "--"), -10.0),  # right, hears wrong, follows
+            (("++", "++"), 0.0),
+            (("--", "--"), 0.0),
+            (("--", "+-"), 0.0),  # nothing changed
+            (("+.", "+-"), 0.0),  # no answer before
+            (("++", ".-"), -1.0),  # the last that was heard still counts
+        ],
+    )
+    def test_one_s_own_change(self, rounds, value):
+        assert earned(*rounds)[3] == value
+
+    @pytest.mark.parametrize(
+        ("signs", "value"),
+        [
+            # What a says before and after b's turn: b is judged by how a changes.
+            ("-++", 1000.0),  # b right, a moves to it
+            ("--+", 100.0),  # b wrong, and a becomes right: usefully wrong
+            ("++-", -100.0),  # b right, in vain
+            ("+--", -1000.0),  # b wrong, and a is misled
+            ("+++", 0.0),
+            ("---", 0.0),
+            ("+-+", 0.0),
+            (".-+", 0.0),  # a had no answer to change
+            ("+.-", 0.0),  # b stood for nothing
+        ],
+    )
+    def test_the_others_change(self, signs, value):
+        assert earned(signs[:2], signs[2:])[1] == value
+
+    def test_both_at_once(self):
+        """Three rounds: b accepts what a says (+10) and a then leaves it (b right in vain, −100)."""
+        assert earned("+-", "++", "-+")[3] == -90.0
+
+    def test_most_of_three_decide(self):
+        # c's change to right in its second turn; a and b before it
+        assert earned("++-", "+-+", agents="abc")[5] == 0.0  # one right, one wrong
+        assert earned("++-", "+++", agents="abc")[5] == 10.0
+        assert earned("---", "--+", agents="abc")[5] == 1.0
+
+    def test_it_comes_on_top_of_the_team_s_credit(self):
+        answers = ["Answer: B", "Answer: A", "Answer: A"]
+        turns = [
+            turn(agent, round=n // 2, text=text)
+            for n, (agent, text) in enumerate(zip("aba", answers, strict=True))
+        ]
+        episode = scored(turns, 0.5)
+        # a: wrong; b: right, and a follows (+1000); a: wrong, then accepts (+10)
+        assert influence_credit(episode, WEIGHTS) == pytest.approx([0.5, 1000.5, 10.5])
+
+    def test_one_agent_has_nobody_to_influence(self):
+        assert earned("+", "-", "+", agents="a") == [0.0, 0.0, 0.0]
 
 
 def test_registered():
-    assert CREDIT_RULES["team"] is team_credit
+    assert list(credit_rules()) == ["team", "influence"]
+    assert credit_rules()["team"] is team_credit

@@ -3,6 +3,7 @@
 import pytest
 from support import scored, turn
 
+from maporl_cli.core.config import TrainConfig
 from maporl_cli.training.advantage import estimators
 from maporl_cli.training.credit.team import team_credit
 from maporl_cli.training.experience import gather, is_dead
@@ -12,7 +13,9 @@ AGENTS = ("planner", "analyst", "reporter")
 
 def collect(groups, agents=AGENTS, gamma=1.0, estimator="rloo"):
     """As on one replica, where a sum over the replicas is the value itself."""
-    return gather(groups, dict.fromkeys(agents, list), team_credit, estimators()[estimator], gamma)
+    return gather(
+        groups, dict.fromkeys(agents, list), team_credit, estimators()[estimator], TrainConfig(gamma=gamma)
+    )
 
 
 def advantages(gathered, agent):

@@ -28,7 +28,7 @@ from maporl_cli.rewards.medical import Reward
 from maporl_cli.training.advantage import estimators
 from maporl_cli.training.checkpoint import Checkpoints, Progress, copy_weights, load_checkpoint
 from maporl_cli.training.cold_start import Demonstration, imitate
-from maporl_cli.training.credit import CREDIT_RULES
+from maporl_cli.training.credit import credit_rules
 from maporl_cli.training.rollout import rollout
 from maporl_cli.training.stop import StopRequest
 from maporl_cli.training.trainer import Trainer
@@ -166,7 +166,7 @@ class Run:
             policies=self.policies,
             learners=self.learners,
             reward=Reward(self.config.reward, BOOK),
-            credit=CREDIT_RULES["team"],
+            credit=credit_rules()["team"],
             estimator=estimators()["rloo"],
             questions=self.questions,
             steps=until or self.steps,

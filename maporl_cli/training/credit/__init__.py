@@ -1,13 +1,9 @@
 """Credit: how an episode's reward is shared out to its turns. One file a rule."""
 
-from __future__ import annotations
+from maporl_cli.training.credit import influence, team
+from maporl_cli.training.credit.rule import CreditRule, credit_rules, register_credit
 
-from collections.abc import Callable
+__all__ = ["CreditRule", "credit_rules", "register_credit"]
 
-from maporl_cli.core.types import Episode
-from maporl_cli.training.credit.team import team_credit
-
-CreditRule = Callable[[Episode, float], list[float]]
-"""(scored episode, gamma) to one return a turn, in the order of the episode's turns."""
-
-CREDIT_RULES: dict[str, CreditRule] = {"team": team_credit}
+register_credit("team", team.team_credit)
+register_credit("influence", influence.influence_credit)
