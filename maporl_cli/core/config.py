@@ -200,6 +200,9 @@ class TrainConfig(Section):
     clip_ratio_high: Positive | None = None
     """Upwards, where it differs from downwards; 0.28 in DAPO."""
     kl_coeff: NonNegative = 0.0
+    """Price of a nat of distance from the policy as training found it."""
+    kl_in: Literal["loss", "reward"] = "loss"
+    """Where it is paid: in the loss (k3, weighted by the ratio), or off the turn's own return (k1)."""
     entropy_coeff: NonNegative = 0.0
     max_grad_norm: Positive = 1.0
     warmup_steps: Annotated[int, Field(ge=0)] = 0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from maporl_cli.core.config import TrainConfig
 from maporl_cli.core.types import Episode, Turn
-from maporl_cli.training.advantage.estimator import Estimator, Summed
+from maporl_cli.training.advantage.estimator import Estimator
 from maporl_cli.training.credit import CreditRule
 
 
@@ -40,9 +41,30 @@ def is_dead(group: Sequence[Episode]) -> bool:
     return len(totals) <= 1
 
 
+Returned = list[list[list[tuple[Turn, float]]]]
+"""By group and episode: one agent's turns, each with its return."""
+
+
+class Learns(Protocol):
+    """What gathering asks of an agent that learns; `training.update.Learner` is one."""
+
+    @property
+    def agent(self) -> str:
+        """Its name."""
+        ...
+
+    def summed(self, values: Sequence[float]) -> list[float]:
+        """Each value's sum over the replicas."""
+        ...
+
+    def divergence(self, turns: Sequence[Turn]) -> list[float]:
+        """How far each turn's tokens are from the frozen start, in nats."""
+        ...
+
+
 def gather(
     groups: Sequence[Sequence[Episode]],
-    agents: Mapping[str, Summed],
+    learners: Sequence[Learns],
     credit: CreditRule,
     estimator: Estimator,
     train: TrainConfig,
@@ -53,21 +75,24 @@ def gather(
     out altogether: they stand neither in the loss's numerator nor, having no tokens here, in its
     denominator. A cut turn's return still counts in the comparison, since it did happen.
 
-    Args:
-        agents: those that learn, each with how its values are summed over the replicas.
+    With `train.kl_in: reward` a turn's own distance from the frozen start is taken off its return, before
+    it is compared.
     """
     live = [group for group in groups if not is_dead(group)]
     taught = groups if estimator.across_groups else live
     returns = [[credit(episode, train) for episode in group] for group in taught]
     by_agent: dict[str, list[Experience]] = {}
     cut = 0
-    for agent, summed in agents.items():
+    for learner in learners:
+        agent = learner.agent
         own = [
             [_own(agent, episode, values) for episode, values in zip(group, credited, strict=True)]
             for group, credited in zip(taught, returns, strict=True)
         ]
+        if train.kl_coeff and train.kl_in == "reward":
+            own = _charged(own, learner, train.kl_coeff)
         advantages = estimator.advantages(
-            [[[value for _, value in turns] for turns in group] for group in own], summed
+            [[[value for _, value in turns] for turns in group] for group in own], learner.summed
         )
         by_agent[agent] = []
         for group, compared in zip(own, advantages, strict=True):
@@ -78,6 +103,15 @@ def gather(
                     else:
                         cut += 1
     return Gathered(by_agent, len(groups) - len(live), cut)
+
+
+def _charged(own: Returned, learner: Learns, price: float) -> Returned:
+    """The same turns, each return less its distance."""
+    distances = iter(learner.divergence([turn for group in own for turns in group for turn, _ in turns]))
+    return [
+        [[(turn, value - price * next(distances)) for turn, value in turns] for turns in group]
+        for group in own
+    ]
 
 
 def _own(agent: str, episode: Episode, values: Sequence[float]) -> list[tuple[Turn, float]]:

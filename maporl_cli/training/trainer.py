@@ -127,8 +127,7 @@ class Trainer:
         return None if self.ranks.any(groups is None, f"the rollout of step {step}") else groups
 
     def _gather(self, groups: Sequence[Sequence[Episode]]) -> Gathered:
-        agents = {learner.agent: learner.summed for learner in self.learners}
-        return gather(groups, agents, self.credit, self.estimator, self.config.train)
+        return gather(groups, self.learners, self.credit, self.estimator, self.config.train)
 
     def _checkpoint(self, progress: Progress) -> None:
         stopping = self.ranks.any(self.stop.requested, f"whether to stop after step {progress.step}")

@@ -23,6 +23,7 @@ from maporl_cli.agents.batching import length_mask, pad_right
 from maporl_cli.agents.policy import NotFinite, Policy, memory_errors
 from maporl_cli.core.config import TrainConfig
 from maporl_cli.core.timeline import Timeline
+from maporl_cli.core.types import Turn
 from maporl_cli.training.experience import Experience, Gathered
 from maporl_cli.training.loss import LossTerms, policy_loss
 from maporl_cli.training.ranks import Ranks
@@ -81,6 +82,7 @@ class Learner:
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=scale_gradients)
         # It makes its scale when first used, which a replica without experiences might never do.
         self._scaler.scale(torch.zeros((), device=self._device))
+        self._keeps_near = config.kl_coeff > 0 and config.kl_in == "loss"
 
     def update(self, experiences: Sequence[Experience]) -> dict[str, float]:
         """One optimizer step on the agent's active turns, in passes of `per_device_train_batch_size` turns.
@@ -93,7 +95,7 @@ class Learner:
 
         Returns:
             `<agent>:loss`, `:entropy` (nats a token), `:grad_norm`, `:tokens`, `:clipped` (share),
-            and `:kl` (nats a token) where a reference is kept, over all replicas; only `:tokens`
+            and `:kl` (nats a token) where the loss holds it, over all replicas; only `:tokens`
             when nothing was learned.
 
         Raises:
@@ -114,7 +116,7 @@ class Learner:
                 f"{self.agent}:grad_norm": grad_norm,
                 f"{self.agent}:clipped": clipped / tokens,
             }
-            if self._config.kl_coeff:
+            if self._keeps_near:
                 metrics[f"{self.agent}:kl"] = kl / tokens
             self.policy.version += 1
         with warnings.catch_warnings():
@@ -128,6 +130,26 @@ class Learner:
         sums = torch.tensor(values, dtype=torch.float64, device=self._device)
         self._ranks.sum_over_replicas(self.agent, sums)
         return sums.tolist()
+
+    def divergence(self, turns: Sequence[Turn]) -> list[float]:
+        """Σ log π_sampled − log π_ref over each turn's tokens, nats: k1 of Schulman 2020, "Approximating KL
+        divergence", an unbiased estimate that may be negative for a single turn."""
+        found: list[float] = []
+        size = self._config.per_device_train_batch_size
+        with memory_errors(self.agent, "comparing with its reference", _DECIDE_MEMORY):
+            for start in range(0, len(turns), size):
+                part = turns[start : start + size]
+                completions = [turn.token_ids for turn in part]
+                reference = self.policy.reference_logprobs(
+                    [turn.prompt_ids for turn in part], completions, temperature=self._temperature
+                )
+                sampled = pad_right([turn.logprobs for turn in part], 0.0, reference.dtype).to(
+                    reference.device
+                )
+                active = length_mask([len(completion) for completion in completions], reference.device)
+                gap = torch.where(active, sampled - reference, torch.zeros_like(sampled))
+                found += gap.sum(1).double().tolist()
+        return found
 
     def _share_gradient(self) -> None:
         """Sum the gradient over the replicas; each divided its own by the active tokens of all."""
@@ -163,7 +185,7 @@ class Learner:
         scored = self.policy.score(prompts, completions, temperature=self._temperature)
         device = scored.logprobs.device
         reference = None
-        if self._config.kl_coeff:
+        if self._keeps_near:
             reference = self.policy.reference_logprobs(prompts, completions, temperature=self._temperature)
         old = pad_right([experience.turn.logprobs for experience in experiences], 0.0, scored.logprobs.dtype)
         return policy_loss(
@@ -176,7 +198,7 @@ class Learner:
             entropy=scored.entropy,
             entropy_coeff=self._config.entropy_coeff,
             reference=reference,
-            kl_coeff=self._config.kl_coeff,
+            kl_coeff=self._config.kl_coeff if self._keeps_near else 0.0,
         )
 
     def _step(self) -> float:

@@ -1,5 +1,7 @@
 """From scored episodes to experiences, worked by hand."""
 
+from dataclasses import dataclass
+
 import pytest
 from support import scored, turn
 
@@ -11,10 +13,27 @@ from maporl_cli.training.experience import gather, is_dead
 AGENTS = ("planner", "analyst", "reporter")
 
 
+@dataclass(frozen=True)
+class Pupil:
+    """An agent on one replica, as far from its start as its turns have tokens."""
+
+    agent: str
+
+    def summed(self, values):
+        return list(values)
+
+    def divergence(self, turns):
+        return [float(len(turn.token_ids)) for turn in turns]
+
+
 def collect(groups, agents=AGENTS, gamma=1.0, estimator="rloo"):
     """As on one replica, where a sum over the replicas is the value itself."""
     return gather(
-        groups, dict.fromkeys(agents, list), team_credit, estimators()[estimator], TrainConfig(gamma=gamma)
+        groups,
+        [Pupil(agent) for agent in agents],
+        team_credit,
+        estimators()[estimator],
+        TrainConfig(gamma=gamma),
     )
 
 
@@ -68,6 +87,21 @@ def test_two_rounds_of_three_agents_with_a_discount():
         [1 / 8 - 0.4, 1 - 0.4, -(9 / 16 + 0.8) / 2, 0.8 - 9 / 32]
     )
     assert [experience.turn.round for experience in gathered.by_agent["reporter"]] == [0, 1, 0, 0]
+
+
+def test_the_distance_from_the_start_is_paid_off_each_turn_s_own_return():
+    """Returns 1 and 0; the first planner's turn has 4 tokens, all others 2: at .1 a nat .6 − (−.2)."""
+    far = scored([turn("planner", tokens=4), turn("reporter")], 1.0)
+    near = scored([turn("planner"), turn("reporter")], 0.0)
+    train = TrainConfig(kl_coeff=0.1, kl_in="reward")
+    gathered = gather(
+        [[far, near]], [Pupil("planner"), Pupil("reporter")], team_credit, estimators()["rloo"], train
+    )
+    assert advantages(gathered, "planner") == pytest.approx([0.8, -0.8])
+    assert advantages(gathered, "reporter") == pytest.approx([1.0, -1.0])
+    in_loss = train.model_copy(update={"kl_in": "loss"})
+    gathered = gather([[far, near]], [Pupil("planner")], team_credit, estimators()["rloo"], in_loss)
+    assert advantages(gathered, "planner") == pytest.approx([1.0, -1.0])
 
 
 def test_groups_are_compared_within_themselves():

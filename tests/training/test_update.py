@@ -60,6 +60,42 @@ def gradients(policy):
     return {name: parameter.grad.clone() for name, parameter in policy.trainable().items()}
 
 
+@pytest.mark.parametrize("size", [1, 3, 128])
+def test_divergence_is_the_sum_of_the_logprobs_gaps_of_each_turn(size):
+    policy = tiny_policy()
+    policy.keep_reference()
+    with torch.no_grad():
+        for parameter in policy.trainable().values():
+            parameter += 0.02 * torch.randn_like(parameter)
+    turns = [experience.turn for experience in experiences(policy, temperature=1.3)]
+    told = learner(policy, temperature=1.3, per_device_train_batch_size=size).divergence(turns)
+    for turn, value in zip(turns, told, strict=True):
+        reference = policy.reference_logprobs([turn.prompt_ids], [turn.token_ids], temperature=1.3)
+        assert value == pytest.approx(sum(turn.logprobs) - reference.sum().item(), abs=1e-4)
+    assert max(abs(value) for value in told) > 1e-3
+
+
+def test_paid_in_the_reward_it_is_not_in_the_loss():
+    """The gradient is then that of the advantages alone, and no KL is reported."""
+    told = {}
+    for name, settings in (
+        ("none", {}),
+        ("reward", {"kl_coeff": 5.0, "kl_in": "reward"}),
+        ("loss", {"kl_coeff": 5.0}),
+    ):
+        policy = tiny_policy()
+        batch = experiences(policy)
+        policy.keep_reference()
+        with torch.no_grad():
+            next(iter(policy.trainable().values())).mul_(1.1)
+        metrics = learner(policy, **settings).update(batch)
+        told[name] = gradients(policy), "planner:kl" in metrics
+    (bare, none_told), (paid, paid_told), (held, held_told) = told["none"], told["reward"], told["loss"]
+    assert (none_told, paid_told, held_told) == (False, False, True)
+    assert equal(bare, paid)
+    assert not equal(bare, held)
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 def test_microbatches_add_up_to_one_large_batch(size):
     whole, parts = tiny_policy(), tiny_policy()
