@@ -1,4 +1,4 @@
-"""The policy, the benchmark and the reward component in `examples/`, each by itself."""
+"""The parts in `examples/`, each by itself."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from example_files import load
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from support import question, turn
+from support import question, scored, turn
 
 from maporl_cli.agents.roles import role_book
-from maporl_cli.core.config import RewardConfig
+from maporl_cli.core.config import RewardConfig, TrainConfig
 from maporl_cli.core.randomness import keyed_generator
 from maporl_cli.core.types import Episode, Question, Turn
 from maporl_cli.data.benchmarks import Bounded, benchmark
 from maporl_cli.data.duplicates import content_number
 from maporl_cli.rewards.component import components
 from maporl_cli.rewards.medical import Reward
+from maporl_cli.training.advantage import estimators
+from maporl_cli.training.credit import credit_rules
 
 # --- the bigram policy -------------------------------------------------------------------------
 
@@ -240,3 +242,27 @@ def test_no_wrong_answer_out_earns_a_right_one_whatever_brevity_weighs(right, wr
 
 def _said(index: int, text: str) -> Turn:
     return turn(("planner", "reporter")[index % 2], text=text)
+
+
+# --- the estimator and the credit rule ----------------------------------------------------------
+
+
+def test_the_median_of_the_others_is_what_a_turn_is_compared_with():
+    advantages = load("estimator_median.py").over_the_median
+    # means 1, .1, none, 0; the medians of the others .05, .5, –, .55
+    assert advantages([[1.0], [0.0, 0.2], [], [0.0]]) == [
+        [pytest.approx(0.95)],
+        [pytest.approx(-0.5), pytest.approx(-0.3)],
+        [],
+        [pytest.approx(-0.55)],
+    ]
+    assert advantages([[1.0]]) == [[0.0]]
+    assert estimators()["median"].advantages([[[1.0], [0.0], [0.0], [0.0]]], list) == [
+        [[1.0], [0.0], [0.0], [0.0]]
+    ]
+
+
+def test_each_turn_pays_for_its_own_tokens_and_no_more_than_a_fifth():
+    load("credit_thrift.py")
+    episode = scored([turn("planner", tokens=100), turn("reporter", tokens=1000)], 0.8)
+    assert credit_rules()["thrift"](episode, TrainConfig()) == pytest.approx([0.75, 0.6])

@@ -1,4 +1,4 @@
-"""Every example runs for real: alone as its docstring says, and all four in one run as the README says."""
+"""Every example runs for real: alone as its docstring says, the first four together as the README does."""
 
 from __future__ import annotations
 
