@@ -26,6 +26,22 @@ _MARK_OR_WORD = re.compile(rf"(?P<mark>[,:()–—])|{_WORD.pattern}")
 _END = re.compile(r"(?<![.!?])[.!?]++[\"')\]]*+(?=\s|$)|\n++|;")
 _ABBREVIATED = 8
 _ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|vs|dr|mr|mrs|approx|fig)$", re.IGNORECASE)
+_DECIMAL_COMMA = re.compile(r"(?:0,\d+|\d+,(?:\d\d?|\d{4,}))(?!\d)")
+_LONGEST_WORD = 40
+"""Letters of the longest word that is remembered; nobody spells a longer one in two ways."""
+_BRITISH = tuple(
+    (re.compile(british), american)
+    for british, american in (
+        ("haem", "hem"), ("aemi", "emi"), ("oedem", "edem"), ("oesoph", "esoph"), ("oestr", "estr"),
+        ("rrhoe", "rrhe"), ("pnoe", "pne"), ("paed", "ped"), ("gynaec", "gynec"), ("anaesth", "anesth"),
+        ("caesar", "cesar"), ("faec", "fec"), ("^foet", "fet"), ("coeli", "celi"), ("phaeo", "pheo"),
+        ("aetiol", "etiol"), ("caec", "cec"), ("leuco", "leuko"), ("cytopaeni", "cytopeni"), ("naev", "nev"), ("manoeuvre", "maneuver"),
+        ("sulph", "sulf"),
+        ("^(tum|lab|od|behavi|col)our", r"\1or"), ("^(lit|fib|cent)re(?=s?$)", r"\1er"),
+        ("(?<=[aeiou]l)is(?=(?:e[ds]?|ing)$)", "iz"), ("isation", "ization"), ("^paralys(?=e)", "paralyz"),
+    )
+)  # fmt: skip
+"""British spellings of medicine, and how the tables and dictionaries write them."""
 
 _AUXILIARIES = frozenset(
     "am is are was were has have had do does did can could may might must shall should will would "
@@ -71,14 +87,17 @@ class Sentence:
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """The words and numbers of a text in lower case; `1,000` is `1000`."""
+    """The words and numbers of a text, in lower case and one spelling: `1,000` is `1000`, `5,8` is `5.8`."""
     return tuple(map(_plain, _WORD.findall(text.lower())))
 
 
-@lru_cache(maxsize=8192)
 def sentences(text: str) -> tuple[Sentence, ...]:
     """The sentences of the first `READ` characters."""
-    text = text[:READ]
+    return _sentences(text[:READ])  # cut before it is remembered: of a megabyte no key is kept
+
+
+@lru_cache(maxsize=8192)
+def _sentences(text: str) -> tuple[Sentence, ...]:
     found: list[Sentence] = []
     start = 0
     for match in _END.finditer(text):
@@ -112,7 +131,17 @@ def _sentence(text: str) -> list[Sentence]:
 
 
 def _plain(word: str) -> str:
-    return word.replace("’", "'").replace(",", "")
+    return _spelled(word) if len(word) <= _LONGEST_WORD else word.replace("’", "'").replace(",", "")
+
+
+@lru_cache(maxsize=65536)
+def _spelled(word: str) -> str:
+    if _DECIMAL_COMMA.fullmatch(word):
+        return word.replace(",", ".")
+    word = word.replace("’", "'").replace(",", "")
+    for british, american in _BRITISH:
+        word = british.sub(american, word)
+    return word
 
 
 def _listed(words: tuple[str, ...], breaks: frozenset[int]) -> frozenset[int]:
@@ -125,7 +154,9 @@ def _listed(words: tuple[str, ...], breaks: frozenset[int]) -> frozenset[int]:
         bare = item[1:] if item and item[0] in ("and", "or") else item
         short = len(bare) <= _LONGEST_ITEM and FUNCTION_WORDS.isdisjoint(set(bare) - {"and", "or"})
         row = [*row, (start, end)] if short else []
-        for begin, stop in row[_ITEMS:] if len(row) < _LIST else row:
+        # Two items are left out of the row: what led in to it ends in one, and "Y and Z" are two.
+        items = len(row) + (bool(row) and row[0][0] > 0) + ("and" in bare or "or" in bare)
+        for begin, stop in row[_ITEMS:] if items < _LIST else row:
             listed.update(range(begin, stop))
     return frozenset(listed)
 
