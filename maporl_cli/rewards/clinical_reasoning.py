@@ -15,7 +15,7 @@ from maporl_cli.rewards.component import Measure, register_component
 from maporl_cli.rewards.concepts import Concept
 from maporl_cli.rewards.dangers import vignette_of
 from maporl_cli.rewards.reference import denies_diagnosis, reference_concepts
-from maporl_cli.rewards.stances import all_named, argued, speaks_of
+from maporl_cli.rewards.stances import all_named, argued, asks_for_verdict, speaks_of
 from maporl_cli.rewards.statements import (
     Statement,
     missing,
@@ -115,8 +115,13 @@ def _findings(case: Case, statement: Statement) -> set[str | Concept]:
 
 
 def _candidates(question: Question, case: Case, statement: Statement) -> set[str | Concept]:
-    """Options that the statement speaks of, and diseases that are not given in the vignette."""
+    """Options that the statement speaks of, and diseases that are not given in the vignette.
+
+    Of a yes-or-no question it is reasons that are weighed: statements on what is asked about.
+    """
     options = {letter for letter in question.options if speaks_of(question, letter, statement)}
+    if asks_for_verdict(question):
+        return {statement.sentence.text} if options or _findings(case, statement) else set()
     known = all_named(question.options.values()) | reference_concepts(question)
     diseases = {
         concept

@@ -21,7 +21,7 @@ from maporl_cli.rewards.sentences import READ, Sentence, last_sentence, sentence
 
 Phrases = tuple[tuple[str, ...], ...]
 
-_ADVISING = frozenset(
+ADVISING = frozenset(
     "start starting started give giving given use using used recommend recommended recommending "
     "prescribe prescribed treat treated administer administered add adding begin beginning resume "
     "resumed restart restarted restarting continue continued continuing consider considered try tried "
@@ -190,7 +190,7 @@ def _recommends(sentence: Sentence, row: Contraindication) -> bool:
     places = [place for place in _places(row, sentence) if not _is_put_off(sentence, place)]
     marks = denied(sentence)
     advised = any(
-        word in _ADVISING and not marks[place] and (place == 0 or words[place - 1] not in _PAST)
+        word in ADVISING and not marks[place] and (place == 0 or words[place - 1] not in _PAST)
         for place, word in enumerate(words)
     )
     return bool(places) and (advised or any(_is_let(words, place) for place in places))

@@ -66,7 +66,7 @@ _BEFORE = frozenset(
     "contraindicated unsafe unlikely incorrect wrong excluded harmful dangerous inappropriate avoided "
     "withheld discontinued stopped unnecessary ineffective fatal improper unwarranted absent refuted "
     "forbidden unhelpful untrue false implausible ruled rejected omitted useless futile pointless out "
-    "unwise hazardous risky unsuitable inadvisable lethal deadly disastrous catastrophic resisted deferred "
+    "unwise hazardous unsuitable inadvisable lethal deadly disastrous catastrophic resisted deferred "
     "postponed delayed skipped prohibited precluded banned unacceptable".split()
 )
 """These deny what stands before, after a form of "to be"."""
@@ -135,13 +135,14 @@ def denied(sentence: Sentence, *, as_advice: bool = True) -> tuple[bool, ...]:
             skip = _not(sentence, index, marks, as_advice) if as_advice or not forbids else index
             continue
         lists, after = _starts(_LISTS, words, index), _starts(_AFTER, words, index)
-        if as_advice and _starts(_LOST, words, index):
-            _mark_back(sentence, index, marks)
-        elif (
-            as_advice
-            and not marks[index]  # "does not harm"
-            and words[index - 1 : index] not in (("least",), ("less",))
-            and (word in _FAILS or (word in _BEFORE and _is_said_of(words, index)))
+        if (
+            (as_advice and _starts(_LOST, words, index))
+            or (
+                as_advice
+                and not marks[index]  # "does not harm"
+                and words[index - 1 : index] not in (("least",), ("less",))
+                and (word in _FAILS or (word in _BEFORE and _is_said_of(words, index)))
+            )
         ):
             _mark_back(sentence, index, marks)
         if index == 0 and word == "without" and not _LOST_WITHOUT.isdisjoint(words):

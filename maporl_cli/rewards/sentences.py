@@ -35,7 +35,8 @@ _BRITISH = tuple(
         ("haem", "hem"), ("aemi", "emi"), ("oedem", "edem"), ("oesoph", "esoph"), ("oestr", "estr"),
         ("rrhoe", "rrhe"), ("pnoe", "pne"), ("paed", "ped"), ("gynaec", "gynec"), ("anaesth", "anesth"),
         ("caesar", "cesar"), ("faec", "fec"), ("^foet", "fet"), ("coeli", "celi"), ("phaeo", "pheo"),
-        ("aetiol", "etiol"), ("caec", "cec"), ("leuco", "leuko"), ("cytopaeni", "cytopeni"), ("naev", "nev"), ("manoeuvre", "maneuver"),
+        ("aetiol", "etiol"), ("caec", "cec"), ("leuco", "leuko"), ("paeni", "peni"), ("naev", "nev"),
+        ("manoeuvre", "maneuver"),
         ("sulph", "sulf"),
         ("^(tum|lab|od|behavi|col)our", r"\1or"), ("^(lit|fib|cent)re(?=s?$)", r"\1er"),
         ("(?<=[aeiou]l)is(?=(?:e[ds]?|ing)$)", "iz"), ("isation", "ization"), ("^paralys(?=e)", "paralyz"),
@@ -76,14 +77,19 @@ class Sentence:
         words: lower case, in order.
         breaks: before which words a comma, colon, bracket or dash stands.
         listed: which words are items of an enumeration after its second item.
-        says: whether it has a verb.
+        verbs: which words are finite verbs, or begin an order.
     """
 
     text: str
     words: tuple[str, ...]
     breaks: frozenset[int]
     listed: frozenset[int]
-    says: bool
+    verbs: frozenset[int]
+
+    @property
+    def says(self) -> bool:
+        """Whether it states something: a list of words without a verb does not."""
+        return bool(self.verbs)
 
 
 def words_of(text: str) -> tuple[str, ...]:
@@ -127,7 +133,7 @@ def _sentence(text: str) -> list[Sentence]:
         return []
     told = tuple(words)
     between = frozenset(breaks)
-    return [Sentence(text.strip(), told, between, _listed(told, between), _says(told))]
+    return [Sentence(text.strip(), told, between, _listed(told, between), _verbs(told))]
 
 
 def _plain(word: str) -> str:
@@ -161,21 +167,26 @@ def _listed(words: tuple[str, ...], breaks: frozenset[int]) -> frozenset[int]:
     return frozenset(listed)
 
 
-def _says(words: tuple[str, ...]) -> bool:
+def _verbs(words: tuple[str, ...]) -> frozenset[int]:
+    """The verbs; none of what is too short, or has too few function words, to be a sentence."""
     if len(words) < _SHORTEST:
-        return False
+        return frozenset()
     spoken = [word for word in words if len(word) > 1 and not word[0].isdigit()]
     held = sum(word in FUNCTION_WORDS for word in spoken)
     if len(spoken) >= _LONG and held <= _HELD * len(spoken):
-        return False
-    if words[0] in ORDERS:
-        return True
-    return any(
-        word in _AUXILIARIES
-        or (
-            index > 0 and _is_verb(words[index - 1], word, words[index + 1] if index + 1 < len(words) else "")
-        )
-        for index, word in enumerate(words)
+        return frozenset()
+    orders = {0} if words[0] in ORDERS else set[int]()
+    return frozenset(
+        {
+            index
+            for index, word in enumerate(words)
+            if word in _AUXILIARIES
+            or (
+                index > 0
+                and _is_verb(words[index - 1], word, words[index + 1] if index + 1 < len(words) else "")
+            )
+        }
+        | orders
     )
 
 
@@ -185,6 +196,13 @@ def _is_verb(before: str, word: str, following: str) -> bool:
     if reading != "either":
         return reading == "verb"
     return before in _SUBJECTS or following in _OBJECTS
+
+
+@lru_cache(maxsize=65536)
+def may_qualify(word: str) -> bool:
+    """Whether the word may be an adjective, or is one that no dictionary has."""
+    kinds = getAllLemmas(word)
+    return not kinds or "ADJ" in kinds
 
 
 @lru_cache(maxsize=65536)

@@ -214,7 +214,7 @@ def _verdict(question: Question, statement: Statement) -> str:
     text = statement.sentence.text
     if not _HEDGES.isdisjoint(statement.sentence.words) or _OPEN.search(text):
         return "maybe"
-    if _NULL.search(text) or opposed(content_stems(text), asked):
+    if _NULL.search(text) or opposed(text, last_sentence(question.text)):
         return "no"
     return "no" if sum(statement.denied[place] for place in places) * 2 >= len(places) else "yes"
 
