@@ -75,12 +75,16 @@ _FAILS = frozenset(
     "provokes precipitate precipitates".split()
 )
 """These deny what stands before by themselves."""
-_BE = frozenset("is are was were be been being seems appears would looks remains sounds stays".split())
+_BE = frozenset(
+    "is are was were be been being seems appears would looks remains sounds stays it's that's they're".split()
+)
 _DENY = frozenset(
     "not never isn't aren't wasn't weren't don't doesn't didn't can't cannot couldn't shouldn't won't "
     "wouldn't hasn't haven't hadn't mustn't".split()
 )
 _IS = _BE - {"would"}
+_STANDS_FOR = _BE | frozenset("it this that they these it's that's they're".split())
+"""A clause of these only speaks of what stands before it."""
 _IS_NOT = frozenset("isn't aren't wasn't weren't".split())
 """A "not" that holds its form of "to be" in itself."""
 _DUTY = frozenset("must should ought may".split())
@@ -265,12 +269,23 @@ def _mark(sentence: Sentence, start: int, marks: list[bool], *, commas: bool) ->
 
 
 def _mark_back(sentence: Sentence, index: int, marks: list[bool]) -> None:
+    words = sentence.words
     for place in range(index - 1, max(-1, index - 1 - _REACH), -1):
-        if sentence.words[place] in _CLAUSE:
+        stands_for = set(words[place + 1 : index]) <= _STANDS_FOR  # "X is fast, but it is contraindicated"
+        if words[place] in _CLAUSE or (words[place] == "and" and _joins_clauses(sentence, place, index)):
+            if stands_for and place + 1 < index:
+                continue
             return
         marks[place] = True
-        if place in sentence.breaks:
+        if place in sentence.breaks and not stands_for:
             item = range(max(0, place - _ITEM), place)
             apart = sentence.breaks.isdisjoint(item)
             if item.start > 0 and apart:  # else "X, Y and Z are contraindicated" is said of all three
                 return
+
+
+def _joins_clauses(sentence: Sentence, place: int, index: int) -> bool:
+    """Whether both sides have a verb and a subject of their own: "X is given and Y is contraindicated"."""
+    verbs = sentence.verbs
+    between = any(place < verb < index for verb in verbs)
+    return between and place + 1 not in verbs and any(verb < place for verb in verbs)

@@ -220,11 +220,11 @@ def _verdict(question: Question, statement: Statement) -> str:
 
 
 def _places(question: Question, letter: str, sentence: Sentence) -> list[int]:
-    """Where the sentence names the option: all of its own concepts, or most of its own words."""
+    """Where the sentence names the option: half of its own concepts, or most of its own words."""
     concepts, wanted = _own(tuple(question.options.items()), question.text, letter)
     if concepts:
         found = [mention for mention in mentions(sentence.words) if mention.concept in concepts]
-        if {mention.concept for mention in found} == concepts:
+        if 2 * len({mention.concept for mention in found}) >= len(concepts):
             return [place for mention in found for place in range(mention.start, mention.end)]
     stems = _stems_of(sentence.words)
     shared = wanted.intersection(stems)

@@ -34,6 +34,9 @@ def denied_words(text: str, **options: bool) -> set[str]:
         ("Heparin should stop and argatroban should start", {"heparin"}, {"argatroban"}),
         ("Stop heparin and start argatroban", {"heparin"}, {"argatroban"}),
         ("The ECG shows no P waves and a wide QRS", {"waves"}, {"wide", "qrs"}),
+        ("Nifedipine is preferred and labetalol is contraindicated", {"labetalol"}, {"nifedipine"}),
+        ("Pimavanserin masks the symptom and is to be withheld", {"pimavanserin"}, set()),
+        ("Rasburicase would act faster, yet it is contraindicated", {"rasburicase"}, set()),
         ("Chloroquine fails in Africa", {"chloroquine"}, {"africa"}),
         # What "not" denies follows it; its subject only where that would have spoken for it.
         ("Ethosuximide does not impair attention", {"attention"}, {"ethosuximide"}),
