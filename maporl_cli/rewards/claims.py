@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from maporl_cli.core.types import Episode, Question, Turn
 from maporl_cli.rewards.sentences import words_of
@@ -60,17 +60,20 @@ def _claims(question: Question, turn: Turn) -> Iterator[Claim]:
     for statement in statements(turn.text if leads else _BEHIND.sub(r" \2\1 ", turn.text)):
         text = statement.sentence.text
         start, leading = 0, ()
+        made: list[Claim] = []
         for match in _CITED.finditer(text):
             said = text[start : match.start()]
-            if not words_of(said) and start:
-                start = match.end()  # "[e1][e2]": both stand behind the same part, and the first is read
+            if not words_of(said) and made:  # "[e1][e2]": both stand behind the same part
+                made[-1] = replace(made[-1], cited=(*made[-1].cited, *_ids(match[1])))
+                start = match.end()
             elif content_stems(said) <= SOURCE or _leads_in(said):
                 leading, start = _ids(match[1]), match.end()  # "According to [e1], …", "[e1] shows …"
             else:
-                yield _claim(statement, start, match.start(), (*leading, *_ids(match[1])), chosen)
+                made.append(_claim(statement, start, match.start(), (*leading, *_ids(match[1])), chosen))
                 leading, start = (), match.end()
         if leading or not start:
-            yield _claim(statement, start, len(text), leading, chosen)
+            made.append(_claim(statement, start, len(text), leading, chosen))
+        yield from made
 
 
 def _leads_in(said: str) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from maporl_cli.rewards.sentences import ORDERS, Sentence
+from maporl_cli.rewards.stems import stem
 
 _REACH = 10
 _ITEM = 4
@@ -114,9 +115,12 @@ _SPARES = frozenset(
 )
 """What is said "not" to be so is not spoken against by it."""
 _SERVES = frozenset(
-    "help helps work fit suit explain treat cure cover reach apply belong account match solve suffice "
-    "relieve benefit stop end address correct do make act have control count qualify support improve prevent "
-    "work show answer come go matter add offer provide play".split()
+    map(
+        stem,
+        "help helps work fit suit explain treat cure cover reach apply belong account match solve suffice "
+        "relieve benefit stop end address correct do make act have control count qualify support improve "
+        "prevent work show answer come go matter add offer provide play".split(),
+    )
 )
 """What does "not" do so is spoken against by it."""
 
@@ -189,17 +193,10 @@ def _cancels(words: tuple[str, ...], index: int) -> int | None:
 def _prefers(words: tuple[str, ...], index: int) -> bool:
     """Whether the word sets what follows behind something: "prefer X over Y", "rather X than Y"."""
     if words[index] == "over":
-        known = {
-            "prefer",
-            "prefers",
-            "preferred",
-            "favor",
-            "favored",
-            "favoured",
-            "choose",
-            "chosen",
-            "chose",
-        }
+        known = set(
+            "prefer prefers preferred favor favors favored choose chosen chose suggest suggests suggested "
+            "recommend recommends recommended used".split()
+        )
         return not known.isdisjoint(words[max(0, index - 6) : index])
     return words[index] == "than" and "rather" in words[max(0, index - 6) : index - 1]
 
@@ -251,7 +248,7 @@ def _denies_subject(sentence: Sentence, index: int) -> bool:
     said = next((word for word in following if word not in ("to", "be", "been", "really", "a", "the")), "")
     if words[index] in _IS_NOT or before in _IS or aside or following[:1] in (("be",), ("been",)):
         return said not in _SPARES
-    return said in _SERVES
+    return stem(said) in _SERVES if said else False
 
 
 def _is_said_of(words: tuple[str, ...], index: int) -> bool:

@@ -27,10 +27,10 @@ _LABELS = frozenset(
 )
 """In a few words without a verb that name one option, these decide on it."""
 _CRITICISES = frozenset(
-    "poor risky harmful dangerous worse worsen worsens worsened useless ineffective inferior wrong unsafe "
-    "bad aggravate aggravates overload overloads kill kills harm harms excessive unnecessary futile weak "
-    "outdated mistake doubt doubtful hardly overkill hazardous misses promotes provokes precipitates lose "
-    "loses".split()
+    "poor risky harmful dangerous worse worsen worsens worsened useless ineffective inferior wrong "
+    "unsafe bad aggravate aggravates overload overloads kill kills harm harms excessive unnecessary "
+    "futile weak outdated mistake doubt doubtful hardly cost costs waste wastes delays overkill "
+    "hazardous misses promotes provokes precipitates lose loses".split()
 )
 """Words that speak ill of an act, where the question asks for one."""
 _CONJUNCTIONS = frozenset("but whereas while although though because since so yet however".split())

@@ -23,6 +23,7 @@ _REST = 0.25
 """Share of the whole that suffices where the last clause has its full share: the rest is about the case."""
 
 _TWO = 2
+"""Figures, or words of the source, that tell a claim on it from a bare reference ("Steroids are a must")."""
 
 Roles = tuple[frozenset[Concept], frozenset[Concept]]
 """What a text affirms, and what it denies."""
@@ -50,7 +51,9 @@ def _is_covered(question: Question, claim: Claim, snippet: Snippet, figures: int
     whole = _share(question, claim, said, document)
     enough = whole >= (_SUPPORT if figures < _TWO else _TOLD_APART)
     ends_so = clause and whole >= _REST and _share(question, claim, clause, document) >= _SUPPORT
-    return bool(enough or ends_so) and (figures > 0 or _is_of_the_case(question, claim, snippet))
+    if not enough and not ends_so:
+        return False
+    return figures > 0 or (len(said & document) >= _TWO and _is_of_the_case(question, claim, snippet))
 
 
 def _is_of_the_case(question: Question, claim: Claim, snippet: Snippet) -> bool:
@@ -77,8 +80,8 @@ def _share(question: Question, claim: Claim, said: frozenset[str], document: fro
 def _is_denied(claim: Claim, snippet: Snippet) -> bool:
     """Whether one says that there is what the other says there is not, or advises what the other forbids."""
     sentence = claim.statement.sentence
-    affirms, denies = _roles(sentence, claim.words, as_advice=False)
-    affirmed, missing = _told(snippet.text, as_advice=False)
+    affirms, denies = map(_facts, _roles(sentence, claim.words, as_advice=False))
+    affirmed, missing = map(_facts, _told(snippet.text, as_advice=False))
     # "X did not reduce Y" says of neither that it is missing; its direction is compared instead.
     if (affirms & missing) - affirmed or ((denies & affirmed) - missing and not moves(claim.text)):
         return True
@@ -114,6 +117,11 @@ def _told(text: str, *, as_advice: bool) -> Roles:
     roles = [_roles(part, range(len(part.words)), as_advice=as_advice) for part in sentences(text)]
     empty = frozenset[Concept]()
     return empty.union(*(yes for yes, _ in roles)), empty.union(*(no for _, no in roles))
+
+
+def _facts(concepts: frozenset[Concept]) -> frozenset[Concept]:
+    """Those that are there or not."""
+    return frozenset(concept for concept in concepts if concept.kind in ("disease", "finding"))
 
 
 def _acts(concepts: frozenset[Concept]) -> frozenset[Concept]:
