@@ -35,6 +35,7 @@ _CRITICISES = frozenset(
 """Words that speak ill of an act, where the question asks for one."""
 _CONJUNCTIONS = frozenset("but whereas while although though because since so yet however".split())
 _NOT = frozenset("not no never cannot without doesn't don't isn't won't wouldn't nothing".split())
+_STANDS_FOR = frozenset("it this that it's that's".split())
 _NEAR, _ABOVE = 3, 2
 _ACT = re.compile(
     r"\b(?:treat\w*|therap\w*|manage\w*|drug|medication|step|given?|intervention|prescri\w*|choice|test"
@@ -122,9 +123,14 @@ def argued(question: Question, text: str) -> dict[str, int]:
     A label ("Drug of choice: X") decides as well, without a verb.
     """
     counts = dict.fromkeys(question.options, 0)
+    before: dict[str, int] = {}
     for statement in statements(text):
-        for letter, weight in pleaded(question, statement).items():
+        told = pleaded(question, statement)
+        if not told and len(before) == 1 and _goes_on(statement):
+            told = dict.fromkeys(before, DECIDED)  # "X clears the toxin. It is what she needs"
+        for letter, weight in told.items():
             counts[letter] += weight
+        before = told
     for sentence in sentences(text):
         if not sentence.says and not _LABELS.isdisjoint(sentence.words):
             labelled = [letter for letter in question.options if _places(question, letter, sentence)]
@@ -187,6 +193,11 @@ def _asks_for_act(text: str) -> bool:
     """Whether a question asks what to do; where it asks for a harm, to tell of one is to answer."""
     asked = last_sentence(text)
     return _ACT.search(asked) is not None and _HARM.search(asked) is None
+
+
+def _goes_on(statement: Statement) -> bool:
+    """Whether it decides on what the sentence before is about."""
+    return statement.sentence.words[0] in _STANDS_FOR and _decides(statement) and not any(statement.denied)
 
 
 def _decides(statement: Statement) -> bool:
