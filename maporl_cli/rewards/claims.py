@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from maporl_cli.core.types import Episode, Question, Turn
+from maporl_cli.core.types import Episode, Question, Snippet, Turn
 from maporl_cli.rewards.sentences import words_of
 from maporl_cli.rewards.stances import stance
 from maporl_cli.rewards.statements import Statement, statements
@@ -91,8 +91,8 @@ def _ids(text: str) -> tuple[str, ...]:
     return tuple(part.strip().casefold() for part in re.split(r"[,;]", text))
 
 
-def invented(question: Question, text: str) -> set[str]:
-    """Ids that the text cites and that were not shown; a bracket without a digit is no citation."""
-    shown = {snippet.id.casefold() for snippet in question.evidence}
+def invented(evidence: Sequence[Snippet], text: str) -> set[str]:
+    """Ids that the text cites and that are none of the evidence; a bracket without a digit is no citation."""
+    shown = {snippet.id.casefold() for snippet in evidence}
     cited = {name for match in _CITED.finditer(text) for name in _ids(match[1])}
     return {name for name in cited - shown if shown and any(sign.isdigit() for sign in name)}

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from statistics import fmean
 
-from maporl_cli.core.types import Episode, Question
+from maporl_cli.core.types import Episode
 from maporl_cli.rewards.claims import Claim, claims
 from maporl_cli.rewards.component import Measure, register_component
 from maporl_cli.rewards.dangers import vignette_of
@@ -39,9 +39,9 @@ _LEVELS: Mapping[str, float] = {
 
 
 def evidence_quality(episode: Episode) -> Measure | None:
-    """How well the turns cite; None where the question has no evidence."""
+    """How well the turns cite; None where no agent was shown any evidence."""
     question = episode.question
-    shown = {snippet.id.casefold(): snippet for snippet in question.evidence}
+    shown = {snippet.id.casefold(): snippet for snippet in episode.evidence}
     if not shown:
         return None
     made = list(claims(episode))
@@ -56,18 +56,19 @@ def evidence_quality(episode: Episode) -> Measure | None:
     if not supporting:
         return Measure(0.0, "no citation supports the claim that it stands beside")
     supported = {id(claim) for claim, _ in supporting}
-    about = [claim for claim in made if id(claim) in supported or claim.cited or _is_about(question, claim)]
+    about = [claim for claim in made if id(claim) in supported or claim.cited or _is_about(episode, claim)]
     precision = len(supporting) / len(citations)
     coverage = len(supported) / len(about)
     level = fmean(_LEVELS.get(snippet.level.casefold(), 1.0) for _, snippet in supporting)
     return Measure(2 * precision * coverage / (precision + coverage) * level)
 
 
-def _is_about(question: Question, claim: Claim) -> bool:
+def _is_about(episode: Episode, claim: Claim) -> bool:
     """Whether an uncited statement says what a snippet says, and so should cite it."""
+    question = episode.question
     known = content_stems(f"{vignette_of(question)} {' '.join(question.options.values())}")
     new = content_stems(claim.text) - known
-    shared = max(len(new & content_stems(snippet.text)) for snippet in question.evidence)
+    shared = max(len(new & content_stems(snippet.text)) for snippet in episode.evidence)
     return shared > _FEW and shared >= _ABOUT * len(new)
 
 

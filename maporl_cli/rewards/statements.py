@@ -95,7 +95,7 @@ def statements(
 def own_statements(episode: Episode, index: int) -> tuple[Statement, ...]:
     """What a turn of the episode states in words of its own."""
     question = episode.question
-    sources = (*sources_of(question), *earlier_turns(episode, index))
+    sources = (*sources_of(episode), *earlier_turns(episode, index))
     return statements(episode.turns[index].text, sources, tuple(question.options.values()))
 
 

@@ -161,6 +161,16 @@ class TestEvidence:
     def test_left_out_without_evidence(self):
         assert evidence_quality(played("Answer: B", question=replace(ASTHMA, evidence=()))) is None
 
+    def test_only_what_was_shown_can_be_cited(self):
+        """`team.evidence: none`, or a pool of which other snippets were retrieved."""
+        episode = played("Lisinopril was linked with fetal renal failure [e3]. Answer: B")
+        assert value(evidence_quality(episode)) == pytest.approx(0.8)
+        (turn,) = episode.turns
+        episode.turns = [replace(turn, evidence=ASTHMA.evidence[:1])]
+        assert value(evidence_quality(episode)) == 0.0
+        episode.turns = [replace(turn, evidence=())]
+        assert evidence_quality(episode) is None
+
     def test_a_citation_that_supports(self):
         report = "Nifedipine is preferred and labetalol should be avoided in asthma [e1]. Answer: B"
         assert value(evidence_quality(played(report))) == pytest.approx(1.0)
@@ -204,7 +214,7 @@ class TestEvidence:
         assert value(evidence_quality(played(report))) == pytest.approx(0.8)
 
     def test_invented(self):
-        assert invented(ASTHMA, "As shown [e1, e9] and [sic].") == {"e9"}
+        assert invented(ASTHMA.evidence, "As shown [e1, e9] and [sic].") == {"e9"}
 
 
 class TestRelevance:
