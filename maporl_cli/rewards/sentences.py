@@ -170,13 +170,16 @@ def _says(words: tuple[str, ...]) -> bool:
         return False
     if words[0] in ORDERS:
         return True
-    return any(
-        word in _AUXILIARIES
-        or (
-            index > 0 and _is_verb(words[index - 1], word, words[index + 1] if index + 1 < len(words) else "")
-        )
-        for index, word in enumerate(words)
-    )
+    return any(is_verb_at(words, index) for index in range(len(words)))
+
+
+def is_verb_at(words: tuple[str, ...], index: int) -> bool:
+    """Whether a finite verb stands there; without an auxiliary it cannot be the first word."""
+    word = words[index]
+    if word in _AUXILIARIES:
+        return True
+    following = words[index + 1] if index + 1 < len(words) else ""
+    return index > 0 and _is_verb(words[index - 1], word, following)
 
 
 def _is_verb(before: str, word: str, following: str) -> bool:
@@ -185,6 +188,12 @@ def _is_verb(before: str, word: str, following: str) -> bool:
     if reading != "either":
         return reading == "verb"
     return before in _SUBJECTS or following in _OBJECTS
+
+
+@lru_cache(maxsize=16384)
+def is_plain_verb(word: str) -> bool:
+    """Whether a word may be a verb as it stands in an order: "pass", "record"."""
+    return word in getAllLemmas(word).get("VERB", ())
 
 
 @lru_cache(maxsize=65536)
