@@ -25,11 +25,14 @@ _REACH = 12
 _OBJECTION_WITHIN = 6
 _BEHIND_MODAL = 5
 _DOSED_WITHIN = 6
+_SHORT = 4
+"""Words of a clause that only draws the conclusion: "hence my recommendation"."""
 _ASKING = frozenset("should could can may is are would does shall".split())
 """At the head of a sentence these ask."""
 _CONCEDING = frozenset("although though while whereas".split())
 _BLAMING = frozenset("danger dangers risk risks harm toxicity problem trouble culprit mistake error fault".split())
 """Before an act these speak ill of it; other harms before it may be what it is for."""
+_REFUSING = frozenset("disagree object refuse declined decline refused".split())
 _VERDICTS = frozenset("error mistake folly wrong disaster dangerous fatal madness trap no never".split())
 
 
@@ -40,7 +43,7 @@ def advises(sentence: Sentence, start: int, end: int) -> bool:
         return False
     if mention.is_welcomed():
         return True
-    if mention.is_denied or mention.is_called_wrong():
+    if mention.is_denied or mention.is_set_aside() or mention.is_called_wrong():
         return False
     if mention.is_decided_elsewhere():
         return True
@@ -65,7 +68,8 @@ class _Mention:
     def is_supposed(self) -> bool:
         """Whether it stands in an if-clause, a concession or a question, or beside what is not so."""
         words, opener = self.words, self.clause.opener
-        if opener in SUPPOSING or opener in _CONCEDING or (words[0] in _ASKING and words[:2] != ("why", "not")):
+        asked = words[0] in _ASKING and all(place > self.start for place in self.sentence.breaks)
+        if opener in SUPPOSING or opener in _CONCEDING or asked:
             return True
         if "would" in words and _is_counterfactual(self.sentence):
             return True
@@ -88,11 +92,13 @@ class _Mention:
     def is_welcomed(self) -> bool:
         """Whether an objection to it is denied."""
         words = self.words
-        if words[:2] == ("why", "not"):
-            return True
+        said = self._said(self.before)
+        needed = "without" in said[-3:] and not (known.NEGATORS - {"without"}).isdisjoint(said)
+        if needed or words[:2] == ("why", "not"):
+            return True  # "we cannot treat without X"
         places = self.clause.places
         return any(
-            words[place] in known.NEGATORS and self._is_no_objection(places[index + 1 :])
+            words[place] in known.NEGATORS - {"without"} and self._is_no_objection(places[index + 1 :])
             for index, place in enumerate(places)
         )
 
@@ -112,8 +118,8 @@ class _Mention:
         said = self._said(self.clause.places)
         if not known.OTHERS.isdisjoint(said) or self._is_about_others():
             return True
-        near = self._said(self.before[-2:])
-        if self.before[2:] and not known.HISTORY.isdisjoint(near) and known.MODALS.isdisjoint(said):
+        near = self._said(self.before[1:][-2:])  # at the head, "take X" is an order
+        if not known.HISTORY.isdisjoint(near) and known.MODALS.isdisjoint(said):
             return not any(stem(word) in known.COMMITS for word in self._said(self.before))
         if not known.SELF.isdisjoint(self._said(self.before)):
             return False  # "we chose X"
@@ -127,6 +133,13 @@ class _Mention:
         antecedent = self.words[self.clause.places[0] - 1]
         return self.clause.opener == "who" and antecedent in known.OTHERS
 
+    def is_set_aside(self) -> bool:
+        """Whether it is ruled "out", thrown "away", or one of those "rather than" which another is had."""
+        if self._said(self.behind[:1]) and self._said(self.behind[:1])[0] in ("out", "away", "aside", "alone"):
+            return True
+        behind = [place for place in self.before if self.words[place] == "than" and self.words[place - 1] == "rather"]
+        return bool(behind) and not any(is_verb_at(self.words, place) for place in self.before if place > behind[-1])
+
     def is_decided(self) -> bool:
         """Whether somebody decides for the act, lets it happen, or orders it."""
         return self._is_let() or self._is_governed() or self._is_ordered()
@@ -134,7 +147,7 @@ class _Mention:
     def is_parted(self) -> bool:
         """Whether the word right before it parts it from the verb: "switch from X", "an alternative to X"."""
         near = ["", "", *(word for word in self._said(self.before[-4:]) if word not in known.ARTICLES)]
-        if near[-1] == "from" and stem(near[-2]) == "benefit":
+        if near[-1] == "from" and stem(near[-2]) in ("benefit", "come"):
             return False
         return near[-1] in known.APART or (near[-1] == "to" and near[-2] in known.RELATED)
 
@@ -174,7 +187,8 @@ class _Mention:
         """Whether a modal behind the act says that it may or should be done."""
         words = self.words
         for place in self.behind:
-            if words[place] not in known.MODALS or self.marks[place]:
+            due = words[place : place + 3] in (("is", "to", "be"), ("are", "to", "be"))
+            if not (due or words[place] in known.MODALS) or self.marks[place]:
                 continue
             said = [words[later] for later in self.behind if place < later <= place + _BEHIND_MODAL]
             if self._is_allowing(said) and (said[:1] == ["be"] or self._is_harmless(self.behind)):
@@ -197,7 +211,25 @@ class _Mention:
             for place in self.clause.places
             if not self.start <= place < self.end
         )
-        return praised or self._is_of_benefit() or self._is_planned() or self._is_mine() or self._is_what_is_needed()
+        return (
+            praised
+            or self._is_of_benefit()
+            or self._is_planned()
+            or self._is_mine()
+            or self._is_what_is_needed()
+            or self._is_turned_to()
+        )
+
+    def _is_turned_to(self) -> bool:
+        """Whether a verb or a form of giving it leads up to the act: "which leaves X", "an infusion of X".
+
+        What such a sentence does with an act that it neither denies nor blames is mostly to want it.
+        """
+        said = self._said(self.before)
+        if not known.LISTS.isdisjoint(said) or not self._is_harmless(self.before):
+            return False
+        led_up = any(is_verb_at(self.words, place) and not self.marks[place] for place in self.before)
+        return led_up or not known.FORMS.isdisjoint(said[-4:])
 
     def _ends_denied(self) -> bool:
         """Whether the clause ends in what cannot be: "X, the usual choice, is one that he cannot tolerate"."""
@@ -227,7 +259,9 @@ class _Mention:
         dosed = any(one[0].isdigit() and unit in known.DOSES for one, unit in pairwise(around))
         spoken = any(is_verb_at(self.words, place) for place in self.clause.places)
         back = self._said(self.before[-2:])[:1] == ["back"] or self._said(self.behind[:2]) == ["it", "is"]
-        return dosed or back or (not spoken and not known.PLANS.isdisjoint(around))
+        comes = stem(self.words[self.end]) in known.TAKES_PLACE if self.behind[1:] else False
+        timed = not (known.ORDER if comes else known.PLANS).isdisjoint(around)
+        return dosed or back or ((comes or not spoken) and timed)
 
     def is_decided_elsewhere(self) -> bool:
         """Whether another clause decides for what it calls "it" or "that", or leaves unnamed."""
@@ -239,7 +273,7 @@ class _Mention:
         said = [self.words[place] for place in clause.places if not self.marks[place]]
         own = not known.SELF.isdisjoint(said)
         decided = any(stem(word) in known.COMMITS for word in said)
-        if own and (decided or not known.FIGURES.isdisjoint(said)):
+        if own and (decided or "yes" in said or not known.FIGURES.isdisjoint(said)):
             return True
         allowed = any(one in known.MODALS and following != "have" for one, following in pairwise(said))
         return allowed and (decided or self._is_allowing(said[2:]) or "take" in said)
@@ -247,7 +281,7 @@ class _Mention:
     def is_called_wrong(self) -> bool:
         """Whether another clause denies "it", or calls "that" a mistake."""
         return any(
-            not _VERDICTS.isdisjoint(self._said(clause.places))
+            not (_VERDICTS | _REFUSING).isdisjoint(self._said(clause.places))
             or any(self.marks[place] and self.words[place] in known.ANAPHORS for place in clause.places)
             for clause in self._clauses_about_it()
         )
@@ -268,7 +302,9 @@ class _Mention:
             if clause.places[0] > self.start and clause is not self.clause:
                 said = self._said(clause.places)
                 unnamed = len(said) > 1 and said[1] in known.MODALS  # "but should be tried"
-                if unnamed or not known.ANAPHORS.isdisjoint(said):
+                unnamed = unnamed or (clause.opener in ("so", "hence", "thus") and len(said) <= _SHORT)
+                judged = not known.SELF.isdisjoint(said) and not (_REFUSING | {"yes"}).isdisjoint(said)
+                if unnamed or judged or not known.ANAPHORS.isdisjoint(said):
                     yield clause
 
     def _is_harmless(self, places: Iterable[int]) -> bool:

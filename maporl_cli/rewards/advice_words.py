@@ -39,13 +39,23 @@ PRAISES = _stems(
     "best better preferred preferable appropriate indicated reasonable safe effective acceptable warranted "
     "sensible okay ok fine usual allowed permitted suitable ideal excellent good fit quickest "
     "fastest easiest easier simplest helpful tolerated worth trial logical sound right answer agent "
-    "attractive justified defensible adequate well welcome solution"
+    "attractive permissible comfortable gentle justified defensible adequate well welcome solution"
 ) | _words("line option choice useful nod table support merit helps fits suits works")
 FIGURES = _words("choice drug agent answer treatment option plan step move pick preference vote line remedy test")
 """What the advised act is called: "the drug of choice is X", "my vote", "our agent"."""
+FORMS = _words(
+    "dose doses course infusion touch trial shot bolus tablet tablets spray drop drops attempt amount capsule "
+    "drip pinch round cycle week weeks month months days injection cream patch"
+)
+"""Before "of" an act: it is given in this form."""
+LISTS = _words(
+    "options candidates choices alternatives differential list lists question asks asked names answers include "
+    "includes between compares interacts explained found"
+)
+"""These mention acts side by side, or ask for them."""
 BENEFITS = _stems(
     "clear spare relieve settle calm ease help lower control cover treat cure prevent protect improve reduce "
-    "suit work benefit soothe shorten save stop bring quiet serve handle manage dampen loosen suppress"
+    "suit work benefit soothe shorten save stop bring quiet serve handle manage dampen loosen suppress free"
 )
 HARMS = _stems(
     "harm hurt risk danger endanger threaten kill die death dead fatal lethal worsen worse aggravate "
@@ -84,9 +94,10 @@ INFORMS = _stems(
 """Orders that speak of an act and do not order it."""
 PLANS = _words(
     "daily twice nightly every week weeks days minutes hours bedtime tonight now first then next today again back tomorrow hourly weekly once "
-    "straightaway needed prn sublingually intravenously orally under"
+    "straightaway needed prn sublingually intravenously orally under for by until tomorrow on"
 )
 """Beside an act without a verb these make a plan."""
+ORDER = _words("first next now then today again back tomorrow")
 DOSES = _words("mg mcg g units iu drops puffs ml % percent tablets")
 NEGATORS = _words(
     "no not nothing never cannot can't don't doesn't isn't wouldn't won't shouldn't hardly little without "
@@ -96,7 +107,7 @@ OBJECTIONS = _stems(
     "contraindicated contraindication contraindications object objection objections mind harm hurt damage worry "
     "concern problem danger against withhold withheld avoid avoided discontinue refuse fear afraid unreasonable "
     "wrong unsafe inappropriate question table forbidden prohibited barrier obstacle issue trouble bother stop "
-    "stopped forbid preclude qualms reservations deny quarrel"
+    "stopped forbid preclude qualms reservations deny quarrel change"
 )
 """Denied, these let an act happen: "no reason to withhold", "does not worry me", "not out of the question"."""
 BETWEEN = _words(

@@ -47,7 +47,9 @@ _AFTER = _by_first(
     "refrain from", "disagree with", "disagree on", "disagree", "object to", "omit", "discard", "skip",
     "skipping", "i doubt", "we doubt", "anything but", "far from", "too early for", "too dangerous to",
     "keep off", "beware of", "dispense with", "do away with", "ban", "forbid", "forbids", "prohibits",
-    "precludes", "preclude", "forgo", "withdraw", "swap", "in place of", "cease", "drop",
+    "precludes", "preclude", "forgo", "withdraw", "swap", "in place of", "cease", "drop", "replace",
+    "replaces", "replacing", "take the place of", "takes the place of", "cross out", "crossed out",
+    "strike out", "struck out", "tempts us with", "get rid of", "rid of", "do without", "spare him", 
 )  # fmt: skip
 """These deny what follows, up to the next comma."""
 _LOST = _by_first(
@@ -59,7 +61,8 @@ _LOST = _by_first(
     "too dangerous", "too risky", "a mistake", "an error", "a trap", "the trap", "classic trap", "a no go",
     "anything but", "far from", "less likely than", "less likely with", "less likely on", "less likely after",
     "less likely under", "best avoided", "best left", "better left", "better avoided", "not an option",
-    "off limits", "would be folly", "never an option", "cannot be justified",
+    "off limits", "falls away", "fall away", "drops out", "drop out", "be swapped for", "be replaced by",
+    "be exchanged for", "off her chart", "off his chart", "premature", "would be folly", "never an option", "cannot be justified",
 )  # fmt: skip
 """These deny what stands before them, whatever follows."""
 _BEFORE = frozenset(
