@@ -29,19 +29,6 @@ _HARM_ASKED = re.compile(
     re.IGNORECASE,
 )
 """A last sentence like this asks for a danger: naming it is no advice."""
-_ESCALATES = re.compile(
-    r"\b(?:emergen(?:cy|t|tly|cies)|immediate(?:ly)?|urgent(?:ly)?|urgency|at once|right away|without delay"
-    r"|stat|911|ambulance|resuscitat\w*|icu|intensive care|life-threatening|prompt(?:ly)?|do not wait"
-    r"|cannot wait|time-critical)\b",
-    re.IGNORECASE,
-)
-
-
-_DISMISSES = re.compile(
-    r"\b(?:go(?:es)? home|at home|sent? home|discharged?|no hurry|not urgent|routine (?:visit|appointment)"
-    r"|elective|next (?:week|month)|in a (?:week|month)|outpatient|wait and see|watchful waiting)\b",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,30 +160,3 @@ def _comes_after(row: Contraindication, sentence: Sentence, start: int) -> bool:
         for first, last in occurrences(phrase, words)
         if not _EARLIER.isdisjoint(words)
     )
-
-
-def escalates(report: str, chosen: str, flag: RedFlag) -> bool:
-    """Whether the report, or the option it submits, answers the emergency and sends nobody home with it."""
-    if any(_dismisses(sentence) for sentence in sentences(report)):
-        return False
-    return any(_answers(sentence, flag) for text in (report, chosen) for sentence in sentences(text))
-
-
-def _dismisses(sentence: Sentence) -> bool:
-    found = _DISMISSES.search(sentence.text)
-    if found is None:
-        return False
-    place = len(words_of(sentence.text[: found.start()]))
-    return not denied(sentence)[min(place, len(sentence.words) - 1)]
-
-
-def _answers(sentence: Sentence, flag: RedFlag) -> bool:
-    marks = denied(sentence)
-    for phrase in flag.escalation:
-        if any(not any(marks[start:end]) for start, end in occurrences(phrase, sentence.words)):
-            return True
-    generic = _ESCALATES.search(sentence.text)
-    if generic is None:
-        return False
-    place = len(words_of(sentence.text[: generic.start()]))
-    return place >= len(marks) or not marks[place]
