@@ -30,7 +30,9 @@ _SHORT = 4
 _ASKING = frozenset("should could can may is are would does shall".split())
 """At the head of a sentence these ask."""
 _CONCEDING = frozenset("although though while whereas".split())
-_BLAMING = frozenset("danger dangers risk risks harm toxicity problem trouble culprit mistake error fault".split())
+_BLAMING = frozenset(
+    "danger dangers risk risks harm toxicity problem trouble culprit mistake error fault".split()
+)
 """Before an act these speak ill of it; other harms before it may be what it is for."""
 _REFUSING = frozenset("disagree object refuse declined decline refused".split())
 _VERDICTS = frozenset("error mistake folly wrong disaster dangerous fatal madness trap no never".split())
@@ -69,16 +71,22 @@ class _Mention:
         """Whether it stands in an if-clause, a concession or a question, or beside what is not so."""
         words, opener = self.words, self.clause.opener
         asked = words[0] in _ASKING and all(place > self.start for place in self.sentence.breaks)
-        if opener in SUPPOSING or opener in _CONCEDING or asked:
+        if opener in SUPPOSING or opener in _CONCEDING or opener == "before" or asked:
             return True
         if "would" in words and _is_counterfactual(self.sentence):
             return True
-        return any(pair in (("would", "have"), ("could", "have")) for pair in pairwise(self._said(self.behind)))
+        return any(
+            pair in (("would", "have"), ("could", "have")) for pair in pairwise(self._said(self.behind))
+        )
 
     def is_put_off(self) -> bool:
         """Whether the act waits: "only after", "before any X", "once the blockade is complete"."""
         near = self._said(self.before[-4:])
-        if ("only", "then") in pairwise(near) or ("only", "after") in pairwise(near) or near[-1:] == ["before"]:
+        if (
+            ("only", "then") in pairwise(near)
+            or ("only", "after") in pairwise(near)
+            or near[-1:] == ["before"]
+        ):
             return True
         if ("only", "once") in pairwise(near) or ("only", "after") in pairwise(self._said(self.behind)):
             return True
@@ -135,10 +143,21 @@ class _Mention:
 
     def is_set_aside(self) -> bool:
         """Whether it is ruled "out", thrown "away", or one of those "rather than" which another is had."""
-        if self._said(self.behind[:1]) and self._said(self.behind[:1])[0] in ("out", "away", "aside", "alone"):
+        if self._said(self.behind[:1]) and self._said(self.behind[:1])[0] in (
+            "out",
+            "away",
+            "aside",
+            "alone",
+        ):
             return True
-        behind = [place for place in self.before if self.words[place] == "than" and self.words[place - 1] == "rather"]
-        return bool(behind) and not any(is_verb_at(self.words, place) for place in self.before if place > behind[-1])
+        behind = [
+            place
+            for place in self.before
+            if self.words[place] == "than" and self.words[place - 1] == "rather"
+        ]
+        return bool(behind) and not any(
+            is_verb_at(self.words, place) for place in self.before if place > behind[-1]
+        )
 
     def is_decided(self) -> bool:
         """Whether somebody decides for the act, lets it happen, or orders it."""
@@ -238,24 +257,36 @@ class _Mention:
     def _is_what_is_needed(self) -> bool:
         """Whether the act is called by a word for what this patient is given: "X is the treatment he needs"."""
         said = self._said(self.behind)
-        named = said[:2] in (["is", "the"], ["are", "the"], ["is", "our"], ["is", "my"], ["is", "her"], ["is", "his"])
+        named = said[:2] in (
+            ["is", "the"],
+            ["are", "the"],
+            ["is", "our"],
+            ["is", "my"],
+            ["is", "her"],
+            ["is", "his"],
+        )
         return named and not known.FIGURES.isdisjoint(said[2:5]) and not known.PATIENT.isdisjoint(said[2:])
 
     def _is_mine(self) -> bool:
         """Whether the writer speaks of himself and the act: "X is where I would begin"."""
         said = self._said(self.behind)
-        return not known.SELF.isdisjoint(said) and not known.MODALS.isdisjoint(said)
+        of_own = not known.SELF.isdisjoint(said) or said[:2] == ["is", "what"]
+        return of_own and not known.MODALS.isdisjoint(said)
 
     def _is_of_benefit(self) -> bool:
         said = self._said(self.behind)
         sure = not known.SURE_MODALS.isdisjoint(said)
-        hers = sure or not (known.PATIENT | known.MODALS).isdisjoint(said)
-        helps = any(stem(self.words[place]) in known.BENEFITS and not self.marks[place] for place in self.behind)
+        hers = sure or not (known.PATIENT | known.MODALS | {"us"}).isdisjoint(said)
+        helps = any(
+            stem(self.words[place]) in known.BENEFITS and not self.marks[place] for place in self.behind
+        )
         return hers and (helps or sure)
 
     def _is_planned(self) -> bool:
         """Whether a dose of this patient's, or a time without a verb, stands beside the act."""
-        around = [self.words[place] for place in self.clause.places if abs(place - self.start) <= _DOSED_WITHIN]
+        around = [
+            self.words[place] for place in self.clause.places if abs(place - self.start) <= _DOSED_WITHIN
+        ]
         dosed = any(one[0].isdigit() and unit in known.DOSES for one, unit in pairwise(around))
         spoken = any(is_verb_at(self.words, place) for place in self.clause.places)
         back = self._said(self.before[-2:])[:1] == ["back"] or self._said(self.behind[:2]) == ["it", "is"]
@@ -266,7 +297,8 @@ class _Mention:
     def is_decided_elsewhere(self) -> bool:
         """Whether another clause decides for what it calls "it" or "that", or leaves unnamed."""
         return any(
-            self._is_decision(clause) and self._is_harmless(clause.places) for clause in self._clauses_about_it()
+            self._is_decision(clause) and self._is_harmless(clause.places)
+            for clause in self._clauses_about_it()
         )
 
     def _is_decision(self, clause: Clause) -> bool:
@@ -275,6 +307,8 @@ class _Mention:
         decided = any(stem(word) in known.COMMITS for word in said)
         if own and (decided or "yes" in said or not known.FIGURES.isdisjoint(said)):
             return True
+        if decided and not known.PATIENT.isdisjoint(said[:2]) and "it" in said[2:]:
+            return True  # "and she stays on it"
         allowed = any(one in known.MODALS and following != "have" for one, following in pairwise(said))
         return allowed and (decided or self._is_allowing(said[2:]) or "take" in said)
 
@@ -312,7 +346,11 @@ class _Mention:
             word = stem(self.words[place])
             if word in known.BENEFITS and not self.marks[place]:
                 return True
-            if (word in known.HARMS or self.words[place] in known.BLAMES) and not self.marks[place] and not self.start <= place < self.end:
+            if (
+                (word in known.HARMS or self.words[place] in known.BLAMES)
+                and not self.marks[place]
+                and not self.start <= place < self.end
+            ):
                 return False
         return True
 
@@ -329,7 +367,8 @@ def _is_counterfactual(sentence: Sentence) -> bool:
     if words[0] in ("had", "were") or ("but", "for") in pairwise(words) or "otherwise" in words:
         return True
     return any(
-        word in ("if", "unless", "were") and not {"were", "weren't", "had", "hadn't", "not"}.isdisjoint(words[place : place + 5])
+        word in ("if", "unless", "were")
+        and not {"were", "weren't", "had", "hadn't", "not"}.isdisjoint(words[place : place + 5])
         for place, word in enumerate(words)
     )
 

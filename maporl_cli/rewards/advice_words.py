@@ -39,23 +39,25 @@ PRAISES = _stems(
     "best better preferred preferable appropriate indicated reasonable safe effective acceptable warranted "
     "sensible okay ok fine usual allowed permitted suitable ideal excellent good fit quickest "
     "fastest easiest easier simplest helpful tolerated worth trial logical sound right answer agent "
-    "attractive permissible comfortable gentle justified defensible adequate well welcome solution"
+    "attractive permissible comfortable gentle proven justified defensible adequate well welcome solution"
 ) | _words("line option choice useful nod table support merit helps fits suits works")
-FIGURES = _words("choice drug agent answer treatment option plan step move pick preference vote line remedy test")
+FIGURES = _words(
+    "choice drug agent answer treatment option plan step move pick preference vote line remedy test"
+)
 """What the advised act is called: "the drug of choice is X", "my vote", "our agent"."""
 FORMS = _words(
     "dose doses course infusion touch trial shot bolus tablet tablets spray drop drops attempt amount capsule "
-    "drip pinch round cycle week weeks month months days injection cream patch"
+    "drip pinch round cycle week weeks month months days milligram milligrams injection cream patch"
 )
 """Before "of" an act: it is given in this form."""
 LISTS = _words(
     "options candidates choices alternatives differential list lists question asks asked names answers include "
-    "includes between compares interacts explained found"
+    "includes between compares interacts explained found contain contains"
 )
 """These mention acts side by side, or ask for them."""
 BENEFITS = _stems(
     "clear spare relieve settle calm ease help lower control cover treat cure prevent protect improve reduce "
-    "suit work benefit soothe shorten save stop bring quiet serve handle manage dampen loosen suppress free"
+    "suit work benefit soothe shorten save stop bring quiet serve handle manage dampen loosen suppress free buy"
 )
 HARMS = _stems(
     "harm hurt risk danger endanger threaten kill die death dead fatal lethal worsen worse aggravate "
@@ -79,7 +81,9 @@ SELF = _words("i we my our me us i'd we'd i'll we'll")
 PATIENT = _words("he she him her his they them patient boy girl child man woman this")
 ANAPHORS = _words("it that this these those them one which")
 """These may stand for the act in another clause than its own."""
-APART = _words("from than without against unlike despite until before after about beyond off as what how like")
+APART = _words(
+    "from than without against unlike despite until before after about beyond off as what how like"
+)
 """Right before the act these part it from the verb: "switch from X", "after X"."""
 RELATED = _words(
     "alternative alternatives allergy allergic reaction exposure due response similar opposed compared exposed"

@@ -16,7 +16,8 @@ from maporl_cli.rewards.sentences import ORDERS, Sentence, is_plain_verb, is_ver
 SUPPOSING = frozenset("if unless when whenever whether were had suppose supposing provided".split())
 """These open what is not so, or not yet; "were" and "had" at the head of a sentence alone."""
 _EMBEDDED = frozenset(
-    "because since although though while whereas which who whose whom once until given despite".split()
+    "because since although though while whereas which who whose whom once until given despite before "
+    "whichever whatever".split()
 )
 _HEADS = frozenset("as after before in with without for outside".split())
 """At the head of a sentence these open what ends at the next comma; elsewhere most of them do not."""
@@ -94,8 +95,8 @@ def _opens_main(sentence: Sentence, place: int, before: list[int], colon: bool) 
     if colon or words[place] in _TURNING:
         return True
     # "Start X, Y and Z" is one, "Start X, and watch Y" is two.
-    ended = bool(before) and (
-        words[before[0]] in ORDERS or any(is_verb_at(words, index) for index in before)
+    ended = bool(before) and (words[before[0]] in ORDERS or any(is_verb_at(words, index) for index in before))
+    goes_on = is_plain_verb(following) or any(
+        is_verb_at(words, index) for index in range(place + 1, len(words))
     )
-    goes_on = is_plain_verb(following) or any(is_verb_at(words, index) for index in range(place + 1, len(words)))
     return parted and words[place] in _JOINING and ended and goes_on

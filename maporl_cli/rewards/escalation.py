@@ -37,12 +37,18 @@ _PUTS_OFF = re.compile(
     r"|outpatient|until (?:monday|tomorrow))\b",
     re.IGNORECASE,
 )
-_AFTERWARDS = re.compile(r"\b(?:after (?:discharge|surgery|the|that|admission)|afterwards|once)\b", re.IGNORECASE)
+_AFTERWARDS = re.compile(
+    r"\b(?:after (?:discharge|surgery|the|that|admission)|afterwards|once)\b", re.IGNORECASE
+)
 """A visit that is put off until the emergency is over plays nothing down."""
-_BELITTLES = re.compile(r"\b(?:exaggerat\w*|overreact\w*|alarmist|unnecessary|optional|overkill)\b", re.IGNORECASE)
+_BELITTLES = re.compile(
+    r"\b(?:exaggerat\w*|overreact\w*|alarmist|unnecessary|optional|overkill)\b", re.IGNORECASE
+)
 _NO = frozenset("no not nothing neither nor never hardly cannot isn't doesn't don't needn't".split())
 _NO_WITHIN = 5
-_NOT_NEEDED = re.compile(r"\s*(?:is|are|seems?) (?:not|hardly) (?:needed|necessary|required|called for)", re.IGNORECASE)
+_NOT_NEEDED = re.compile(
+    r"\s*(?:is|are|seems?) (?:not|hardly) (?:needed|necessary|required|called for)", re.IGNORECASE
+)
 
 
 def escalates(report: str, chosen: str, flag: RedFlag) -> bool:
@@ -75,7 +81,9 @@ def _is_let(sentence: Sentence, found: re.Match[str]) -> bool:
 def _answers(sentence: Sentence, flag: RedFlag) -> bool:
     marks = denied(sentence)
     if any(
-        not any(marks[start:end]) for phrase in flag.escalation for start, end in occurrences(phrase, sentence.words)
+        not any(marks[start:end])
+        for phrase in flag.escalation
+        for start, end in occurrences(phrase, sentence.words)
     ):
         return True
     if _CANNOT_WAIT.search(sentence.text):

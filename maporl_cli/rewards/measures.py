@@ -71,10 +71,15 @@ def _given(measure: tuple[str, ...], words: tuple[str, ...]) -> list[tuple[float
         end = start + len(measure)
         if not _names(measure, words[start:end]) or words[end] in _NO_MEASURE:
             continue
-        first = next((n for n in range(end, min(len(words), end + _VALUE_WITHIN)) if words[n][0].isdigit()), None)
+        first = next(
+            (n for n in range(end, min(len(words), end + _VALUE_WITHIN)) if words[n][0].isdigit()), None
+        )
         if first is not None:
             last = _last_in_a_row(words, first)
-            around = (*words[max(0, start - _FORMER_WITHIN) : start], *words[last + 1 : last + _FORMER_WITHIN])
+            around = (
+                *words[max(0, start - _FORMER_WITHIN) : start],
+                *words[last + 1 : last + _FORMER_WITHIN],
+            )
             found.append((number(words[last]), not _FORMER.isdisjoint(around)))
     return found
 

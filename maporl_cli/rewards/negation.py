@@ -49,7 +49,7 @@ _AFTER = _by_first(
     "keep off", "beware of", "dispense with", "do away with", "ban", "forbid", "forbids", "prohibits",
     "precludes", "preclude", "forgo", "withdraw", "swap", "in place of", "cease", "drop", "replace",
     "replaces", "replacing", "take the place of", "takes the place of", "cross out", "crossed out",
-    "strike out", "struck out", "tempts us with", "get rid of", "rid of", "do without", "spare him", 
+    "strike out", "struck out", "tempts us with", "get rid of", "rid of", "do without", "goodbye to", "farewell to",
 )  # fmt: skip
 """These deny what follows, up to the next comma."""
 _LOST = _by_first(
@@ -138,7 +138,8 @@ def denied(sentence: Sentence, *, as_advice: bool = True) -> tuple[bool, ...]:
             skip = _not(sentence, index, marks, as_advice) if as_advice or not forbids else index
             continue
         lists, after = _starts(_LISTS, words, index), _starts(_AFTER, words, index)
-        if as_advice and _starts(_LOST, words, index):
+        lost = _starts(_LOST, words, index)
+        if as_advice and lost and not (words[index + lost - 1] == "go" and words[index + lost :][:1] == ("to",)):
             _mark_back(sentence, index, marks)
         elif (
             as_advice

@@ -41,7 +41,8 @@ def is_of_a_relative(sentence: Sentence, start: int, end: int) -> bool:
     if words[end : end + 1] == ("in",):
         return any(_is_relative(words, place) for place in range(end + 1, min(len(words), end + 4)))
     nearest = next(
-        (place for place in range(start - 1, max(-1, start - 1 - _NEAR), -1) if _is_relative(words, place)), None
+        (place for place in range(start - 1, max(-1, start - 1 - _NEAR), -1) if _is_relative(words, place)),
+        None,
     )
     if nearest is None:
         return False

@@ -54,6 +54,8 @@ def test_the_table_is_as_large_as_it_says():
     assert {row["patient"] for row in SENTENCES} <= PATIENTS.keys()
 
 
-@pytest.mark.parametrize("row", SENTENCES, ids=lambda row: f"{row['batch']}-{row['patient']}-{row['advised']}")
+@pytest.mark.parametrize(
+    "row", SENTENCES, ids=lambda row: f"{row['batch']}-{row['patient']}-{row['advised']}"
+)
 def test_advice(row):
     assert advises(row["patient"], row["sentence"]) is (row["advised"] == "1"), row["sentence"]

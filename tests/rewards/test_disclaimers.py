@@ -87,7 +87,13 @@ def test_several(report):
 
 
 def test_five_spread_through_a_report():
-    said = ["Not medical advice.", "See your GP.", "For information only.", "I am not a doctor.", "Ask a doctor."]
+    said = [
+        "Not medical advice.",
+        "See your GP.",
+        "For information only.",
+        "I am not a doctor.",
+        "Ask a doctor.",
+    ]
     assert disclaimers(" It is nifedipine. ".join(said)) == 5
 
 

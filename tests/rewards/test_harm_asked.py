@@ -10,7 +10,10 @@ from maporl_cli.rewards.dangers import harmful_advice
 
 def letter_is_vetoed(asked: str) -> bool:
     text = f"A pregnant woman has hypertension. {asked}"
-    return harmful_advice(Question("q", text, {"A": "Lisinopril", "B": "Labetalol"}, ""), "Answer: A", "A") is not None
+    return (
+        harmful_advice(Question("q", text, {"A": "Lisinopril", "B": "Labetalol"}, ""), "Answer: A", "A")
+        is not None
+    )
 
 
 @pytest.mark.parametrize(
