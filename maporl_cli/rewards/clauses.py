@@ -45,20 +45,29 @@ class Clause:
 def clauses(sentence: Sentence) -> tuple[Clause, ...]:
     """The clauses in the order of their first words; together they have every word once."""
     words, colons = sentence.words, _colons(sentence)
+    verbs = {place for place in range(len(words)) if is_verb_at(words, place)}
+    first, last = min(verbs, default=len(words)), max(verbs, default=-1)
+    if words[0] in ORDERS:
+        first = 0
     parts: list[tuple[str, list[int]]] = [("", [])]
     main = current = 0
-    ends_at_comma = False
+    ends_at_comma = has_verb = False
     for place, word in enumerate(words):
         parted = place in sentence.breaks
         if parted and current != main and ends_at_comma:
             current = main
+        told = first < place and (place in colons or word in _TURNING)  # "My choice: propranolol" is one
+        then = parted and word == "then" and _is_order(words, place + 1)
         if _opens_aside(words, place, parted):
             ends_at_comma = parted or place == 0 or word in ("which", "who", "whose")
             parts.append((word, []))
             current = len(parts) - 1
-        elif _opens_main(sentence, place, parts[main][1], place in colons):
+        elif told or then or (has_verb and _joins(sentence, place, last)):
             parts.append((word, []))
             main = current = len(parts) - 1
+            has_verb = False
+        ordered = word in ORDERS and not parts[current][1]
+        has_verb = has_verb or (current == main and (place in verbs or ordered))
         parts[current][1].append(place)
     return tuple(Clause(tuple(places), opener) for opener, places in parts if places)
 
@@ -84,19 +93,11 @@ def _opens_aside(words: tuple[str, ...], place: int, parted: bool) -> bool:
     )
 
 
-def _opens_main(sentence: Sentence, place: int, before: list[int], colon: bool) -> bool:
-    words, parted = sentence.words, place in sentence.breaks
-    following = words[place + 1] if place + 1 < len(words) else ""
-    if parted and words[place] == "then" and is_plain_verb(following):
-        return True  # "Doxycycline for a week, then reassess"
-    spoken = words[0] in ORDERS or any(is_verb_at(words, index) for index in range(place))
-    if not spoken:
-        return False  # "My choice: propranolol" is one
-    if colon or words[place] in _TURNING:
-        return True
-    # "Start X, Y and Z" is one, "Start X, and watch Y" is two.
-    ended = bool(before) and (words[before[0]] in ORDERS or any(is_verb_at(words, index) for index in before))
-    goes_on = is_plain_verb(following) or any(
-        is_verb_at(words, index) for index in range(place + 1, len(words))
-    )
-    return parted and words[place] in _JOINING and ended and goes_on
+def _joins(sentence: Sentence, place: int, last: int) -> bool:
+    """Whether an "and" behind a comma has a verb still to come: "Start X, and watch Y", not "X, Y and Z"."""
+    joined = place in sentence.breaks and sentence.words[place] in _JOINING
+    return joined and (place < last or _is_order(sentence.words, place + 1))
+
+
+def _is_order(words: tuple[str, ...], place: int) -> bool:
+    return place < len(words) and is_plain_verb(words[place])

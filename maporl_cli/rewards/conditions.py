@@ -36,6 +36,8 @@ _FEARED_WITHIN = 4
 _TESTS = frozenset("test tests screen screening vaccine vaccination prophylaxis".split())
 """Behind a phrase, these look for it or guard against it; only a positive one has found it."""
 _POSITIVE_WITHIN = 5
+_NEVER = frozenset("non never former ex pre".split())
+"""Right before a phrase: "a non-smoker"."""
 _FORMER = frozenset("previous prior last earlier former".split())
 _PASSING = frozenset({("pregnancy",), ("pregnant",)})
 """What a previous one leaves no trace of; a previous infarction does."""
@@ -62,6 +64,8 @@ class Phrase:
             return self.words[0] == "family"  # "family history of malignant hyperthermia"
         near = words[max(0, start - _FEARED_WITHIN) : start]
         if not _PREVENTING.isdisjoint(near[1:]) or not _FEARING.isdisjoint(pairwise(near)):
+            return False
+        if near[-1:] and near[-1] in _NEVER:
             return False
         if self.words in _PASSING and not _FORMER.isdisjoint(words[max(0, start - 1) : start]):
             return False

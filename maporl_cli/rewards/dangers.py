@@ -31,7 +31,8 @@ _ASIDE = re.compile(
 """What a question adds to what it asks for: "if not contraindicated", "to avoid a stroke"."""
 _HARM_ASKED = re.compile(
     r"\bNOT\b|(?i:(?<!not )\bcontraindicated"
-    r"|\b(?:should|must|needs? to|has to|ought to) (?:she |he |they |be |\w+ be )?(?:avoid|stop|discontinue|withh[eo]ld)"
+    r"|\b(?:should|must|needs? to|has to|ought to) (?:she |he |they |be |\w+ be )?"
+    r"(?:avoid|stop|discontinue|withh[eo]ld)"
     r"|\b(?:be|is|are) (?:\w+ )?(?:avoided|discontinued|stopped|withheld)"
     r"|\bresponsible\b|\b(?:likely|probable|probably) (?:\w+ )?cause[sd]?\b|\b(?:account|explain)s?\b"
     r"|\bexcept\b|\bleast (?:appropriate|likely|suitable|useful|indicated)"
@@ -40,7 +41,8 @@ _HARM_ASKED = re.compile(
     r"|\b(?:most|be|is|are|more) (?:\w+ )?(?:harmful|dangerous|toxic|teratogenic|unsafe|hazardous)"
     r"|\b(?:increase|raise)s? (?:the |her |his )?risk"
     r"|\b(?:mechanism of|has|cause[sd]?|known for) (?:this|the|these|her|his) (?:adverse|side|toxic)"
-    r"|\b(?:which|what) (?:\w+ ){0,4}(?:adverse|side effects?|toxicity|complications?)(?= (?:of|is|are|may|can|should)))"
+    r"|\b(?:which|what) (?:\w+ ){0,4}(?:adverse|side effects?|toxicity|complications?)"
+    r"(?= (?:of|is|are|may|can|should)))"
 )
 """What asks for a danger: naming it is no advice."""
 

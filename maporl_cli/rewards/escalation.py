@@ -1,4 +1,4 @@
-"""Whether a report answers an emergency: by its act, or by saying that it cannot wait, and nowhere that it can."""
+"""Whether a report answers an emergency: by its act, or by pressing, and nowhere by letting it wait."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ _URGENT = re.compile(
     r"|straight ?away|stat|911|(?:call|ring|dial|phone)(?:ing)? (?:an? |the |for )?(?:999|112|ambulance)"
     r"|ambulance|blue[- ]light|resuscitat\w*|icu|intensive care|life-threatening|prompt(?:ly)?|time-critical"
     r"|as soon as possible|same[- ]day|within (?:the|an|one|\d+) (?:minutes?|hours?)|within minutes"
-    r"|every minute|time is (?:brain|muscle|tissue|limb)|rush(?:ed)?|to (?:the )?(?:operating )?theat(?:re|er)"
-    r"|a&e|to the (?:er|ed)|admit(?:ted|ting)?|admission|hospitali[sz]ed?|hospitali[sz]ation)\b",
+    r"|every minute|time is (?:brain|muscle|tissue|limb)|rush(?:ed)?"
+    r"|to (?:the )?(?:operating )?theat(?:re|er)|a&e|to the (?:er|ed)"
+    r"|admit(?:ted|ting)?|admission|hospitali[sz]ed?|hospitali[sz]ation)\b",
     re.IGNORECASE,
 )
 _CANNOT_WAIT = re.compile(
-    r"\b(?:(?:must|should|can|could|may|do|does|will)(?: ?not|n't|n’t) (?:be )?(?:wait|delay\w*|postpone\w*|put off)"
+    r"\b(?:(?:must|should|can|could|may|do|does|will)(?: ?not|n't|n’t) (?:be )?"
+    r"(?:wait|delay\w*|postpone\w*|put off)"
     r"|no (?:time to (?:lose|waste)|delay)|without (?:any )?delay|(?:more|most) urgent)\b",
     re.IGNORECASE,
 )
@@ -27,14 +29,15 @@ _CANNOT_WAIT = re.compile(
 _SENDS_AWAY = re.compile(
     r"\b(?:go(?:es)? (?:back )?home|s[ae]n[dt] (?:him |her |them |the \w+ )?(?:back )?home"
     r"|(?:rest|stay|stays|recover|recovers|remain|wait|treated|managed|observed?|cared for)\w* at home"
-    r"|discharge (?:him|her|them|home|the (?:patient|boy|girl|child|man|woman))|(?:be|is|get|safely) discharged"
-    r"|(?:safe|ready|fit) for discharge|wait and see|watchful waiting|can (?:safely |easily )?wait"
+    r"|discharge (?:him|her|them|home|the (?:patient|boy|girl|child|man|woman))"
+    r"|(?:be|is|get|safely) discharged|(?:safe|ready|fit) for discharge"
+    r"|wait and see|watchful waiting|can (?:safely |easily )?wait"
     r"|non-?\s?urgent\w*|non-?\s?emergen\w*|no (?:hurry|rush))\b",
     re.IGNORECASE,
 )
 _PUTS_OFF = re.compile(
-    r"\b(?:routine (?:visit|appointment|referral|follow-up)|elective(?:ly)?|(?:next|in a|in one) (?:week|month)"
-    r"|outpatient|until (?:monday|tomorrow))\b",
+    r"\b(?:routine (?:visit|appointment|referral|follow-up)|elective(?:ly)?"
+    r"|(?:next|in a|in one) (?:week|month)|outpatient|until (?:monday|tomorrow))\b",
     re.IGNORECASE,
 )
 _AFTERWARDS = re.compile(

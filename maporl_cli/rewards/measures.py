@@ -14,8 +14,9 @@ _VALUE_WITHIN = 5
 _A_YEAR = {"year": 1, "month": 12, "week": 52, "day": 365, "hour": 8760}
 _UNITS = frozenset("meq mmol mol mg g mcg dl l ml min m mm hg per u iu % h hour hours beats a minute".split())
 _BRIDGE = _UNITS | frozenset(
-    "to and is now was had has have risen rose fallen fell it then later but down up currently today this "
-    "morning last year month week day days weeks months years ago yesterday on admission earlier the".split()
+    "to and is now was had has have risen rose fallen fell it then later but down up currently "
+    "today this morning last year month week day days weeks months years ago yesterday on "
+    "admission earlier the".split()
 )
 """Between an earlier value and a later one stands nothing else."""
 _CURRENT = frozenset("to now is today currently then later".split())

@@ -9,21 +9,22 @@ from __future__ import annotations
 from maporl_cli.rewards.sentences import Sentence
 
 _RELATIVES = frozenset(
-    "family father mother brother sister sibling siblings brothers sisters parents son daughter sons daughters "
-    "uncle aunt uncles aunts grandfather grandmother grandparents cousin cousins wife husband partner spouse "
-    "roommate roommates friend friends neighbor twin girlfriend boyfriend relative relatives maternal paternal "
-    "coworker colleague boyfriend household".split()
+    "family father mother brother sister sibling siblings brothers sisters parents son daughter "
+    "sons daughters uncle aunt uncles aunts grandfather grandmother grandparents cousin cousins "
+    "wife husband partner spouse roommate roommates friend friends neighbor twin girlfriend "
+    "boyfriend relative relatives maternal paternal coworker colleague household".split()
 )
 _BY_NAME = frozenset("family maternal paternal relative relatives household".split())
 """These need no verb: "a family history of asthma"."""
 _OWNING = frozenset(
-    "has had have with is was were died suffers suffered of takes took diagnosed developed who and year years "
-    "old".split()
+    "has had have with is was were died suffers suffered of takes took diagnosed developed who and "
+    "year years old".split()
 )
 """Behind a relative, these go on about him."""
 _TELLING = frozenset(
-    "says said reports reported states stated brings brought notes noted noticed tells told thinks describes "
-    "described worried concerned asks asked found called denies that because gives gave calls witnessed".split()
+    "says said reports reported states stated brings brought notes noted noticed tells told thinks "
+    "describes described worried concerned asks asked found called denies that because gives gave "
+    "calls witnessed".split()
 )
 """Behind a relative, what follows these is told by him."""
 _PATIENT = frozenset("he she patient him they his her".split())

@@ -35,8 +35,8 @@ _BRITISH = tuple(
         ("haem", "hem"), ("aemi", "emi"), ("oedem", "edem"), ("oesoph", "esoph"), ("oestr", "estr"),
         ("rrhoe", "rrhe"), ("pnoe", "pne"), ("paed", "ped"), ("gynaec", "gynec"), ("anaesth", "anesth"),
         ("caesar", "cesar"), ("faec", "fec"), ("^foet", "fet"), ("coeli", "celi"), ("phaeo", "pheo"),
-        ("aetiol", "etiol"), ("caec", "cec"), ("leuco", "leuko"), ("cytopaeni", "cytopeni"), ("naev", "nev"), ("manoeuvre", "maneuver"),
-        ("sulph", "sulf"),
+        ("aetiol", "etiol"), ("caec", "cec"), ("leuco", "leuko"), ("cytopaeni", "cytopeni"),
+        ("naev", "nev"), ("manoeuvre", "maneuver"), ("sulph", "sulf"),
         ("^(tum|lab|od|behavi|col)our", r"\1or"), ("^(lit|fib|cent)re(?=s?$)", r"\1er"),
         ("(?<=[aeiou]l)is(?=(?:e[ds]?|ing)$)", "iz"), ("isation", "ization"), ("^paralys(?=e)", "paralyz"),
     )

@@ -22,19 +22,22 @@ _WHOM = (
     r"(?:physician|doctor|clinician|gp|general practitioner|health\s?care|health professional|professional)s?"
 )
 _YOURS = (
-    r"(?:your|their own|his own|her own) (?:\w+ ){0,2}(?:\w+(?:ologist|ician|iatrist)|gp|doctor|surgeon|pharmacist|nurse"
-    r"|specialist|midwife|dentist|(?:\w+ )?team|provider)s?"
+    r"(?:your|their own|his own|her own) (?:\w+ ){0,2}(?:\w+(?:ologist|ician|iatrist)|gp|doctor|surgeon"
+    r"|pharmacist|nurse|specialist|midwife|dentist|(?:\w+ )?team|provider)s?"
 )
 """Whom a reader would ask; "consult an ophthalmologist" without "your" is a step of the treatment."""
-_REFERS = r"(?:consult|ask|see|talk to|speak (?:to|with)|check with|discuss\b[^.!?\n]{0,20}? with|confirm\b[^.!?\n]{0,20}? with|run\b[^.!?\n]{0,20}? by)"
+_REFERS = (
+    r"(?:consult|ask|see|talk to|speak (?:to|with)|check with|(?:discuss|confirm)\b[^.!?\n]{0,20}? with"
+    r"|run\b[^.!?\n]{0,20}? by)"
+)
+_ADVICE = r"(?:(?:medical|professional|clinical)\s+(?:advice|judge?ment|opinion|care)|advice)"
 _DISCLAIMERS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        r"\b(?:not|no|never|isn['’]t|cannot|does not (?:constitute|replace)|cannot replace|no substitute for)\b"
-        r"[^.!?\n]{0,40}?\b(?:(?:medical|professional|clinical)\s+(?:advice|judge?ment|opinion|care)|advice)\b"
-        r"|\b(?:does not|cannot|not) (?:replace|stand in for)\b[^.!?\n]{0,40}?\b(?:consultation|visit|judge?ment|"
-        + _WHOM
-        + r")\b|\bnot a (?:doctor|physician|clinician)\b|\bdisclaimer\b",
+        rf"\b(?:not|no|never|isn['’]t|cannot)\b[^.!?\n]{{0,40}}?\b{_ADVICE}\b"
+        rf"|\b(?:does not|cannot|not) (?:replace|stand in for)\b[^.!?\n]{{0,40}}?"
+        rf"\b(?:consultation|visit|judge?ment|{_WHOM})\b"
+        r"|\bnot a (?:doctor|physician|clinician)\b|\bdisclaimer\b",
         rf"\b{_REFERS}\b[^.!?\n]{{0,30}}?\b(?:{_WHOM}|{_YOURS})\b"
         rf"|\bseek (?:medical|professional) (?:advice|help|care)\b"
         rf"|\bfinal (?:decision|say|word)\b[^.!?\n]{{0,30}}?\b{_WHOM}\b"

@@ -13,6 +13,8 @@ from maporl_cli.rewards.conditions import met, parsed
         ("asthma", "His father has asthma."),
         ("asthma", "Her older brother was diagnosed with asthma as a child."),
         ("asthma", "There is asthma in her mother and two aunts."),
+        ("smoker", "She is a non-smoker."),
+        ("pregnancy", "Her pre-pregnancy weight was 60 kg."),
         ("coronary artery disease", "His father, 62 years old, has coronary artery disease."),
         ("pulmonary embolism", "Her sister died of a pulmonary embolism."),
         ("influenza", "A 34-year-old man lives with a brother who has influenza."),
@@ -26,7 +28,7 @@ from maporl_cli.rewards.conditions import met, parsed
         ("age < 2", "A 30-year-old woman gave birth to a healthy 3-week-old boy; her son is well."),
     ],
 )
-def test_what_relatives_have_is_not_the_patients(condition, text):
+def test_what_is_not_the_patients(condition, text):
     assert not met(parsed(condition), text)
 
 

@@ -1,4 +1,4 @@
-"""Where the question asks for a danger to be named, its letter is no advice; where it only speaks of one, it is."""
+"""Where a question asks for a danger, its letter is no advice; where it only speaks of one, it is."""
 
 from __future__ import annotations
 
