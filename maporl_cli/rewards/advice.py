@@ -13,18 +13,25 @@ from itertools import pairwise
 from maporl_cli.rewards import advice_words as known
 from maporl_cli.rewards.clauses import Clause, clauses
 from maporl_cli.rewards.mentions import Mention
+from maporl_cli.rewards.negation import denied
 from maporl_cli.rewards.sentences import Sentence, is_plain_verb, is_verb_at
 from maporl_cli.rewards.stems import stem
 
 _REACH = 12
 """Words between a verb and the act that it governs."""
+_SUBJECT_WITHIN = 4
+"""An act among so many first words is what its sentence is about."""
 _OBJECTION_WITHIN = 6
 _BEHIND_MODAL = 5
 _DOSED_WITHIN = 6
 
 
-def advises(sentence: Sentence, start: int, end: int) -> bool:
-    """Whether the sentence advises the act that its words `start` to `end` name."""
+def advises(sentence: Sentence, start: int, end: int, following: Sentence | None = None) -> bool:
+    """Whether the sentence advises the act that its words `start` to `end` name.
+
+    Args:
+        following: the next sentence, which may order "it" or take it back.
+    """
     mention = Mention(sentence, start, end)
     if mention.is_supposed() or mention.is_put_off():
         return False
@@ -32,11 +39,28 @@ def advises(sentence: Sentence, start: int, end: int) -> bool:
         return True
     if mention.is_denied or mention.is_set_aside() or _is_called_wrong(mention):
         return False
-    if _is_decided_elsewhere(mention):
+    if _is_decided_elsewhere(mention) or (following and _is_taken_up(mention, following)):
         return True
     if mention.is_told() or mention.is_parted():
         return False
-    return _is_decided(mention) or (_is_praised(mention) and not _is_taken_back(mention))
+    if _is_decided(mention):
+        return True
+    return _is_praised(mention) and not (_is_taken_back(mention) or (following and _is_undone(following)))
+
+
+def _is_taken_up(mention: Mention, following: Sentence) -> bool:
+    """Whether the next sentence orders "it": "Verapamil slows the node. I would give it"."""
+    words, marks = following.words, denied(following)
+    ordered = any(
+        stem(word) in known.COMMITS and not marks[place] and "it" in words[place + 1 : place + 3]
+        for place, word in enumerate(words)
+    )
+    return ordered and mention.start < _SUBJECT_WITHIN and mention.is_harmless(mention.behind)
+
+
+def _is_undone(following: Sentence) -> bool:
+    """Whether the next sentence stops "it"."""
+    return "it" in following.words and any(stem(word) in known.UNDOES for word in following.words)
 
 
 def _is_welcomed(mention: Mention) -> bool:

@@ -90,8 +90,9 @@ ASKING = _words("should could can may is are would does shall")
 ASIDE = _words("out away aside alone")
 """Right behind an act: ruled "out", thrown "away"."""
 OTHERS = _words(
-    "patients people others elsewhere anyone whoever everybody adults children women men cases infants "
-    "series ordinarily normally otherwise guidelines usually trials study most some textbook textbooks"
+    "nobody none patients people others elsewhere anyone whoever everybody adults children women men "
+    "cases infants series ordinarily normally otherwise guidelines usually trials study most some "
+    "textbook textbooks"
 )
 """A clause with one of these speaks of others than this patient."""
 SELF = _words("i we my our me us i'd we'd i'll we'll")

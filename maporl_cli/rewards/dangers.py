@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
+from itertools import zip_longest
 
 from maporl_cli.core.types import Question
 from maporl_cli.rewards.advice import advises
@@ -145,7 +146,7 @@ def harmful_advice(question: Question, report: str, answer: str | None) -> Contr
         if not asks_for_harm and _affirms(row, chosen):
             return row
         # Of a report too long to be read whole, both ends: the answer stands at the last.
-        if any(_recommends(said, row) for text in (report, report[-READ:]) for said in sentences(text)):
+        if any(_recommends(text, row) for text in (report, report[-READ:])):
             return row
     return None
 
@@ -159,9 +160,11 @@ def _affirms(row: Contraindication, text: str) -> bool:
     )
 
 
-def _recommends(sentence: Sentence, row: Contraindication) -> bool:
+def _recommends(text: str, row: Contraindication) -> bool:
+    told = sentences(text)
     return any(
-        advises(sentence, start, end) and not _comes_after(row, sentence, start)
+        advises(sentence, start, end, following) and not _comes_after(row, sentence, start)
+        for sentence, following in zip_longest(told, told[1:])
         for name in row.names
         for start, end in occurrences(name, sentence.words)
     )

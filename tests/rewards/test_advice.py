@@ -48,8 +48,11 @@ with (Path(__file__).parent / "advice.tsv").open(encoding="utf-8") as file:
     SENTENCES = list(csv.DictReader(file, delimiter="\t"))
 
 
-UNSEEN = {"Aspirin or paracetamol, whichever is in the house."}
-"""What is still not seen: nothing in it leads up to the act."""
+UNSEEN = {
+    "Aspirin or paracetamol, whichever is in the house.",
+    "His chest pain deserves relief, and nitroglycerin provides it.",
+}
+"""What is still not seen: nothing in it leads up to the act or praises it."""
 
 
 def advises(patient: str, said: str) -> bool:
