@@ -91,8 +91,9 @@ def _is_no_objection(mention: Mention, following: tuple[int, ...]) -> bool:
 def _is_called_wrong(mention: Mention) -> bool:
     """Whether a later clause calls "that" a mistake, or its writer disagrees."""
     return any(
-        not (known.VERDICTS | known.REFUSING).isdisjoint(mention.affirmed(clause.places))
+        not (known.VERDICTS | known.REFUSING).isdisjoint(said) and "not" not in said  # "it is not wrong"
         for clause in mention.clauses_about_it()
+        if (said := mention.affirmed(clause.places))
     )
 
 
@@ -111,7 +112,7 @@ def _is_decision(mention: Mention, clause: Clause) -> bool:
         return decided or not (known.FIGURES | {"yes"}).isdisjoint(said)
     if decided and not known.PATIENT.isdisjoint(said[:2]) and "it" in said[2:]:
         return True  # "and she stays on it"
-    if not {"needs", "deserves"}.isdisjoint(said):
+    if {"needs", "that"} <= set(said):
         return True  # "and that is just what this heart needs"
     allowed = any(one in known.MODALS and following != "have" for one, following in pairwise(said))
     return allowed and (decided or _is_allowing(said[2:]) or "take" in said)
@@ -210,7 +211,8 @@ def _is_planned(mention: Mention) -> bool:
     around = [words[place] for place in places if abs(place - mention.start) <= _DOSED_WITHIN]
     if any(one[0].isdigit() and unit in known.DOSES for one, unit in pairwise(around)):
         return True
-    if mention.said(mention.before[-2:])[:1] == ["back"] or mention.said(mention.behind[:2]) == ["it", "is"]:
+    behind = mention.said(mention.behind[:2])
+    if mention.said(mention.before[-2:])[:1] == ["back"] or behind in (["it", "is"], ["is", "next"]):
         return True  # "back to X", "X it is"
     if any(is_verb_at(words, place) for place in places) or is_plain_verb(words[places[0]]):
         comes = any(stem(word) in known.TAKES_PLACE for word in mention.said(mention.behind[:1]))
@@ -274,7 +276,11 @@ def _is_taken_back(mention: Mention) -> bool:
             continue
         said = mention.said(clause.places)
         ordered = len(said) > 1 and is_plain_verb(said[1])
-        if not ordered and not any(stem(word) in known.PRAISES | known.COMMITS for word in said):
+        if (
+            not ordered
+            and known.WATCHES.isdisjoint(mention.words)
+            and not any(stem(word) in known.PRAISES | known.COMMITS for word in said)
+        ):
             return True
     return any(
         not mention.is_harmless(clause.places) or _denies_it(mention, clause)

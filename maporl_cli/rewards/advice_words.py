@@ -104,8 +104,8 @@ APART = _words(
 )
 """Right before the act these part it from the verb: "switch from X", "after X"."""
 RELATED = _words(
-    "alternative alternatives allergy allergic reaction exposure due response similar opposed compared "
-    "exposed"
+    "alternative alternatives allergy allergic anaphylaxis hypersensitivity reaction exposure due "
+    "response similar opposed compared exposed"
 )
 """Before "to", these relate to an act and advise none."""
 ARTICLES = _words("a an the any this that his her some more little oral")
@@ -115,6 +115,8 @@ INFORMS = _stems(
     "cause risk question trial patient keep beware look rate"
 )
 """Orders that speak of an act and do not order it."""
+WATCHES = _words("check watch monitor recheck")
+"""With these a "but" is a caution and no objection: "X is best, but watch the potassium"."""
 PLANS = _words(
     "daily twice nightly every week weeks days minutes hours bedtime tonight now first then next today "
     "again back tomorrow hourly weekly once straightaway needed prn sublingually intravenously orally "

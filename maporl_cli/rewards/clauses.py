@@ -21,6 +21,7 @@ _EMBEDDED = frozenset(
 )
 _HEADS = frozenset("as after before in with without for outside".split())
 """At the head of a sentence these open what ends at the next comma; elsewhere most of them do not."""
+_NEED_NO_VERB = _HEADS | {"despite", "given", "unless", "if", "when", "while", "once", "until"}
 _COMMA_FIRST = frozenset("as for".split())
 """Behind a comma these give a reason."""
 _TURNING = frozenset("but yet however nevertheless so hence thus therefore".split())
@@ -51,21 +52,23 @@ def clauses(sentence: Sentence) -> tuple[Clause, ...]:
         first = 0
     parts: list[tuple[str, list[int]]] = [("", [])]
     main = current = 0
-    ends_at_comma = has_verb = False
+    ends_at_comma = has_verb = told_aside = False
     for place, word in enumerate(words):
         parted = place in sentence.breaks
-        if parted and current != main and ends_at_comma:
+        if parted and current != main and ends_at_comma and told_aside:
             current = main
         told = first < place and (place in colons or word in _TURNING)  # "My choice: propranolol" is one
         then = parted and word == "then" and _is_order(words, place + 1)
         if _opens_aside(words, place, parted):
             ends_at_comma = parted or place == 0 or word in ("which", "who", "whose")
+            told_aside = word in _NEED_NO_VERB  # "because verapamil, adenosine and digoxin block …" goes on
             parts.append((word, []))
             current = len(parts) - 1
         elif told or then or (has_verb and _joins(sentence, place, last)):
             parts.append((word, []))
             main = current = len(parts) - 1
             has_verb = False
+        told_aside = told_aside or place in verbs
         ordered = word in ORDERS and not parts[current][1]
         has_verb = has_verb or (current == main and (place in verbs or ordered))
         parts[current][1].append(place)

@@ -51,8 +51,10 @@ with (Path(__file__).parent / "advice.tsv").open(encoding="utf-8") as file:
 UNSEEN = {
     "Aspirin or paracetamol, whichever is in the house.",
     "His chest pain deserves relief, and nitroglycerin provides it.",
+    "Lisinopril was stopped and should be restarted.",
+    "Metformin is first-line in type 2 diabetes with normal kidneys.",
 }
-"""What is still not seen: nothing in it leads up to the act or praises it."""
+"""What is still taken for the other."""
 
 
 def advises(patient: str, said: str) -> bool:
