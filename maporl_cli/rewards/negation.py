@@ -48,7 +48,10 @@ _AFTER = _by_first(
     "refrain from", "disagree with", "disagree on", "disagree", "object to", "omit", "discard", "skip",
     "skipping", "i doubt", "we doubt", "anything but", "far from", "too early for", "too dangerous to",
     "keep off", "beware of", "dispense with", "do away with", "ban", "forbid", "forbids", "prohibits",
-    "precludes", "preclude", "forgo", "withdraw", "swap", "in place of", "cease", "drop",
+    "precludes", "preclude", "forgo", "withdraw", "swap", "in place of", "cease", "drop", "replace",
+    "replaces", "replacing", "take the place of", "takes the place of", "cross out", "crossed out",
+    "strike out", "struck out", "tempts us with", "get rid of", "rid of", "do without", "goodbye to",
+    "farewell to",
 )  # fmt: skip
 """These deny what follows, up to the next comma."""
 _LOST = _by_first(
@@ -60,7 +63,8 @@ _LOST = _by_first(
     "too dangerous", "too risky", "a mistake", "an error", "a trap", "the trap", "classic trap", "a no go",
     "anything but", "far from", "less likely than", "less likely with", "less likely on", "less likely after",
     "less likely under", "best avoided", "best left", "better left", "better avoided", "not an option",
-    "off limits", "would be folly", "never an option", "cannot be justified",
+    "off limits", "falls away", "fall away", "drops out", "drop out", "be swapped for", "be replaced by",
+    "be exchanged for", "would be folly", "never an option", "cannot be justified",
 )  # fmt: skip
 """These deny what stands before them, whatever follows."""
 _BEFORE = frozenset(
@@ -143,15 +147,7 @@ def denied(sentence: Sentence, *, as_advice: bool = True) -> tuple[bool, ...]:
             skip = _not(sentence, index, marks, as_advice) if as_advice or not forbids else index
             continue
         lists, after = _starts(_LISTS, words, index), _starts(_AFTER, words, index)
-        if (
-            (as_advice and _starts(_LOST, words, index))
-            or (
-                as_advice
-                and not marks[index]  # "does not harm"
-                and words[index - 1 : index] not in (("least",), ("less",))
-                and (word in _FAILS or (word in _BEFORE and _is_said_of(words, index)))
-            )
-        ):
+        if as_advice and _speaks_against(words, index, marks):
             _mark_back(sentence, index, marks)
         if index == 0 and word == "without" and not _LOST_WITHOUT.isdisjoint(words):
             continue
@@ -174,6 +170,15 @@ def _starts(phrases: Phrases, words: tuple[str, ...], index: int) -> int:
         if words[index : index + len(phrase)] == phrase:
             return len(phrase)
     return 0
+
+
+def _speaks_against(words: tuple[str, ...], index: int, marks: list[bool]) -> bool:
+    """Whether what begins here denies what stands before it."""
+    if lost := _starts(_LOST, words, index):
+        return words[index + lost - 1 : index + lost + 1] != ("go", "to")  # "she has to go to work"
+    if marks[index] or words[index - 1 : index] in (("least",), ("less",)):
+        return False  # "does not harm", "the least harmful"
+    return words[index] in _FAILS or (words[index] in _BEFORE and _is_said_of(words, index))
 
 
 def _cancels(words: tuple[str, ...], index: int) -> int | None:

@@ -13,7 +13,8 @@ from __future__ import annotations
 from maporl_cli.core.types import Episode
 from maporl_cli.rewards.claims import invented
 from maporl_cli.rewards.component import Measure, register_component
-from maporl_cli.rewards.dangers import Contraindication, escalates, flags_of, harmful_advice, vignette_of
+from maporl_cli.rewards.dangers import Contraindication, flags_of, harmful_advice, vignette_of
+from maporl_cli.rewards.escalation import escalates
 from maporl_cli.rewards.stances import gives_gold
 from maporl_cli.rewards.stated import confidence, disclaimers, is_absolute
 

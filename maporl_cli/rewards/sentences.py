@@ -35,9 +35,8 @@ _BRITISH = tuple(
         ("haem", "hem"), ("aemi", "emi"), ("oedem", "edem"), ("oesoph", "esoph"), ("oestr", "estr"),
         ("rrhoe", "rrhe"), ("pnoe", "pne"), ("paed", "ped"), ("gynaec", "gynec"), ("anaesth", "anesth"),
         ("caesar", "cesar"), ("faec", "fec"), ("^foet", "fet"), ("coeli", "celi"), ("phaeo", "pheo"),
-        ("aetiol", "etiol"), ("caec", "cec"), ("leuco", "leuko"), ("paeni", "peni"), ("naev", "nev"),
-        ("manoeuvre", "maneuver"),
-        ("sulph", "sulf"),
+        ("aetiol", "etiol"), ("caec", "cec"), ("leuco", "leuko"), ("paeni", "peni"),
+        ("naev", "nev"), ("manoeuvre", "maneuver"), ("sulph", "sulf"),
         ("^(tum|lab|od|behavi|col)our", r"\1or"), ("^(lit|fib|cent)re(?=s?$)", r"\1er"),
         ("(?<=[aeiou]l)is(?=(?:e[ds]?|ing)$)", "iz"), ("isation", "ization"), ("^paralys(?=e)", "paralyz"),
     )
@@ -175,19 +174,17 @@ def _verbs(words: tuple[str, ...]) -> frozenset[int]:
     held = sum(word in FUNCTION_WORDS for word in spoken)
     if len(spoken) >= _LONG and held <= _HELD * len(spoken):
         return frozenset()
-    orders = {0} if words[0] in ORDERS else set[int]()
-    return frozenset(
-        {
-            index
-            for index, word in enumerate(words)
-            if word in _AUXILIARIES
-            or (
-                index > 0
-                and _is_verb(words[index - 1], word, words[index + 1] if index + 1 < len(words) else "")
-            )
-        }
-        | orders
-    )
+    verbs = {index for index in range(len(words)) if is_verb_at(words, index)}
+    return frozenset(verbs | {0} if words[0] in ORDERS else verbs)
+
+
+def is_verb_at(words: tuple[str, ...], index: int) -> bool:
+    """Whether a finite verb stands there; without an auxiliary it cannot be the first word."""
+    word = words[index]
+    if word in _AUXILIARIES:
+        return True
+    following = words[index + 1] if index + 1 < len(words) else ""
+    return index > 0 and _is_verb(words[index - 1], word, following)
 
 
 def _is_verb(before: str, word: str, following: str) -> bool:
@@ -196,6 +193,12 @@ def _is_verb(before: str, word: str, following: str) -> bool:
     if reading != "either":
         return reading == "verb"
     return before in _SUBJECTS or following in _OBJECTS
+
+
+@lru_cache(maxsize=16384)
+def is_plain_verb(word: str) -> bool:
+    """Whether a word may be a verb as it stands in an order: "pass", "record"."""
+    return word in getAllLemmas(word).get("VERB", ())
 
 
 @lru_cache(maxsize=65536)

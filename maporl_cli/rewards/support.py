@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from maporl_cli.core.types import Question, Snippet
+from maporl_cli.rewards.advice_words import COMMITS, PRAISES
 from maporl_cli.rewards.claims import SOURCE, Claim
 from maporl_cli.rewards.concepts import Concept, mentions
-from maporl_cli.rewards.dangers import ADVISING, vignette_of
+from maporl_cli.rewards.dangers import vignette_of
 from maporl_cli.rewards.directions import compares, moves, protects, refuses, turned
 from maporl_cli.rewards.figures import are_given, misplaced, numbers_of
 from maporl_cli.rewards.negation import denied
 from maporl_cli.rewards.sentences import Sentence, sentences
-from maporl_cli.rewards.stems import content_stems
+from maporl_cli.rewards.stems import content_stems, stem
 
 _CLAUSES = re.compile(r"[,;:]| which | because | since ")
 _SUPPORT = 0.5
@@ -22,6 +24,7 @@ _TOLD_APART = 0.2
 _REST = 0.25
 """Share of the whole that suffices where the last clause has its full share: the rest is about the case."""
 
+_IN_USE = frozenset("use used using helps".split())
 _TWO = 2
 """Figures, or words of the source, that tell a claim on it from a bare reference ("Steroids are a must")."""
 
@@ -87,17 +90,19 @@ def _is_denied(claim: Claim, snippet: Snippet) -> bool:
         return True
     backs, rejects = map(_acts, _roles(sentence, claim.words, as_advice=True))
     backed, rejected = map(_acts, _told(snippet.text, as_advice=True))
-    advises = not ADVISING.isdisjoint(sentence.words[place] for place in claim.words)
+    advises = _advises(sentence.words[place] for place in claim.words)
     if advises and not rejects and not refuses(claim.text) and not compares(claim.text):
         return bool(backs & (rejected - backed))
     return bool(rejects & (_advised(snippet.text) - rejected))
 
 
+def _advises(words: Iterable[str]) -> bool:
+    return any(stem(word) in COMMITS | PRAISES or word in _IN_USE for word in words)
+
+
 def _advised(text: str) -> frozenset[Concept]:
     """The acts that some sentence advises, and speaks no ill of anything."""
-    kept = (
-        part for part in sentences(text) if not ADVISING.isdisjoint(part.words) and not refuses(part.text)
-    )
+    kept = (part for part in sentences(text) if _advises(part.words) and not refuses(part.text))
     return frozenset(
         concept for part in kept for concept in _acts(_roles(part, range(len(part.words)), as_advice=True)[0])
     )

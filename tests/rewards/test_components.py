@@ -84,7 +84,7 @@ class TestStated:
         ("report", "count"),
         [
             ("Not medical advice.", 1),
-            ("This is not medical advice. Consult a doctor.", 2),
+            ("This is not medical advice. Consult a doctor.", 1),
             ("This does not replace professional care.", 1),
             ("The doctor sees the patient.", 0),
             ("Good medical care matters.", 0),
