@@ -168,6 +168,8 @@ def _is_let(mention: Mention) -> bool:
         if not (due or words[place] in known.MODALS) or mention.marks[place]:
             continue
         said = [words[later] for later in mention.behind if place < later <= place + _BEHIND_MODAL]
+        if not known.OTHERS.isdisjoint(said):
+            continue  # "would be an option in other patients"
         if _is_allowing(said) and (said[:1] == ["be"] or mention.is_harmless(mention.behind)):
             return True
     return False

@@ -92,7 +92,7 @@ ASIDE = _words("out away aside alone")
 OTHERS = _words(
     "nobody none patients people others elsewhere anyone whoever everybody adults children women men "
     "cases infants series ordinarily normally otherwise guidelines usually trials study most some "
-    "textbook textbooks"
+    "textbook textbooks other"
 )
 """A clause with one of these speaks of others than this patient."""
 SELF = _words("i we my our me us i'd we'd i'll we'll")

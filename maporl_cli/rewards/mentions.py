@@ -12,7 +12,7 @@ from lemminflect import getAllLemmas, getInflection
 from maporl_cli.rewards import advice_words as known
 from maporl_cli.rewards.clauses import SUPPOSING, Clause, clause_at, clauses
 from maporl_cli.rewards.negation import denied
-from maporl_cli.rewards.sentences import Sentence, is_verb_at
+from maporl_cli.rewards.sentences import Sentence, is_plain_verb, is_verb_at
 from maporl_cli.rewards.stems import stem
 
 _LONGEST = 120
@@ -85,7 +85,18 @@ class Mention:
         said = self.said(self.clause.places)
         if not known.HISTORY.isdisjoint(near) and known.MODALS.isdisjoint(said):
             return not any(stem(word) in known.COMMITS for word in before)
-        return known.SELF.isdisjoint(before) and self._is_past()  # "we chose X" is advice
+        if not known.SELF.isdisjoint(before) or self._has_order():
+            return False  # "we chose X", "for restless nights give X as required"
+        return self._is_past()
+
+    def _has_order(self) -> bool:
+        """Whether a verb that orders stands before the act as in an order: nobody is its subject."""
+        return any(
+            stem(self.words[place]) in known.COMMITS
+            and is_plain_verb(self.words[place])
+            and self.words[place - 1 : place] not in (("to",), ("they",), ("who",), ("you",))
+            for place in self.before
+        )
 
     def _is_past(self) -> bool:
         """Whether the clause has a verb in the past and no modal before or after all of them."""
