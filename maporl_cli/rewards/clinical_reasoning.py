@@ -17,7 +17,7 @@ from maporl_cli.rewards.concepts import Concept, mentions
 from maporl_cli.rewards.dangers import vignette_of
 from maporl_cli.rewards.reference import denies_diagnosis, reference_concepts
 from maporl_cli.rewards.sentences import FUNCTION_WORDS, Sentence, sentences
-from maporl_cli.rewards.stances import DECIDED, all_named, argued, asks_for_verdict, speaks_of
+from maporl_cli.rewards.stances import DECIDED, all_named, argued, asks_for_verdict, speaks_of, told_of
 from maporl_cli.rewards.statements import (
     Statement,
     missing,
@@ -33,6 +33,8 @@ _FINDINGS, _CANDIDATES = 4, 3
 """Findings, and candidates, that make a full share."""
 
 
+_TOLD = 0.5
+"""Share of an option's own words in the report that tells of it."""
 _AGAINST = 0.5
 """What is left of it where the turns argue against the reference's diagnosis."""
 
@@ -103,7 +105,11 @@ def argues_for_answer(episode: Episode, stated: list[tuple[Statement, ...]]) -> 
         for statement in turn:
             for letter in question.options:
                 total[letter] += speaks_of(question, letter, statement)
-    return total[answer] > 0 and total[answer] == max(total.values())
+    if total[answer] > 0 and total[answer] == max(total.values()):
+        return True
+    # An option that is a whole procedure is told of in several sentences, and named in none.
+    told = {letter: told_of(question, letter, stated[-1]) for letter in question.options}
+    return told[answer] >= _TOLD and told[answer] == max(told.values())
 
 
 def _case(question: Question) -> Case:

@@ -5,18 +5,20 @@ citation ÷ claims about what the evidence says), times the mean level of the ev
 A citation supports its claim where the id was shown, at least half of the claim's content words (those
 not already in the question; if none is left, those of the option that the turn stands for) are in the
 snippet, its numbers are too and belong to the same things, and both affirm, advise and deny the same
-concepts, in the same direction (`rewards.support`).
+concepts, in the same direction (`rewards.support`). With a sentence encoder, a claim in other words than
+the snippet's is covered where no other snippet is nearer in meaning.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
-from maporl_cli.core.types import Episode
+from maporl_cli.core.types import Episode, Snippet
 from maporl_cli.rewards.claims import Claim, claims
-from maporl_cli.rewards.component import Measure, register_component
+from maporl_cli.rewards.component import Measure
 from maporl_cli.rewards.dangers import vignette_of
+from maporl_cli.rewards.similarity import Similarity
 from maporl_cli.rewards.stems import content_stems
 from maporl_cli.rewards.support import supports
 
@@ -38,8 +40,35 @@ _LEVELS: Mapping[str, float] = {
 """After the levels of the Oxford Centre for Evidence-Based Medicine (2011), as weights of our own."""
 
 
-def evidence_quality(episode: Episode) -> Measure | None:
-    """How well the turns cite; None where no agent was shown any evidence."""
+class EvidenceQuality:
+    """The component, around a sentence encoder where there is one."""
+
+    def __init__(self, similarity: Similarity | None) -> None:
+        self._similarity = similarity
+
+    def prepare(self, episodes: Sequence[Episode]) -> None:
+        """Embed all that the episodes need at once."""
+        if self._similarity is not None:
+            self._similarity.prepare([text for episode in episodes for text in _texts(episode)])
+
+    def __call__(self, episode: Episode) -> Measure | None:
+        """How well the turns cite; None where no agent was shown any evidence."""
+        return _measured(episode, self._nearness)
+
+    def _nearness(self, claim: str, snippet: str, evidence: Sequence[Snippet]) -> float:
+        """The cosine of claim and snippet; 0 where another snippet is nearer, or without an encoder."""
+        if self._similarity is None:
+            return 0.0
+        near = self._similarity.of(claim, snippet)
+        return near if all(self._similarity.of(claim, other.text) <= near for other in evidence) else 0.0
+
+
+def _texts(episode: Episode) -> list[str]:
+    cited = [claim.text for claim in claims(episode) if claim.cited] if episode.evidence else []
+    return [*cited, *(snippet.text for snippet in episode.evidence)] if cited else []
+
+
+def _measured(episode: Episode, nearness: Callable[[str, str, Sequence[Snippet]], float]) -> Measure | None:
     question = episode.question
     shown = {snippet.id.casefold(): snippet for snippet in episode.evidence}
     if not shown:
@@ -51,7 +80,8 @@ def evidence_quality(episode: Episode) -> Measure | None:
     supporting = [
         (claim, shown[cited])
         for claim, cited in citations
-        if cited in shown and supports(question, claim, shown[cited])
+        if cited in shown
+        and supports(question, claim, shown[cited], nearness(claim.text, shown[cited].text, episode.evidence))
     ]
     if not supporting:
         return Measure(0.0, "no citation supports the claim that it stands beside")
@@ -70,6 +100,3 @@ def _is_about(episode: Episode, claim: Claim) -> bool:
     new = content_stems(claim.text) - known
     shared = max(len(new & content_stems(snippet.text)) for snippet in episode.evidence)
     return shared > _FEW and shared >= _ABOUT * len(new)
-
-
-register_component("evidence_quality", evidence_quality)

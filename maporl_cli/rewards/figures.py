@@ -7,11 +7,12 @@ A text is read in parts, between commas and words that set one thing against ano
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 from maporl_cli.rewards.concepts import Concept, mentions
+from maporl_cli.rewards.measures import number
 from maporl_cli.rewards.sentences import words_of
 from maporl_cli.rewards.stems import content_stems
 
@@ -20,11 +21,27 @@ _PARTS = re.compile(
     re.IGNORECASE,
 )
 _NUMERALS: Mapping[str, float] = {
-    word: float(value)
-    for value, word in enumerate(
-        "two three four five six seven eight nine ten eleven twelve".split(), start=2
-    )
+    **{
+        word: float(value)
+        for value, word in enumerate(
+            "two three four five six seven eight nine ten eleven twelve".split(), start=2
+        )
+    },
+    **{
+        word: 10.0 * tens
+        for tens, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)
+    },
 }
+_COUNTED = frozenset(
+    "of in out times fold percent minute minutes hour hours day days week weeks month months year years "
+    "points".split()
+)
+"""Before these a number in words is a figure: "three of 75", not "three drugs"."""
+_LABELLED = frozenset("question step part option point item round".split())
+"""Behind these a number is a name."""
+_AT_LEAST = frozenset("than over above least beyond exceeding".split())
+_ABOUT = 1.2
+"""How far beyond what is said a figure may lie that is "more than" it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,24 +54,38 @@ class Part:
 
 
 def numbers_of(text: str) -> dict[float, int]:
-    """The numbers of a text, as digits or words up to twelve, with the decimals each is given to."""
-    return dict(found for word in words_of(text) if (found := _number(word)) is not None)
+    """The figures of a text, in digits or words, with the decimals that each is given to."""
+    return {value: decimals for value, decimals, _ in _figures(text)}
 
 
-def _number(word: str) -> tuple[float, int] | None:
-    if word in _NUMERALS:
-        return _NUMERALS[word], 0
-    try:
-        return float(word), len(word.partition(".")[2])
-    except ValueError:
-        return None
+def _figures(text: str) -> Iterator[tuple[float, int, bool]]:
+    """Value, decimals, and whether it is said to be more than that."""
+    words = words_of(text)
+    for place, word in enumerate(words):
+        before, behind = words[place - 1 : place], words[place + 1 : place + 2]
+        more = not _AT_LEAST.isdisjoint(before)
+        if word.endswith("fold") and word[:-4] in _NUMERALS:
+            yield _NUMERALS[word[:-4]], 0, more
+        elif word in _NUMERALS and not _COUNTED.isdisjoint(behind):
+            yield _NUMERALS[word], 0, more
+        elif word[0].isdigit() and _LABELLED.isdisjoint(before) and (value := number(word)) == value:
+            yield value, len(word.partition(".")[2]), more
 
 
-def are_given(said: Mapping[float, int], written: Mapping[float, int]) -> bool:
-    """Whether each number that is said is written, as it is or rounded as it was said."""
+def are_given(said: str, written: str, known: Container[str] = ()) -> bool:
+    """Whether each figure that is said is written: as it is, rounded as it was said, or a little beyond what
+    it is said to be more than.
+
+    Args:
+        known: figures that need not be written, as the question has them.
+    """
+    theirs = numbers_of(written)
     return all(
-        value in written or any(round(other, decimals) == value for other in written)
-        for value, decimals in said.items()
+        f"{value:g}" in known
+        or value in theirs
+        or any(round(other, decimals) == value for other in theirs)
+        or (more and any(value <= other <= _ABOUT * value for other in theirs))
+        for value, decimals, more in _figures(said)
     )
 
 

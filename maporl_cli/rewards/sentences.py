@@ -37,7 +37,7 @@ _BRITISH = tuple(
         ("caesar", "cesar"), ("faec", "fec"), ("^foet", "fet"), ("coeli", "celi"), ("phaeo", "pheo"),
         ("aetiol", "etiol"), ("caec", "cec"), ("leuco", "leuko"), ("paeni", "peni"),
         ("naev", "nev"), ("manoeuvre", "maneuver"), ("sulph", "sulf"),
-        ("^(tum|lab|od|behavi|col)our", r"\1or"), ("^(lit|fib|cent)re(?=s?$)", r"\1er"),
+        ("^(tum|lab|od|behavi|col|fav)our", r"\1or"), ("^(lit|fib|cent)re(?=s?$)", r"\1er"),
         ("(?<=[aeiou]l)is(?=(?:e[ds]?|ing)$)", "iz"), ("isation", "ization"), ("^paralys(?=e)", "paralyz"),
     )
 )  # fmt: skip

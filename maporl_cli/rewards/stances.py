@@ -49,8 +49,10 @@ _HARM = re.compile(
 )
 _LABELLED = re.compile(r"\banswer\s*:", re.IGNORECASE)
 _LEANS = re.compile(
-    r"\b(?:lean(?:ing)? (?:to|towards?)|go(?:ing)? with|choose|pick|vote for|favou?r|say"
-    r"|(?:changed|improved) to) (?:option )?\(?([A-Z])\)?(?=[.,;)]| for (?:now|the moment)|\s*$)",
+    r"\b(?:lean(?:ing)? (?:to|towards?)|go(?:ing)? (?:with|for)|choose|pick|opt for|favou?r|say|support|back"
+    r"|settle (?:on|for)|(?:stay|stick)(?:ing)? with|towards|(?:my )?(?:vote|pick|choice)(?: is|:)?(?: for)?"
+    r"|(?:changed|improved) to) (?:option )?\(?([A-Z])\)?"
+    r"(?=[.,;)]| (?:over|as|because|since|for (?:now|the moment))\b|\s*$)",
     re.MULTILINE,
 )
 _VERDICTS = ("yes", "no", "maybe")
@@ -85,7 +87,8 @@ def stance(question: Question, turn: Turn) -> str | None:
     """
     if not question.options:
         return read_answer(question, turn.text) if _LABELLED.search(turn.text) else None
-    letter = read_answer(question, turn.text) or _leaning(question, turn.text)
+    labelled = read_answer(question, turn.text) if _LABELLED.search(turn.text) else None
+    letter = labelled or _leaning(question, turn.text) or read_answer(question, turn.text)
     if letter is not None:
         return letter
     decided = [said for said in statements(turn.text) if _decides(said)]
@@ -95,6 +98,13 @@ def stance(question: Question, turn: Turn) -> str | None:
         if sum(speaks_of(question, letter, said) for said in decided) > 0
     }
     return decided_on.pop() if len(decided_on) == 1 else None
+
+
+def told_of(question: Question, letter: str, said: Iterable[Statement]) -> float:
+    """The share of an option's own words that the statements have, taken together."""
+    _, wanted = _own(tuple(question.options.items()), question.text, letter)
+    spoken = {word for statement in said for word in _stems_of(statement.sentence.words)}
+    return len(wanted & spoken) / len(wanted) if wanted else 0.0
 
 
 def asks_for_verdict(question: Question) -> bool:
@@ -112,8 +122,9 @@ def gives_gold(question: Question, answer: str | None) -> bool:
 
 
 def _leaning(question: Question, text: str) -> str | None:
-    letters = {match[1] for match in _LEANS.finditer(text[:READ])} & set(question.options)
-    return letters.pop() if len(letters) == 1 else None
+    """The letter that the text leans to last: what it said before is a thought on the way."""
+    found = [match[1] for match in _LEANS.finditer(text[:READ]) if match[1] in question.options]
+    return found[-1] if found else None
 
 
 def argued(question: Question, text: str) -> dict[str, int]:

@@ -19,6 +19,9 @@ from maporl_cli.rewards.stems import content_stems, stem
 _CLAUSES = re.compile(r"[,;:]| which | because | since ")
 _SUPPORT = 0.5
 """Share of what is claimed that the source has to say."""
+_ALIKE = 0.55
+"""Cosine of a claim and a source that say the same in other words: of the claims of 40 honest teams 68 %
+reach it with their own source, and 11 % with another one of the case."""
 _TOLD_APART = 0.2
 """Share that suffices where two figures of the source are given: they tell it from others."""
 _REST = 0.25
@@ -32,28 +35,32 @@ Roles = tuple[frozenset[Concept], frozenset[Concept]]
 """What a text affirms, and what it denies."""
 
 
-def supports(question: Question, claim: Claim, snippet: Snippet) -> bool:
-    """Whether the snippet says what the claim says, or what its last clause does."""
+def supports(question: Question, claim: Claim, snippet: Snippet, near: float = 0.0) -> bool:
+    """Whether the snippet says what the claim says, or what its last clause does.
+
+    Args:
+        near: how near they are in meaning, a cosine; 0 where that is not known.
+    """
     known = content_stems(vignette_of(question))
-    figures = {
-        value: decimals for value, decimals in numbers_of(claim.text).items() if f"{value:g}" not in known
-    }
-    if not are_given(figures, numbers_of(snippet.text)) or misplaced(claim.text, snippet.text):
+    if not are_given(claim.text, snippet.text, known) or misplaced(claim.text, snippet.text):
         return False
-    if not _is_covered(question, claim, snippet, len(figures)) or _is_denied(claim, snippet):
+    figures = {value for value in numbers_of(claim.text) if f"{value:g}" not in known}
+    if not _is_covered(question, claim, snippet, len(figures), near) or _is_denied(claim, snippet):
         return False
     if turned(claim.text, snippet.text):
         return False
     return protects(snippet.text) or not protects(claim.text)  # a benefit that nobody has written is none
 
 
-def _is_covered(question: Question, claim: Claim, snippet: Snippet, figures: int) -> bool:
+def _is_covered(question: Question, claim: Claim, snippet: Snippet, figures: int, near: float) -> bool:
     """Whether enough of what is said is in the snippet, and it is about this case."""
     said, document = content_stems(claim.text), content_stems(snippet.text)
     clause = content_stems(_CLAUSES.split(claim.text)[-1])
     whole = _share(question, claim, said, document)
     enough = whole >= (_SUPPORT if figures < _TWO else _TOLD_APART)
     ends_so = clause and whole >= _REST and _share(question, claim, clause, document) >= _SUPPORT
+    if near >= _ALIKE and _is_of_the_case(question, claim, snippet):
+        return True
     if not enough and not ends_so:
         return False
     return figures > 0 or (len(said & document) >= _TWO and _is_of_the_case(question, claim, snippet))

@@ -13,11 +13,12 @@ from maporl_cli.core.types import Question
 from maporl_cli.rewards.claims import invented
 from maporl_cli.rewards.clinical_reasoning import clinical_reasoning
 from maporl_cli.rewards.collaboration import collaboration, copied_share
-from maporl_cli.rewards.evidence_quality import evidence_quality
+from maporl_cli.rewards.evidence_quality import EvidenceQuality
 from maporl_cli.rewards.medical_relevance import medical_relevance, variety
 from maporl_cli.rewards.safety import safety
 from maporl_cli.rewards.stated import confidence, disclaimers, is_absolute
 
+evidence_quality = EvidenceQuality(None)
 REPORT = "Nifedipine is safe in asthma. Answer: B (100%). Not medical advice."
 
 
