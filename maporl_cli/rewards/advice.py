@@ -67,7 +67,7 @@ def _is_welcomed(mention: Mention) -> bool:
     """Whether an objection to the act is denied, or that one can do without it."""
     words, places, said = mention.words, mention.clause.places, mention.said(mention.before)
     needed = "without" in said[-3:] and not known.NEGATORS.isdisjoint(said)
-    if needed or words[:2] == ("why", "not"):
+    if needed or (words[:2] == ("why", "not") and is_plain_verb(words[2])):  # "why not give X?"
         return True
     return any(
         words[place] in known.NEGATORS and _is_no_objection(mention, places[index + 1 :])

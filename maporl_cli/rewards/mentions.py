@@ -94,7 +94,8 @@ class Mention:
         return any(
             stem(self.words[place]) in known.COMMITS
             and is_plain_verb(self.words[place])
-            and self.words[place - 1 : place] not in (("to",), ("they",), ("who",), ("you",))
+            and self.words[place - 1 : place] not in (("they",), ("who",), ("you",))
+            and not (self.words[place - 1] == "to" and _is_past_at(self.words, place - 2))  # "used to take"
             for place in self.before
         )
 

@@ -265,9 +265,25 @@ def _mark(sentence: Sentence, start: int, marks: list[bool], *, commas: bool) ->
         word = sentence.words[place]
         following = sentence.words[place + 1] if place + 1 < len(sentence.words) else ""
         anew = word in ("and", "then") and (following in ORDERS or following in ("a", "an", "the"))
-        if word in _CLAUSE or anew or (place in sentence.breaks and place > start and not commas):
+        parted = place in sentence.breaks and place > start and not (commas or _is_item(sentence, place))
+        if word in _CLAUSE or anew or parted:
             return
         marks[place] = True
+
+
+def _is_item(sentence: Sentence, place: int) -> bool:
+    """Whether a comma goes on with an enumeration that ends in "and" or "or": "stop X, Y and Z"."""
+    words = sentence.words
+    for _ in range(_ITEM):
+        end = place + _ITEM
+        end = next((stop for stop in range(place + 1, end) if stop in sentence.breaks), end)
+        item = words[place:end]
+        if not item or item[0] in ORDERS or not sentence.verbs.isdisjoint(range(place, end)):
+            return False
+        if "and" in item[1:] or "or" in item[1:]:
+            return True
+        place = end
+    return False
 
 
 def _mark_back(sentence: Sentence, index: int, marks: list[bool]) -> None:

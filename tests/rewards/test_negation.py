@@ -37,6 +37,9 @@ def denied_words(text: str, **options: bool) -> set[str]:
         ("Nifedipine is preferred and labetalol is contraindicated", {"labetalol"}, {"nifedipine"}),
         ("Pimavanserin masks the symptom and is to be withheld", {"pimavanserin"}, set()),
         ("Rasburicase would act faster, yet it is contraindicated", {"rasburicase"}, set()),
+        ("Stop lithium, ibuprofen and lisinopril", {"lithium", "ibuprofen", "lisinopril"}, set()),
+        ("Avoid lithium, since lamotrigine and valproate help", {"lithium"}, {"lamotrigine", "valproate"}),
+        ("Stop heparin, start argatroban and check platelets", {"heparin"}, {"argatroban", "platelets"}),
         ("Chloroquine fails in Africa", {"chloroquine"}, {"africa"}),
         # What "not" denies follows it; its subject only where that would have spoken for it.
         ("Ethosuximide does not impair attention", {"attention"}, {"ethosuximide"}),
