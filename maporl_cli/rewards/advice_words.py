@@ -91,7 +91,7 @@ ASIDE = _words("out away aside alone")
 """Right behind an act: ruled "out", thrown "away"."""
 OTHERS = _words(
     "nobody none patients people others elsewhere anyone whoever everybody adults children women men "
-    "cases infants series ordinarily normally otherwise guidelines usually trials study most some "
+    "cases infants series ordinarily normally otherwise guidelines usually trials study most "
     "textbook textbooks other"
 )
 """A clause with one of these speaks of others than this patient."""
