@@ -88,6 +88,9 @@ class Comparison:
         return value is not None and _OPERATORS[self.sign](value, self.bound)
 
 
+_OTHERWISE_GIVEN = frozenset({("age",), ("gestational", "age"), ("systolic", "blood", "pressure")})
+"""Measures that a text gives without their names: "a 70-year-old", "at 13 weeks' gestation", "82/48"."""
+
 Part = Phrase | Comparison
 Condition = tuple[tuple[Part, ...], ...]
 """Alternatives, each of parts that must all hold."""
@@ -118,14 +121,16 @@ def met(condition: Condition, text: str) -> bool:
 @lru_cache(maxsize=65536)
 def _found(part: Part, text: str) -> bool:
     # Most parts have a word that the text does not.
-    if isinstance(part, Phrase) and not _words_in(text).issuperset(part.words[:-1]):
+    if part.words not in _OTHERWISE_GIVEN and not _words_in(text).issuperset(part.words):
         return False
     return part.holds(sentences(text))
 
 
 @lru_cache(maxsize=1024)
 def _words_in(text: str) -> frozenset[str]:
-    return frozenset(word for sentence in sentences(text) for word in sentence.words)
+    """The words of a text, and what each might be the plural of."""
+    words = frozenset(word for sentence in sentences(text) for word in sentence.words)
+    return words | {word.removesuffix(end) for word in words for end in ("s", "es")}
 
 
 def occurrences(phrase: tuple[str, ...], words: tuple[str, ...]) -> list[tuple[int, int]]:
