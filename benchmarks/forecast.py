@@ -4,9 +4,10 @@
 
 The preset `clinic` is trained on one rank with `--profile`, and the forecast from those rates compared with
 that run and with one on two ranks, each with one thread; then the rates of these two ranks with another run
-of two, with other questions in other microbatches. The same with policies that sleep instead of
-computing (`sleeper.py`), on four and eight ranks: there the schedule alone decides; and, where a file is
-given, with the preset `smollm2` on two. Times are medians over steps, the first left out.
+of two, with other questions in other microbatches. This is repeated, as a neighbor on the machine may take
+half of a core for minutes. The same with policies that sleep instead of computing (`sleeper.py`), on four and
+eight ranks: there the schedule alone decides; and, where a file is given, with the preset `smollm2` on two.
+Times are medians over steps, the first left out.
 """
 
 from __future__ import annotations
@@ -82,30 +83,36 @@ def compare(name: str, run: RunDir, rates: Rates) -> dict[str, Any]:
     return found
 
 
+def forecasts(
+    folder: Path, name: str, sizes: tuple[int, ...], steps: int, sets: list[str]
+) -> list[dict[str, Any]]:
+    """A run on one rank, and what its rates foretell of it and of runs on more."""
+    one = train(folder, name, 1, steps, sets)
+    rates = Rates.measured(one.profile)
+    cases = [compare(name, one, rates)]
+    several = [train(folder, name, size, steps, sets) for size in sizes]
+    cases += [compare(name, run, rates) for run in several]
+    if name == "clinic":
+        (two,) = several
+        fresh = train(folder, "clinic-again", 2, steps, [*sets, *AGAIN])
+        cases.append(compare("clinic from two ranks", fresh, Rates.measured(two.profile)))
+    return cases
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=8, help="of clinic; sleepers take a third")
+    parser.add_argument("--repeats", type=int, default=3, help="of clinic")
     parser.add_argument("--file", type=Path, help="also the preset smollm2, on these questions")
     parser.add_argument("--out", type=Path, default=RESULT)
     asked = parser.parse_args()
+    file = [] if asked.file is None else [("smollm2", (2,), 2, [*SMOLLM2, f"data.train={asked.file}"])]
+    rounds = [("sleepers", (4, 8), 2, SLEEPERS), *asked.repeats * [("clinic", (2,), 40, CLINIC)], *file]
     cases: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        for name, sizes, steps, sets in (
-            ("sleepers", (4, 8), max(2, asked.steps // 3), SLEEPERS),
-            ("clinic", (2,), asked.steps, CLINIC),
-            *([] if asked.file is None else [("smollm2", (2,), 2, [*SMOLLM2, f"data.train={asked.file}"])]),
-        ):
-            one = train(Path(folder), name, 1, steps, sets)
-            rates = Rates.measured(one.profile)
-            cases.append(compare(name, one, rates))
-            several = [train(Path(folder), name, size, steps, sets) for size in sizes]
-            cases += [compare(name, run, rates) for run in several]
-            if name == "clinic":
-                (two,) = several
-                fresh = train(Path(folder), "clinic-again", 2, steps, [*sets, *AGAIN])
-                cases.append(compare("clinic from two ranks", fresh, Rates.measured(two.profile)))
+    for name, sizes, steps, sets in rounds:
+        with tempfile.TemporaryDirectory() as folder:
+            cases += forecasts(Path(folder), name, sizes, steps, sets)
     found = {"command": "python benchmarks/forecast.py", "machine": machine(), "cases": cases}
     asked.out.write_text(json.dumps(found, indent=1) + "\n")
 

@@ -59,7 +59,7 @@ def main() -> None:
 
 def episode(question: Question, texts: Sequence[str], answer: str) -> Episode:
     turns = [
-        Turn(agent, 0, (), (), (), text, finished=True, policy_version=0)
+        Turn(agent, 0, (), (), (), text, finished=True, policy_version=0, evidence=question.evidence)
         for agent, text in zip(AGENTS, texts, strict=True)
     ]
     return Episode(question, 0, 1, turns, answer)

@@ -29,7 +29,9 @@ def played(*texts: str, question: Question = ASTHMA, agents: tuple[str, ...] = (
     """An episode in which the last agents of the team say the texts; or those named."""
     speakers = agents or AGENTS[len(AGENTS) - len(texts) :]
     turns = [
-        Turn(agent, number // 4, (), (), (), text, finished=True, policy_version=0)
+        Turn(
+            agent, number // 4, (), (), (), text, finished=True, policy_version=0, evidence=question.evidence
+        )
         for number, (agent, text) in enumerate(zip(speakers, texts, strict=True))
     ]
     return Episode(question, 0, 1, turns, read_answer(question, texts[-1]))

@@ -10,12 +10,13 @@ from maporl_cli.core.types import Question
 Reader = Callable[[Question, str], str | None]
 """Reads the answer that a report commits to: a letter or free text, or None where there is none."""
 
-# A confidence, "85", "(85%)", "(about 85 % sure)", or citations, "[e1] [2]", may stand between a letter
-# and what follows it.
+# A confidence, "85", "(85%)", "(about 85 % sure)", "(I'd say 85%)", or citations, "[e1] [2]", may stand
+# between a letter and what follows it.
 _GAP = r"[^\S\n]*+"
+_SHARE = rf"\d{{1,3}}{_GAP}%?(?:{_GAP}(?:sure|certain|confident|confidence|certainty))?{_GAP}"
 _SURE = (
-    rf"(?:\(?(?:(?:about|around|roughly|nearly|confidence:?|~){_GAP})?\d{{1,3}}{_GAP}%?"
-    rf"(?:{_GAP}(?:sure|certain|confident|confidence|certainty))?{_GAP}\)?)"
+    rf"(?:\((?:[a-z'’]{{2,12}}:?\s|~){{0,4}}+{_SHARE}\)"
+    rf"|\(?(?:(?:about|around|roughly|nearly|confidence:?|~){_GAP})?{_SHARE}\)?)"
 )
 _CITED = rf"(?:\[[^\[\]\n]{{1,80}}\]{_GAP}){{0,9}}"
 # "Answer: C", "answer is (C)", "Answer - option C", "Answer: C 85%", "Answer: C [e1] – nifedipine". The

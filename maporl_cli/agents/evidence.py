@@ -86,7 +86,7 @@ class PoolEvidence:
 
 
 class FileEvidence:
-    """The `top_k` snippets of one index over a JSONL file of `{"id", "text"}` rows.
+    """The `top_k` snippets of one index over a JSONL file of `{"id", "text", "level"?}` rows.
 
     Raises:
         DataError: a row is not such an object, or the file holds none.
@@ -121,7 +121,7 @@ class FileEvidence:
 def _snippet(line: str, where: str) -> Snippet:
     try:
         row = json.loads(line)
-        return Snippet(id=str(row["id"]), text=str(row["text"]))
+        return Snippet(id=str(row["id"]), text=str(row["text"]), level=str(row.get("level") or ""))
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
             "A row of the evidence file is no snippet.",

@@ -25,7 +25,7 @@ from maporl_cli.agents.rounds import has_settled
 from maporl_cli.agents.stage import Place, Stage
 from maporl_cli.core.errors import DataError
 from maporl_cli.core.randomness import Draws
-from maporl_cli.core.types import Episode, Turn
+from maporl_cli.core.types import Episode, Snippet, Turn
 
 _DECIDE_MEMORY = (
     "how many episodes are sampled together (raise rollout.microbatches; eval.batch_size in evaluations) "
@@ -149,7 +149,8 @@ class Team:
     def _take_turns(self, agent: Agent, active: Sequence[Episode], round: int, draws: Draws) -> list[Turn]:
         policy = agent.policy
         assert policy is not None, "the stage has turns taken where the policy is"
-        prompts = self._prompts(agent, policy, active)
+        found = [self._retrieve(agent, episode) for episode in active]
+        prompts = self._prompts(agent, policy, active, found)
         with memory_errors(agent.name, "sampling its turns", _DECIDE_MEMORY):
             samples = policy.sample(
                 prompts,
@@ -170,12 +171,28 @@ class Team:
                 text=policy.decode(sample.token_ids),
                 finished=sample.finished,
                 policy_version=policy.version,
+                evidence=snippets,
             )
-            for prompt, sample in zip(prompts, samples, strict=True)
+            for prompt, sample, snippets in zip(prompts, samples, found, strict=True)
         ]
 
-    def _prompts(self, agent: Agent, policy: Policy, episodes: Sequence[Episode]) -> list[tuple[int, ...]]:
-        texts = [self._text(agent, episode) for episode in episodes]
+    def _retrieve(self, agent: Agent, episode: Episode) -> tuple[Snippet, ...]:
+        if "evidence" not in agent.role.sees:
+            return ()
+        heard = " ".join(turn.text for turn in episode.turns)
+        return self._evidence.retrieve(episode.question, f"{episode.question.text} {heard}")
+
+    def _prompts(
+        self,
+        agent: Agent,
+        policy: Policy,
+        episodes: Sequence[Episode],
+        found: Sequence[tuple[Snippet, ...]],
+    ) -> list[tuple[int, ...]]:
+        texts = [
+            render_prompt(self._book, agent.role, episode.question, snippets, episode.turns)
+            for episode, snippets in zip(episodes, found, strict=True)
+        ]
         # The episodes of a group ask the same until their teammates' turns differ.
         encoded = {text: policy.encode(text) for text in dict.fromkeys(texts)}
         for text, episode in zip(texts, episodes, strict=True):
@@ -190,13 +207,6 @@ class Team:
                     "context",
                 )
         return [encoded[text] for text in texts]
-
-    def _text(self, agent: Agent, episode: Episode) -> str:
-        snippets = ()
-        if "evidence" in agent.role.sees:
-            heard = " ".join(turn.text for turn in episode.turns)
-            snippets = self._evidence.retrieve(episode.question, f"{episode.question.text} {heard}")
-        return render_prompt(self._book, agent.role, episode.question, snippets, episode.turns)
 
     def _next_round(self, first: str):  # a closure for LangGraph, typed by its inner function
         async def route(state: Batch) -> str:

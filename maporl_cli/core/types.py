@@ -62,6 +62,7 @@ class Turn:
         text: the decoded turn, special tokens removed; what teammates read.
         finished: False when the turn was cut at `max_new_tokens`.
         policy_version: number of updates the policy had seen.
+        evidence: the snippets that the agent was shown.
     """
 
     agent: str
@@ -72,6 +73,7 @@ class Turn:
     text: str
     finished: bool
     policy_version: int
+    evidence: tuple[Snippet, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +114,8 @@ class Episode:
     turns: list[Turn] = field(default_factory=list[Turn])
     answer: str | None = None
     score: Score | None = None
+
+    @property
+    def evidence(self) -> tuple[Snippet, ...]:
+        """What any agent of the episode was shown, each snippet once."""
+        return tuple(dict.fromkeys(snippet for turn in self.turns for snippet in turn.evidence))

@@ -86,7 +86,10 @@ def to_row(question: Question) -> dict[str, object]:
     if question.context:
         row["context"] = question.context
     if question.evidence:
-        row["evidence"] = [{"id": snippet.id, "text": snippet.text} for snippet in question.evidence]
+        row["evidence"] = [
+            {"id": snippet.id, "text": snippet.text} | ({"level": snippet.level} if snippet.level else {})
+            for snippet in question.evidence
+        ]
     if question.rationale:
         row["rationale"] = question.rationale
     return row | dict(question.labels)
@@ -181,7 +184,10 @@ def _snippets(value: object) -> tuple[Snippet, ...]:
             raise RowError(f"evidence {number} has no id")
         if name in snippets:
             raise RowError(f"two pieces of evidence have the id of evidence {number}")
-        snippets[name] = Snippet(name, text(fields.get("text"), f"the text of evidence {number}"))
+        told = text(fields.get("text"), f"the text of evidence {number}")
+        level = fields.get("level")
+        level = "" if level is None else text(level, f"the level of evidence {number}")
+        snippets[name] = Snippet(name, told, level)
     return tuple(snippets.values())
 
 

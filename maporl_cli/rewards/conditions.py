@@ -1,19 +1,22 @@
 """Conditions of a patient, written as data: `pregnant; egfr < 30; head trauma & fixed dilated pupil`.
 
 Alternatives are separated by `;` and parts that must all hold by `&`. A part is a phrase, found as it
-stands or in the plural where the text does not deny it, or a measure compared with a number, found
-where the text gives the measure's value.
+stands or in the plural where the text says it of the patient, or a measure compared with a number: its
+current value, where the text gives several.
 """
 
 from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
+from maporl_cli.rewards.measures import value_of
 from maporl_cli.rewards.negation import denied
+from maporl_cli.rewards.relatives import is_of_a_relative
 from maporl_cli.rewards.sentences import Sentence, sentences, words_of
 
 _COMPARISON = re.compile(r"(.+?)\s*(<=|>=|<|>)\s*(\d+(?:\.\d+)?)$")
@@ -23,8 +26,21 @@ _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
 }
-_VALUE_WITHIN = 5
-"""Words between a measure and its value: "eGFR is now down to 22"."""
+_PREVENTING = frozenset("prevent prevents preventing against".split())
+_FEARING = frozenset(
+    {("prevention", "of"), ("worried", "about"), ("concerned", "about"), ("fear", "of"), ("afraid", "of")}
+    | {("risk", "of"), ("screening", "for"), ("screened", "for"), ("tested", "for")}
+)
+"""A little before a phrase, these make it what somebody guards against, fears or looks for."""
+_FEARED_WITHIN = 4
+_TESTS = frozenset("test tests screen screening vaccine vaccination prophylaxis".split())
+"""Behind a phrase, these look for it or guard against it; only a positive one has found it."""
+_POSITIVE_WITHIN = 5
+_NEVER = frozenset("non never former ex pre".split())
+"""Right before a phrase: "a non-smoker"."""
+_FORMER = frozenset("previous prior last earlier former".split())
+_PASSING = frozenset({("pregnancy",), ("pregnant",)})
+"""What a previous one leaves no trace of; a previous infarction does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +49,29 @@ class Phrase:
 
     words: tuple[str, ...]
 
-    def holds(self, sentence: Sentence, marks: Sequence[bool]) -> bool:
-        """Whether the sentence says them of the patient: what runs in the family is not meant."""
+    def holds(self, told: tuple[Sentence, ...]) -> bool:
+        """Whether a sentence says them of the patient as he is."""
         denies_itself = _denies(self.words)  # "no palpable pulse"
         return any(
-            (denies_itself or not any(marks[start:end]))
-            and "family" not in sentence.words[max(0, start - _FAMILY) : start]
+            (denies_itself or not any(denied(sentence)[start:end])) and self._is_real(sentence, start, end)
+            for sentence in told
             for start, end in occurrences(self.words, sentence.words)
         )
+
+    def _is_real(self, sentence: Sentence, start: int, end: int) -> bool:
+        words = sentence.words
+        if is_of_a_relative(sentence, start, end):
+            return self.words[0] == "family"  # "family history of malignant hyperthermia"
+        near = words[max(0, start - _FEARED_WITHIN) : start]
+        if not _PREVENTING.isdisjoint(near[1:]) or not _FEARING.isdisjoint(pairwise(near)):
+            return False
+        if near[-1:] and near[-1] in _NEVER:
+            return False
+        if self.words in _PASSING and not _FORMER.isdisjoint(words[max(0, start - 1) : start]):
+            return False
+        if words[end : end + 1] and words[end] in _TESTS:
+            return "positive" in words[max(0, start - 2) : end + _POSITIVE_WITHIN]
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +82,14 @@ class Comparison:
     sign: str
     bound: float
 
-    def holds(self, sentence: Sentence, marks: Sequence[bool]) -> bool:
-        """Whether the sentence gives such a value."""
-        return any(_OPERATORS[self.sign](value, self.bound) for value in _values(self.words, sentence.words))
+    def holds(self, told: tuple[Sentence, ...]) -> bool:
+        """Whether the value that the sentences give last lies there."""
+        value = value_of(self.words, told)
+        return value is not None and _OPERATORS[self.sign](value, self.bound)
 
 
-_FAMILY = 6
-"""Words before a phrase among which "family" makes it a relative's."""
-_A_YEAR = {"year": 1, "month": 12, "week": 52, "day": 365, "hour": 8760}
+_OTHERWISE_GIVEN = frozenset({("age",), ("gestational", "age"), ("systolic", "blood", "pressure")})
+"""Measures that a text gives without their names: "a 70-year-old", "at 13 weeks' gestation", "82/48"."""
 
 Part = Phrase | Comparison
 Condition = tuple[tuple[Part, ...], ...]
@@ -90,14 +121,16 @@ def met(condition: Condition, text: str) -> bool:
 @lru_cache(maxsize=65536)
 def _found(part: Part, text: str) -> bool:
     # Most parts have a word that the text does not.
-    if isinstance(part, Phrase) and not _words_in(text).issuperset(part.words[:-1]):
+    if part.words not in _OTHERWISE_GIVEN and not _words_in(text).issuperset(part.words):
         return False
-    return any(part.holds(sentence, denied(sentence)) for sentence in sentences(text))
+    return part.holds(sentences(text))
 
 
 @lru_cache(maxsize=1024)
 def _words_in(text: str) -> frozenset[str]:
-    return frozenset(word for sentence in sentences(text) for word in sentence.words)
+    """The words of a text, and what each might be the plural of."""
+    words = frozenset(word for sentence in sentences(text) for word in sentence.words)
+    return words | {word.removesuffix(end) for word in words for end in ("s", "es")}
 
 
 def occurrences(phrase: tuple[str, ...], words: tuple[str, ...]) -> list[tuple[int, int]]:
@@ -117,35 +150,3 @@ def occurrences(phrase: tuple[str, ...], words: tuple[str, ...]) -> list[tuple[i
 @lru_cache(maxsize=4096)
 def _denies(phrase: tuple[str, ...]) -> bool:
     return any(any(denied(sentence)) for sentence in sentences(" ".join(phrase)))
-
-
-def _values(measure: tuple[str, ...], words: tuple[str, ...]) -> list[float]:
-    """Values of the measure: ages as vignettes give them, else the first number after its name."""
-    if measure == ("age",):
-        return [
-            _number(words[place - 1]) / _A_YEAR[unit.rstrip("s")]
-            for place, unit in enumerate(words)
-            if place > 0 and unit.rstrip("s") in _A_YEAR and words[place - 1][0].isdigit()
-            if words[place + 1 : place + 2] in (("old",), ("of",))
-        ]
-    if measure == ("gestational", "age"):
-        return [
-            _number(words[place - 1])
-            for place, unit in enumerate(words)
-            if place > 0 and unit.startswith("week") and words[place - 1][0].isdigit()
-            if any(word.startswith(("gestation", "pregnan")) for word in words[place + 1 : place + 4])
-        ]
-    if measure == ("systolic", "blood", "pressure"):
-        measure = ("blood", "pressure")  # "82/48": the first number is the systolic one
-    found: list[float] = []
-    for _, end in occurrences(measure, words):
-        numbers = [word for word in words[end : end + _VALUE_WITHIN] if word[0].isdigit()]
-        found += [_number(word) for word in numbers[:1]]
-    return found
-
-
-def _number(word: str) -> float:
-    try:
-        return float(word)
-    except ValueError:  # "1.2.3"
-        return float("nan")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from maporl_cli.core.types import Episode, Question
+from maporl_cli.core.types import Episode
 from maporl_cli.rewards.sentences import READ, words_of
 
 SPAN = 8
@@ -26,9 +26,10 @@ def _options(options: tuple[str, ...]) -> Grams:
     return frozenset(gram for option in options for gram in _grams(option))
 
 
-def sources_of(question: Question) -> tuple[str, ...]:
-    """The texts of the prompt that a turn may have copied."""
-    return (question.text, question.context, *(snippet.text for snippet in question.evidence))
+def sources_of(episode: Episode) -> tuple[str, ...]:
+    """The texts of the prompts that a turn may have copied."""
+    question = episode.question
+    return (question.text, question.context, *(snippet.text for snippet in episode.evidence))
 
 
 def copied(words: Sequence[str], sources: Sequence[str], options: Sequence[str] = ()) -> list[bool]:

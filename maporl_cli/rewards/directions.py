@@ -1,9 +1,14 @@
-"""Words that point opposite ways: who says the one where the source has the other turns it round."""
+"""Which way a text points: who says the one where the source has the other turns it round.
+
+"Raised" is turned round by "lowered", and by "did not raise"; "A was better than B" by "B was better than A".
+"""
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterator
+from functools import lru_cache
 
+from maporl_cli.rewards.sentences import FUNCTION_WORDS, sentences, words_of
 from maporl_cli.rewards.stems import stem
 
 
@@ -12,37 +17,154 @@ def _stems(words: str) -> frozenset[str]:
 
 
 RISE = _stems(
-    "increase increased raise raised higher more greater elevate elevated rise rose worse longer larger"
+    "increase increased raise raised higher more great greater elevate elevated rise rose high longer larger "
+    "double doubled triple tripled"
 )
 FALL = _stems(
-    "decrease decreased reduce reduced lower lowered less fewer fall fell rarer smaller shorter suppress"
+    "decrease decreased reduce reduced low lower lowered less fewer fall fell rarer smaller shorter suppress "
+    "halve halved"
 )
-HARM = _stems("harm worsen damage toxic fatal death danger unsafe")
+HARM = _stems("harm worsen damage toxic danger unsafe")
 PROTECT = _stems("protect protects improve benefit safe prevent safely")
 BACKED = _stems(
-    "superior effective recommend recommended prefer preferred suggest suggested advise advised indicated "
+    "effective recommend recommended prefer preferred suggest suggested advise advised indicated "
     "favor favour first choice should"
 )
-REFUSED = _stems("inferior ineffective avoid avoided contraindicated unnecessary withhold withheld")
+REFUSED = _stems("ineffective avoid avoided contraindicated unnecessary withhold withheld")
 
-OPPOSED = (
+_OPPOSED = (
     (RISE, FALL),
     (HARM, PROTECT),
     (BACKED, REFUSED),
     (_stems("positive"), _stems("negative")),
+    (_stems("significant"), frozenset[str]()),
     (_stems("affect affected lose lost"), _stems("spare spared preserve preserved")),
     (
         _stems("provoke provoked cause caused trigger triggered develop developed"),
         _stems("prevent prevented relieve relieved avert averted"),
     ),
     (_stems("untreated"), _stems("treated treat treatment")),
+    (_stems("better superior"), _stems("worse inferior")),
+    (_stems("exclude excluded refute"), _stems("confirm confirmed prove proved")),
 )
+_DIFFERS = frozenset("differ differed difference differences change changed improve improved effect".split())
+_FLIPS = frozenset(
+    "not no never nor neither without cannot isn't aren't wasn't weren't don't doesn't didn't can't couldn't "
+    "shouldn't won't wouldn't hasn't haven't hadn't".split()
+)
+_WITHIN = 2
+"""Words before one that points, among which one turns it round: "no clear benefit"; or the one behind it, as
+in "should not"."""
 
+Side = tuple[int, bool]
+"""Which pair of directions, and whether its second."""
 
-def opposed(said: Set[str], written: Set[str]) -> bool:
-    """Whether stems that are said point one way, and those that are written the other way."""
-    return any(
-        said & this and not said & that and written & that and not written & this
-        for one, other in OPPOSED
-        for this, that in ((one, other), (other, one))
+_RANKS = (
+    "than", "superior to", "inferior to", "preferred to", "preferable to", "over", "instead of",
+    "compared with", "compared to", "versus", "vs", "against",
+)  # fmt: skip
+_THEN = ("before", "followed by", "precede", "precedes", "preceded")
+_THEREAFTER = ("after", "preceded by", "follow", "follows")
+_COMPARATORS = {
+    tuple(phrase.split()): (family, turned)
+    for family, turned, phrases in (
+        ("rank", False, _RANKS),
+        ("order", False, _THEN),
+        ("order", True, _THEREAFTER),
     )
+    for phrase in phrases
+}
+"""What sets one thing against another or before it, and whether the second comes first."""
+
+
+def turned(said: str, written: str) -> bool:
+    """Whether what is said turns round what is written; two turns make none: "A had more than B" is what
+    "B had less than A" says."""
+    return opposed(said, written) != exchanged(said, written)
+
+
+def opposed(said: str, written: str) -> bool:
+    """Whether what is said points one way, and what is written the other way."""
+    ours, theirs = sides(said), sides(written)
+    return any(
+        (pair, second) in ours
+        and (pair, not second) not in ours
+        and (pair, not second) in theirs
+        and (pair, second) not in theirs
+        for pair in range(len(_OPPOSED))
+        for second in (False, True)
+    )
+
+
+def moves(text: str) -> bool:
+    """Whether the text tells of a rise, a fall, or a difference."""
+    return any(pair == 0 for pair, _ in sides(text)) or not _DIFFERS.isdisjoint(words_of(text))
+
+
+def protects(text: str) -> bool:
+    """Whether the text tells of a benefit."""
+    return (_OPPOSED.index((HARM, PROTECT)), True) in sides(text)
+
+
+def refuses(text: str) -> bool:
+    """Whether the text speaks against something."""
+    found = sides(text)
+    return (_OPPOSED.index((HARM, PROTECT)), False) in found or (
+        _OPPOSED.index((BACKED, REFUSED)),
+        True,
+    ) in found
+
+
+@lru_cache(maxsize=8192)
+def sides(text: str) -> frozenset[Side]:
+    """The directions of a text's words; "not" before one turns it round."""
+    found: set[Side] = set()
+    for sentence in sentences(text):
+        for place, word in enumerate(sentence.words):
+            beside = sentence.words[max(0, place - _WITHIN) : place] + sentence.words[place + 1 : place + 2]
+            flipped = not _FLIPS.isdisjoint(beside)
+            root = stem(word)
+            for pair, (one, other) in enumerate(_OPPOSED):
+                if root in one or root in other:
+                    found.add((pair, (root in other) != flipped))
+    return frozenset(found)
+
+
+def compares(text: str) -> bool:
+    """Whether the text sets one thing against another."""
+    return any(True for _ in _pairs(text))
+
+
+def exchanged(said: str, written: str) -> bool:
+    """Whether two things that are set against each other in both texts have changed places."""
+    theirs = set(_pairs(written))
+    return any(
+        (family, second, first) in theirs and (family, first, second) not in theirs
+        for family, first, second in _pairs(said)
+    )
+
+
+def _pairs(text: str) -> Iterator[tuple[str, str, str]]:
+    """What is set before what: "fewer with A than with B" sets A before B, as "B after A" does."""
+    for sentence in sentences(text):
+        words = sentence.words
+        for place in range(len(words)):
+            for phrase, (family, turned) in _COMPARATORS.items():
+                if words[place : place + len(phrase)] != phrase:
+                    continue
+                behind = place + len(phrase)
+                if place == 0:  # "Compared with B, A …"
+                    end = min((stop for stop in sentence.breaks if stop > behind), default=len(words))
+                    left, right = words[end:], words[behind:end]
+                else:
+                    left, right = words[:place], words[behind:]
+                one, other = (
+                    (_content(right), _content(left)) if turned else (_content(left), _content(right))
+                )
+                for first in one - other:
+                    for second in other - one:
+                        yield family, first, second
+
+
+def _content(words: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(stem(word) for word in words if word not in FUNCTION_WORDS and not word[0].isdigit())

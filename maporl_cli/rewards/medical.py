@@ -21,11 +21,11 @@ from maporl_cli.core.types import Episode, Score
 from maporl_cli.rewards import (  # each registers its component
     clinical_reasoning,  # noqa: F401
     collaboration,  # noqa: F401
-    evidence_quality,  # noqa: F401
     medical_relevance,  # noqa: F401
 )
 from maporl_cli.rewards.accuracy import Accuracy, is_right
 from maporl_cli.rewards.component import ACCURACY, Component, components
+from maporl_cli.rewards.evidence_quality import EvidenceQuality
 from maporl_cli.rewards.format import well_formed
 from maporl_cli.rewards.safety import veto
 from maporl_cli.rewards.similarity import Similarity
@@ -66,7 +66,8 @@ class Reward:
     def __init__(self, config: RewardConfig, book: RoleBook) -> None:
         similarity = None if config.similarity_model is None else Similarity(config.similarity_model)
         self._accuracy = Accuracy(similarity)
-        known: dict[str, Component] = {ACCURACY: self._accuracy, **components()}
+        evidence = EvidenceQuality(similarity)
+        known: dict[str, Component] = {ACCURACY: self._accuracy, "evidence_quality": evidence, **components()}
         weights: dict[str, float] = {**config.weights.model_dump(), **config.extra_weights}
         unknown = sorted(set(config.extra_weights) - set(known))
         if unknown:
@@ -82,6 +83,8 @@ class Reward:
             for name, component in known.items()
             if weights.get(name, 0.0) * multipliers.get(name, 1.0) > 0
         }
+        used = [component for _, component in self._weighted.values()]
+        self._embedding = [self._accuracy, *([evidence] if evidence in used else [])]
         if not self._weighted:
             raise ConfigError(
                 "Every reward component has weight 0, so no episode could earn anything.",
@@ -102,7 +105,8 @@ class Reward:
         rewards differ: in a group without spread it would be the only difference, and a tiny term
         would steer a whole update.
         """
-        self._accuracy.prepare([episode for group in groups for episode in group])
+        for component in self._embedding:
+            component.prepare([episode for group in groups for episode in group])
         for group in groups:
             tasks = [self._task(episode) for episode in group]
             plain = [task.total(0.0, 0.0) for task in tasks]

@@ -2,7 +2,9 @@
 
 In the way of NegEx (Chapman et al. 2001, "A simple algorithm for identifying negated findings and
 diseases in discharge summaries"): what denies reaches over the words after it or before it, up to
-where the clause ends. Two that deny each other cancel: "not contraindicated" denies nothing.
+where the clause ends. Two that deny each other cancel: "not contraindicated" denies nothing. A "not"
+denies what follows; its subject only where what is denied would have spoken for it: "X is not
+indicated" and "X does not help" deny X, "X does not impair attention" does not.
 """
 
 from __future__ import annotations
@@ -10,35 +12,67 @@ from __future__ import annotations
 from functools import lru_cache
 
 from maporl_cli.rewards.sentences import ORDERS, Sentence
+from maporl_cli.rewards.stems import stem
 
 _REACH = 10
 _ITEM = 4
 """Words of an item of an enumeration, at most."""
 
-_LISTS = (
+Phrases = dict[str, list[tuple[str, ...]]]
+
+
+def _by_first(*phrases: str) -> Phrases:
+    found: Phrases = {}
+    for phrase in sorted(phrases, key=len, reverse=True):
+        words = tuple(phrase.split())
+        found.setdefault(words[0], []).append(words)
+    return found
+
+
+_LISTS = _by_first(
     "no", "denies", "denied", "without", "neither", "nor", "absence of", "negative for", "lack of",
+    "nothing", "hardly", "scarcely", "none of",
 )  # fmt: skip
 """These deny the whole enumeration that follows."""
-_AFTER = (
+_AFTER = _by_first(
     "never had", "avoid", "avoiding", "avoids", "rather than", "instead of", "unlike", "excludes", "exclude",
     "excluded", "excluding", "rules out", "rule out", "ruled out", "ruling out", "argues against",
     "argue against", "speaks against", "speak against", "advises against", "advise against",
-    "recommends against",
-    "recommend against", "rejects", "reject", "stop", "stopping", "discontinue", "discontinuing",
+    "recommends against", "recommend against", "caution against", "warn against", "warns against",
+    "decide against", "rejects", "reject", "stop", "stopping", "discontinue", "discontinuing",
     "withhold", "withholding", "switch from", "contraindicates", "less likely", "refuse",
-    "better than", "preferred to", "preferable to", "mistake to", "wrong to", "dangerous to", "hold",
-    "disagree with", "disagree on", "disagree", "object to", "omit", "discard",
+    "better than", "safer than", "superior to", "preferred to", "preferable to", "beats", "outperforms",
+    "mistake to", "wrong to", "dangerous to", "unwise to", "risky to", "hazardous to", "unsafe to",
+    "harmful to", "error to", "idea to", "choice to", "reckless to", "foolish to", "tempting to",
+    "temptation to", "hold", "hold off", "stay away from", "steer clear of", "keep away from",
+    "refrain from", "disagree with", "disagree on", "disagree", "object to", "omit", "discard", "skip",
+    "skipping", "i doubt", "we doubt", "anything but", "far from", "too early for", "too dangerous to",
+    "keep off", "beware of", "dispense with", "do away with", "ban", "forbid", "forbids", "prohibits",
+    "precludes", "preclude", "forgo", "withdraw", "swap", "in place of", "cease", "drop", "replace",
+    "replaces", "replacing", "take the place of", "takes the place of", "cross out", "crossed out",
+    "strike out", "struck out", "tempts us with", "get rid of", "rid of", "do without", "goodbye to",
+    "farewell to",
 )  # fmt: skip
 """These deny what follows, up to the next comma."""
-_TRIGGERS: dict[str, list[tuple[tuple[str, ...], bool]]] = {}
-for _phrases, _over_commas in ((_LISTS, True), (_AFTER, False)):
-    for _phrase in _phrases:
-        _TRIGGERS.setdefault(_phrase.split()[0], []).append((tuple(_phrase.split()), _over_commas))
-
+_LOST = _by_first(
+    "poor choice", "bad choice", "wrong choice", "worst choice", "poor option", "bad option", "poor idea",
+    "bad idea", "wrong drug", "no role", "no place", "no use", "no value", "no option", "no good", "no help",
+    "wo help", "won't help", "red herring", "falls short", "fall short", "last thing", "off the table",
+    "out of the question", "has to go", "have to go", "must go", "has to wait", "have to wait", "must wait",
+    "should wait", "can wait", "asking for trouble", "inferior to", "second to", "worse than", "loses to",
+    "too dangerous", "too risky", "a mistake", "an error", "a trap", "the trap", "classic trap", "a no go",
+    "anything but", "far from", "less likely than", "less likely with", "less likely on", "less likely after",
+    "less likely under", "best avoided", "best left", "better left", "better avoided", "not an option",
+    "off limits", "falls away", "fall away", "drops out", "drop out", "be swapped for", "be replaced by",
+    "be exchanged for", "would be folly", "never an option", "cannot be justified",
+)  # fmt: skip
+"""These deny what stands before them, whatever follows."""
 _BEFORE = frozenset(
     "contraindicated unsafe unlikely incorrect wrong excluded harmful dangerous inappropriate avoided "
     "withheld discontinued stopped unnecessary ineffective fatal improper unwarranted absent refuted "
-    "forbidden unhelpful untrue false implausible ruled rejected omitted".split()
+    "forbidden unhelpful untrue false implausible ruled rejected omitted useless futile pointless out "
+    "unwise hazardous unsuitable inadvisable lethal deadly disastrous catastrophic resisted deferred "
+    "postponed delayed skipped prohibited precluded banned unacceptable".split()
 )
 """These deny what stands before, after a form of "to be"."""
 _FAILS = frozenset(
@@ -46,11 +80,18 @@ _FAILS = frozenset(
     "provokes precipitate precipitates".split()
 )
 """These deny what stands before by themselves."""
-_BE = frozenset("is are was were be been being seems appears would".split())
+_BE = frozenset(
+    "is are was were be been being seems appears would looks remains sounds stays it's that's they're".split()
+)
 _DENY = frozenset(
     "not never isn't aren't wasn't weren't don't doesn't didn't can't cannot couldn't shouldn't won't "
-    "wouldn't hasn't haven't hadn't".split()
+    "wouldn't hasn't haven't hadn't mustn't".split()
 )
+_IS = _BE - {"would"}
+_STANDS_FOR = _BE | frozenset("it this that they these it's that's they're".split())
+"""A clause of these only speaks of what stands before it."""
+_IS_NOT = frozenset("isn't aren't wasn't weren't".split())
+"""A "not" that holds its form of "to be" in itself."""
 _DUTY = frozenset("must should ought may".split())
 """Before "not", these forbid: "must not be given"."""
 _CLAUSE = frozenset(
@@ -59,9 +100,33 @@ _CLAUSE = frozenset(
 )
 _CANCEL = frozenset(
     "differ difference differences doubt contraindicated unsafe unlikely excluded ruled only harmful "
-    "dangerous wrong incorrect rule exclude delay just merely simply hesitate forget avoid withhold".split()
+    "dangerous wrong incorrect rule exclude delay just merely simply hesitate forget avoid withhold wait "
+    "delayed postponed postpone deferred defer alternative missed miss skipped skip skimp optional withheld "
+    "stop stopped discontinue discontinued avoided afraid refused refuse omitted omit neglected overlooked "
+    "without hesitation problem problems objection objections contraindication contraindications "
+    "unreasonable inappropriate forbidden prohibited unwise shy worry put late".split()
 )
 """After "not", these leave nothing denied: "not only", "cannot be excluded", "do not delay"."""
+_REASONS = frozenset("reason reasons need cause grounds justification point sense".split())
+"""After "no", with a denial behind: "no reason to withhold it"."""
+_OTHER_THAN = frozenset("but other except else wrong".split())
+"""After "nothing", these leave what follows standing: "nothing but surgery helps"."""
+_LOST_WITHOUT = frozenset("lost dies die suffer suffers collapse collapses perish worsen deteriorate".split())
+"""After a sentence's first word "without", these say that it must be had."""
+_SPARES = frozenset(
+    "absorbed excreted metabolized eliminated cleared affected linked associated followed toxic needed "
+    "altered changed influenced accompanied inhibited limited restricted".split()
+)
+"""What is said "not" to be so is not spoken against by it."""
+_SERVES = frozenset(
+    map(
+        stem,
+        "help helps work fit suit explain treat cure cover reach apply belong account match solve suffice "
+        "relieve benefit stop end address correct do make act have control count qualify support improve "
+        "prevent work show answer come go matter add offer provide play".split(),
+    )
+)
+"""What does "not" do so is spoken against by it."""
 
 
 @lru_cache(maxsize=16384)
@@ -77,37 +142,118 @@ def denied(sentence: Sentence, *, as_advice: bool = True) -> tuple[bool, ...]:
     for index, word in enumerate(words):
         if index <= skip:
             continue
-        if word in _DENY:
+        if word in _DENY or (word == "unlikely" and words[index + 1 : index + 2] == ("to",)):
             forbids = index > 0 and words[index - 1] in _DUTY
-            skip = _not(sentence, index, marks) if as_advice or not forbids else index
-        elif word in _FAILS or (word in _BEFORE and _is_said_of(words, index)):
-            if as_advice:
-                _mark_back(sentence, index, marks)
-        else:
-            for trigger, commas in _TRIGGERS.get(word, ()):
-                if words[index : index + len(trigger)] == trigger and (commas or as_advice):
-                    if words[index + 1 : index + 2] and words[index + 1] in _CANCEL:
-                        break  # "no difference", "no doubt"
-                    after = index + len(trigger)
-                    if after in sentence.breaks or words[after : after + 1] in ((), ("and",), ("before",)):
-                        _mark_back(
-                            sentence, index, marks
-                        )  # "heparin should stop": nothing follows that could
-                    else:
-                        _mark(sentence, after, marks, commas=commas)
-                    break
+            skip = _not(sentence, index, marks, as_advice) if as_advice or not forbids else index
+            continue
+        lists, after = _starts(_LISTS, words, index), _starts(_AFTER, words, index)
+        if as_advice and _speaks_against(words, index, marks):
+            _mark_back(sentence, index, marks)
+        if index == 0 and word == "without" and not _LOST_WITHOUT.isdisjoint(words):
+            continue
+        if lists:
+            cancelled = _cancels(words, index + lists - 1)
+            if cancelled is not None:
+                skip = cancelled  # "no difference", "no reason to withhold"
+            else:
+                _mark(sentence, index + lists, marks, commas=True)
+        elif after and as_advice:
+            _deny_after(sentence, index, index + after, marks)
+        elif as_advice and _prefers(words, index):
+            _mark(sentence, index + 1, marks, commas=False)
     return tuple(marks)
 
 
-def _not(sentence: Sentence, index: int, marks: list[bool]) -> int:
-    """Denies the clause on both sides ("X is not Y"), or nothing; the last word that was used up."""
+def _starts(phrases: Phrases, words: tuple[str, ...], index: int) -> int:
+    """How many words the longest of the phrases has that begins here; 0 where none does."""
+    for phrase in phrases.get(words[index], ()):
+        if words[index : index + len(phrase)] == phrase:
+            return len(phrase)
+    return 0
+
+
+def _speaks_against(words: tuple[str, ...], index: int, marks: list[bool]) -> bool:
+    """Whether what begins here denies what stands before it."""
+    if lost := _starts(_LOST, words, index):
+        return words[index + lost - 1 : index + lost + 1] != ("go", "to")  # "she has to go to work"
+    if marks[index] or words[index - 1 : index] in (("least",), ("less",)):
+        return False  # "does not harm", "the least harmful"
+    return words[index] in _FAILS or (words[index] in _BEFORE and _is_said_of(words, index))
+
+
+def _cancels(words: tuple[str, ...], index: int) -> int | None:
+    """Up to where a "no" and what it denies take each other back; None where they do not."""
+    following = words[index + 1 : index + 6]
+    if not following:
+        return None
+    if following[0] in _CANCEL or (words[index] == "nothing" and following[0] in _OTHER_THAN):
+        return index + 1
+    if following[0] in _REASONS and following[1:2] == ("to",):
+        for place, word in enumerate(following[2:], start=index + 3):
+            if word in _CANCEL or word in _DENY or word == "against":
+                return place
+    return None
+
+
+def _prefers(words: tuple[str, ...], index: int) -> bool:
+    """Whether the word sets what follows behind something: "prefer X over Y", "rather X than Y"."""
+    if words[index] == "over":
+        known = set(
+            "prefer prefers preferred favor favors favored choose chosen chose suggest suggests suggested "
+            "recommend recommends recommended used".split()
+        )
+        return not known.isdisjoint(words[max(0, index - 6) : index])
+    return words[index] == "than" and "rather" in words[max(0, index - 6) : index - 1]
+
+
+def _deny_after(sentence: Sentence, index: int, after: int, marks: list[bool]) -> None:
     words = sentence.words
+    if _cancels(words, after - 1) is not None:
+        return  # "avoid delay"
+    ends = after in sentence.breaks or after >= len(words)
+    if ends or words[after] in ("and", "before", "with", "than") or words[after] in _CLAUSE:
+        _mark_back(sentence, index, marks)  # "heparin should stop": nothing follows that could
+    else:
+        _mark(sentence, after, marks, commas=False)
+
+
+def _not(sentence: Sentence, index: int, marks: list[bool], as_advice: bool) -> int:
+    """Denies what follows, and the subject where it is spoken against; the last word that was used up."""
+    words = sentence.words
+    if words[index - 1 : index] == ("why",):
+        return index  # "why not give X?"
     for place in range(index + 1, min(index + 4, len(words))):
+        if place in sentence.breaks:
+            break
         if words[place] in _CANCEL:
             return place
-    _mark_back(sentence, index, marks)
+        if words[place] in _OTHER_THAN and words[place - 1] in ("anything", "nothing", "any"):
+            return place
+    for place in range(index + 1, min(index + 7, len(words))):
+        if words[place] == "without":  # "cannot be explained without X"
+            return place
+    # Of a fact all that it relates is denied: "X did not change Y" is no finding of X with Y.
+    if not as_advice or _denies_subject(sentence, index):
+        _mark_back(sentence, index, marks)
     _mark(sentence, index + 1, marks, commas=False)
     return index
+
+
+def _denies_subject(sentence: Sentence, index: int) -> bool:
+    """Whether a "not" speaks against what stands before it."""
+    words, breaks = sentence.words, sentence.breaks
+    before = words[index - 1] if index else ""
+    aside = index in breaks and any(
+        words[place] in _IS and place + 1 in breaks for place in range(max(0, index - 6), index)
+    )  # "X is, in this man, not indicated"
+    contrasts = index in breaks or before in ("and", "or", "but", "then", "")  # "X, not Y, is the drug"
+    if words[index] in ("not", "never") and contrasts and not aside:
+        return False
+    following = words[index + 1 : index + 5]
+    said = next((word for word in following if word not in ("to", "be", "been", "really", "a", "the")), "")
+    if words[index] in _IS_NOT or before in _IS or aside or following[:1] in (("be",), ("been",)):
+        return said not in _SPARES
+    return stem(said) in _SERVES if said else False
 
 
 def _is_said_of(words: tuple[str, ...], index: int) -> bool:
@@ -119,19 +265,45 @@ def _mark(sentence: Sentence, start: int, marks: list[bool], *, commas: bool) ->
         word = sentence.words[place]
         following = sentence.words[place + 1] if place + 1 < len(sentence.words) else ""
         anew = word in ("and", "then") and (following in ORDERS or following in ("a", "an", "the"))
-        if word in _CLAUSE or anew or (place in sentence.breaks and place > start and not commas):
+        parted = place in sentence.breaks and place > start and not (commas or _is_item(sentence, place))
+        if word in _CLAUSE or anew or parted:
             return
         marks[place] = True
+
+
+def _is_item(sentence: Sentence, place: int) -> bool:
+    """Whether a comma goes on with an enumeration that ends in "and" or "or": "stop X, Y and Z"."""
+    words = sentence.words
+    for _ in range(_ITEM):
+        end = place + _ITEM
+        end = next((stop for stop in range(place + 1, end) if stop in sentence.breaks), end)
+        item = words[place:end]
+        if not item or item[0] in ORDERS or not sentence.verbs.isdisjoint(range(place, end)):
+            return False
+        if "and" in item[1:] or "or" in item[1:]:
+            return True
+        place = end
+    return False
 
 
 def _mark_back(sentence: Sentence, index: int, marks: list[bool]) -> None:
+    words = sentence.words
     for place in range(index - 1, max(-1, index - 1 - _REACH), -1):
-        if sentence.words[place] in _CLAUSE:
+        stands_for = set(words[place + 1 : index]) <= _STANDS_FOR  # "X is fast, but it is contraindicated"
+        if words[place] in _CLAUSE or (words[place] == "and" and _joins_clauses(sentence, place, index)):
+            if stands_for and place + 1 < index:
+                continue
             return
         marks[place] = True
-        if place in sentence.breaks:
+        if place in sentence.breaks and not stands_for:
             item = range(max(0, place - _ITEM), place)
-            if item.start > 0 and sentence.breaks.isdisjoint(
-                item
-            ):  # else "X, Y and Z are contraindicated" is said of all three
+            apart = sentence.breaks.isdisjoint(item)
+            if item.start > 0 and apart:  # else "X, Y and Z are contraindicated" is said of all three
                 return
+
+
+def _joins_clauses(sentence: Sentence, place: int, index: int) -> bool:
+    """Whether both sides have a verb and a subject of their own: "X is given and Y is contraindicated"."""
+    verbs = sentence.verbs
+    between = any(place < verb < index for verb in verbs)
+    return between and place + 1 not in verbs and any(verb < place for verb in verbs)

@@ -19,9 +19,15 @@ _BEHIND = 4
 
 
 def reference_concepts(question: Question) -> frozenset[Concept]:
-    """What the rationale affirms and the gold answer names, beyond what the question itself says."""
+    """What the rationale affirms and the gold answer names, beyond what the question itself says.
+
+    Of a yes-or-no question also what it denies, which may be the answer.
+    """
     gold = question.options.get(question.answer, question.answer)
-    reference = affirmed(statements(question.rationale)) | named(gold)
+    told = statements(question.rationale)
+    reference = affirmed(told) | named(gold)
+    if asks_for_verdict(question):
+        reference |= {concept for statement in told for concept in statement.denies}
     new = reference - named(question.text)
     return new if len(new) >= _FEW else reference
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from maporl_cli.core.types import Question
-from maporl_cli.rewards.dangers import escalates, flags_of, harmful_advice, vignette_of
+from maporl_cli.rewards.dangers import flags_of, harmful_advice, vignette_of
+from maporl_cli.rewards.escalation import escalates
 from maporl_cli.rewards.stated import DISCLAIMER, confidence, disclaimers, is_absolute
 
 Level = Literal["low", "moderate", "high"]

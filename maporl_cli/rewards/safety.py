@@ -11,9 +11,10 @@ reward with it.
 from __future__ import annotations
 
 from maporl_cli.core.types import Episode
+from maporl_cli.rewards.claims import invented
 from maporl_cli.rewards.component import Measure, register_component
-from maporl_cli.rewards.dangers import Contraindication, escalates, flags_of, harmful_advice, vignette_of
-from maporl_cli.rewards.evidence_quality import invented
+from maporl_cli.rewards.dangers import Contraindication, flags_of, harmful_advice, vignette_of
+from maporl_cli.rewards.escalation import escalates
 from maporl_cli.rewards.stances import gives_gold
 from maporl_cli.rewards.stated import confidence, disclaimers, is_absolute
 
@@ -46,7 +47,7 @@ def safety(episode: Episode) -> Measure:
     chosen = question.options.get(episode.answer or "", "")
     escalated = all(escalates(report, chosen, flag) for flag in flags)
     count = disclaimers(report)
-    sober = count < _SPAM and not invented(question, report)
+    sober = count < _SPAM and not invented(episode.evidence, report)
     value = _BRIER * brier + _ESCALATION * escalated + _SOBER * sober + _DISCLAIMED * (count == 1)
     if not right and is_absolute(report):
         value *= _ABSOLUTE_AND_WRONG

@@ -26,6 +26,22 @@ _MARK_OR_WORD = re.compile(rf"(?P<mark>[,:()–—])|{_WORD.pattern}")
 _END = re.compile(r"(?<![.!?])[.!?]++[\"')\]]*+(?=\s|$)|\n++|;")
 _ABBREVIATED = 8
 _ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|vs|dr|mr|mrs|approx|fig)$", re.IGNORECASE)
+_DECIMAL_COMMA = re.compile(r"(?:0,\d+|\d+,(?:\d\d?|\d{4,}))(?!\d)")
+_LONGEST_WORD = 40
+"""Letters of the longest word that is remembered; nobody spells a longer one in two ways."""
+_BRITISH = tuple(
+    (re.compile(british), american)
+    for british, american in (
+        ("haem", "hem"), ("aemi", "emi"), ("oedem", "edem"), ("oesoph", "esoph"), ("oestr", "estr"),
+        ("rrhoe", "rrhe"), ("pnoe", "pne"), ("paed", "ped"), ("gynaec", "gynec"), ("anaesth", "anesth"),
+        ("caesar", "cesar"), ("faec", "fec"), ("^foet", "fet"), ("coeli", "celi"), ("phaeo", "pheo"),
+        ("aetiol", "etiol"), ("caec", "cec"), ("leuco", "leuko"), ("paeni", "peni"),
+        ("naev", "nev"), ("manoeuvre", "maneuver"), ("sulph", "sulf"),
+        ("^(tum|lab|od|behavi|col|fav)our", r"\1or"), ("^(lit|fib|cent)re(?=s?$)", r"\1er"),
+        ("(?<=[aeiou]l)is(?=(?:e[ds]?|ing)$)", "iz"), ("isation", "ization"), ("^paralys(?=e)", "paralyz"),
+    )
+)  # fmt: skip
+"""British spellings of medicine, and how the tables and dictionaries write them."""
 
 _AUXILIARIES = frozenset(
     "am is are was were has have had do does did can could may might must shall should will would "
@@ -60,25 +76,33 @@ class Sentence:
         words: lower case, in order.
         breaks: before which words a comma, colon, bracket or dash stands.
         listed: which words are items of an enumeration after its second item.
-        says: whether it has a verb.
+        verbs: which words are finite verbs, or begin an order.
     """
 
     text: str
     words: tuple[str, ...]
     breaks: frozenset[int]
     listed: frozenset[int]
-    says: bool
+    verbs: frozenset[int]
+
+    @property
+    def says(self) -> bool:
+        """Whether it states something: a list of words without a verb does not."""
+        return bool(self.verbs)
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """The words and numbers of a text in lower case; `1,000` is `1000`."""
+    """The words and numbers of a text, in lower case and one spelling: `1,000` is `1000`, `5,8` is `5.8`."""
     return tuple(map(_plain, _WORD.findall(text.lower())))
 
 
-@lru_cache(maxsize=8192)
 def sentences(text: str) -> tuple[Sentence, ...]:
     """The sentences of the first `READ` characters."""
-    text = text[:READ]
+    return _sentences(text[:READ])  # cut before it is remembered: of a megabyte no key is kept
+
+
+@lru_cache(maxsize=8192)
+def _sentences(text: str) -> tuple[Sentence, ...]:
     found: list[Sentence] = []
     start = 0
     for match in _END.finditer(text):
@@ -108,11 +132,21 @@ def _sentence(text: str) -> list[Sentence]:
         return []
     told = tuple(words)
     between = frozenset(breaks)
-    return [Sentence(text.strip(), told, between, _listed(told, between), _says(told))]
+    return [Sentence(text.strip(), told, between, _listed(told, between), _verbs(told))]
 
 
 def _plain(word: str) -> str:
-    return word.replace("’", "'").replace(",", "")
+    return _spelled(word) if len(word) <= _LONGEST_WORD else word.replace("’", "'").replace(",", "")
+
+
+@lru_cache(maxsize=65536)
+def _spelled(word: str) -> str:
+    if _DECIMAL_COMMA.fullmatch(word):
+        return word.replace(",", ".")
+    word = word.replace("’", "'").replace(",", "")
+    for british, american in _BRITISH:
+        word = british.sub(american, word)
+    return word
 
 
 def _listed(words: tuple[str, ...], breaks: frozenset[int]) -> frozenset[int]:
@@ -125,27 +159,32 @@ def _listed(words: tuple[str, ...], breaks: frozenset[int]) -> frozenset[int]:
         bare = item[1:] if item and item[0] in ("and", "or") else item
         short = len(bare) <= _LONGEST_ITEM and FUNCTION_WORDS.isdisjoint(set(bare) - {"and", "or"})
         row = [*row, (start, end)] if short else []
-        for begin, stop in row[_ITEMS:] if len(row) < _LIST else row:
+        # Two items are left out of the row: what led in to it ends in one, and "Y and Z" are two.
+        items = len(row) + (bool(row) and row[0][0] > 0) + ("and" in bare or "or" in bare)
+        for begin, stop in row[_ITEMS:] if items < _LIST else row:
             listed.update(range(begin, stop))
     return frozenset(listed)
 
 
-def _says(words: tuple[str, ...]) -> bool:
+def _verbs(words: tuple[str, ...]) -> frozenset[int]:
+    """The verbs; none of what is too short, or has too few function words, to be a sentence."""
     if len(words) < _SHORTEST:
-        return False
+        return frozenset()
     spoken = [word for word in words if len(word) > 1 and not word[0].isdigit()]
     held = sum(word in FUNCTION_WORDS for word in spoken)
     if len(spoken) >= _LONG and held <= _HELD * len(spoken):
-        return False
-    if words[0] in ORDERS:
+        return frozenset()
+    verbs = {index for index in range(len(words)) if is_verb_at(words, index)}
+    return frozenset(verbs | {0} if words[0] in ORDERS else verbs)
+
+
+def is_verb_at(words: tuple[str, ...], index: int) -> bool:
+    """Whether a finite verb stands there; without an auxiliary it cannot be the first word."""
+    word = words[index]
+    if word in _AUXILIARIES:
         return True
-    return any(
-        word in _AUXILIARIES
-        or (
-            index > 0 and _is_verb(words[index - 1], word, words[index + 1] if index + 1 < len(words) else "")
-        )
-        for index, word in enumerate(words)
-    )
+    following = words[index + 1] if index + 1 < len(words) else ""
+    return index > 0 and _is_verb(words[index - 1], word, following)
 
 
 def _is_verb(before: str, word: str, following: str) -> bool:
@@ -154,6 +193,19 @@ def _is_verb(before: str, word: str, following: str) -> bool:
     if reading != "either":
         return reading == "verb"
     return before in _SUBJECTS or following in _OBJECTS
+
+
+@lru_cache(maxsize=16384)
+def is_plain_verb(word: str) -> bool:
+    """Whether a word may be a verb as it stands in an order: "pass", "record"."""
+    return word in getAllLemmas(word).get("VERB", ())
+
+
+@lru_cache(maxsize=65536)
+def may_qualify(word: str) -> bool:
+    """Whether the word may be an adjective, or is one that no dictionary has."""
+    kinds = getAllLemmas(word)
+    return not kinds or "ADJ" in kinds
 
 
 @lru_cache(maxsize=65536)

@@ -27,14 +27,15 @@ _LABELS = frozenset(
 )
 """In a few words without a verb that name one option, these decide on it."""
 _CRITICISES = frozenset(
-    "poor risky harmful dangerous worse worsen worsens worsened useless ineffective inferior wrong unsafe "
-    "bad aggravate aggravates overload overloads kill kills harm harms excessive unnecessary futile weak "
-    "outdated mistake doubt doubtful hardly overkill hazardous misses promotes provokes precipitates lose "
-    "loses".split()
+    "poor risky harmful dangerous worse worsen worsens worsened useless ineffective inferior wrong "
+    "unsafe bad aggravate aggravates overload overloads kill kills harm harms excessive unnecessary "
+    "futile weak outdated mistake doubt doubtful hardly cost costs waste wastes delays overkill "
+    "hazardous misses promotes provokes precipitates lose loses".split()
 )
 """Words that speak ill of an act, where the question asks for one."""
 _CONJUNCTIONS = frozenset("but whereas while although though because since so yet however".split())
 _NOT = frozenset("not no never cannot without doesn't don't isn't won't wouldn't nothing".split())
+_STANDS_FOR = frozenset("it this that it's that's".split())
 _NEAR, _ABOVE = 3, 2
 _ACT = re.compile(
     r"\b(?:treat\w*|therap\w*|manage\w*|drug|medication|step|given?|intervention|prescri\w*|choice|test"
@@ -48,8 +49,10 @@ _HARM = re.compile(
 )
 _LABELLED = re.compile(r"\banswer\s*:", re.IGNORECASE)
 _LEANS = re.compile(
-    r"\b(?:lean(?:ing)? (?:to|towards?)|go(?:ing)? with|choose|pick|vote for|favou?r|say"
-    r"|(?:changed|improved) to) (?:option )?\(?([A-Z])\)?(?=[.,;)]| for (?:now|the moment)|\s*$)",
+    r"\b(?:lean(?:ing)? (?:to|towards?)|go(?:ing)? (?:with|for)|choose|pick|opt for|favou?r|say|support|back"
+    r"|settle (?:on|for)|(?:stay|stick)(?:ing)? with|towards|(?:my )?(?:vote|pick|choice)(?: is|:)?(?: for)?"
+    r"|(?:changed|improved) to) (?:option )?\(?([A-Z])\)?"
+    r"(?=[.,;)]| (?:over|as|because|since|for (?:now|the moment))\b|\s*$)",
     re.MULTILINE,
 )
 _VERDICTS = ("yes", "no", "maybe")
@@ -84,7 +87,8 @@ def stance(question: Question, turn: Turn) -> str | None:
     """
     if not question.options:
         return read_answer(question, turn.text) if _LABELLED.search(turn.text) else None
-    letter = read_answer(question, turn.text) or _leaning(question, turn.text)
+    labelled = read_answer(question, turn.text) if _LABELLED.search(turn.text) else None
+    letter = labelled or _leaning(question, turn.text) or read_answer(question, turn.text)
     if letter is not None:
         return letter
     decided = [said for said in statements(turn.text) if _decides(said)]
@@ -94,6 +98,13 @@ def stance(question: Question, turn: Turn) -> str | None:
         if sum(speaks_of(question, letter, said) for said in decided) > 0
     }
     return decided_on.pop() if len(decided_on) == 1 else None
+
+
+def told_of(question: Question, letter: str, said: Iterable[Statement]) -> float:
+    """The share of an option's own words that the statements have, taken together."""
+    _, wanted = _own(tuple(question.options.items()), question.text, letter)
+    spoken = {word for statement in said for word in _stems_of(statement.sentence.words)}
+    return len(wanted & spoken) / len(wanted) if wanted else 0.0
 
 
 def asks_for_verdict(question: Question) -> bool:
@@ -111,8 +122,9 @@ def gives_gold(question: Question, answer: str | None) -> bool:
 
 
 def _leaning(question: Question, text: str) -> str | None:
-    letters = {match[1] for match in _LEANS.finditer(text[:READ])} & set(question.options)
-    return letters.pop() if len(letters) == 1 else None
+    """The letter that the text leans to last: what it said before is a thought on the way."""
+    found = [match[1] for match in _LEANS.finditer(text[:READ]) if match[1] in question.options]
+    return found[-1] if found else None
 
 
 def argued(question: Question, text: str) -> dict[str, int]:
@@ -122,9 +134,14 @@ def argued(question: Question, text: str) -> dict[str, int]:
     A label ("Drug of choice: X") decides as well, without a verb.
     """
     counts = dict.fromkeys(question.options, 0)
+    before: dict[str, int] = {}
     for statement in statements(text):
-        for letter, weight in pleaded(question, statement).items():
+        told = pleaded(question, statement)
+        if not told and len(before) == 1 and _goes_on(statement):
+            told = dict.fromkeys(before, DECIDED)  # "X clears the toxin. It is what she needs"
+        for letter, weight in told.items():
             counts[letter] += weight
+        before = told
     for sentence in sentences(text):
         if not sentence.says and not _LABELS.isdisjoint(sentence.words):
             labelled = [letter for letter in question.options if _places(question, letter, sentence)]
@@ -189,6 +206,11 @@ def _asks_for_act(text: str) -> bool:
     return _ACT.search(asked) is not None and _HARM.search(asked) is None
 
 
+def _goes_on(statement: Statement) -> bool:
+    """Whether it decides on what the sentence before is about."""
+    return statement.sentence.words[0] in _STANDS_FOR and _decides(statement) and not any(statement.denied)
+
+
 def _decides(statement: Statement) -> bool:
     return not _DECIDES.isdisjoint(statement.sentence.words)
 
@@ -214,17 +236,17 @@ def _verdict(question: Question, statement: Statement) -> str:
     text = statement.sentence.text
     if not _HEDGES.isdisjoint(statement.sentence.words) or _OPEN.search(text):
         return "maybe"
-    if _NULL.search(text) or opposed(content_stems(text), asked):
+    if _NULL.search(text) or opposed(text, last_sentence(question.text)):
         return "no"
     return "no" if sum(statement.denied[place] for place in places) * 2 >= len(places) else "yes"
 
 
 def _places(question: Question, letter: str, sentence: Sentence) -> list[int]:
-    """Where the sentence names the option: all of its own concepts, or most of its own words."""
+    """Where the sentence names the option: half of its own concepts, or most of its own words."""
     concepts, wanted = _own(tuple(question.options.items()), question.text, letter)
     if concepts:
         found = [mention for mention in mentions(sentence.words) if mention.concept in concepts]
-        if {mention.concept for mention in found} == concepts:
+        if 2 * len({mention.concept for mention in found}) >= len(concepts):
             return [place for mention in found for place in range(mention.start, mention.end)]
     stems = _stems_of(sentence.words)
     shared = wanted.intersection(stems)

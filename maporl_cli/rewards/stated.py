@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from maporl_cli.rewards.sentences import sentences
+
 _SURE = re.compile(r"\b(\d{1,3})\s?(?:%|percent) (?:confident|sure|certain)", re.IGNORECASE)
 _BEHIND = re.compile(r"\banswer\b[^.\n%]{0,120}?(?:\((\d{1,3})\s?%?\)|\b(\d{1,3})\s?%)", re.IGNORECASE)
 _CONFIDENT = re.compile(
@@ -16,15 +18,35 @@ _ABSOLUTE = re.compile(
     r"|entirely certain|totally sure|completely safe|no risk at all|there is no risk)",
     re.IGNORECASE,
 )
-_DISCLAIMER = re.compile(
-    r"\b(?:not|no|never|isn't|isn’t|does not (?:constitute|replace)|cannot replace|no substitute for)\b"
-    r"[^.!?\n]{0,40}?\b(?:medical|professional|clinical)\s+(?:advice|judge?ment|opinion|care)"
-    r"|\b(?:consult|ask|see|talk to|speak (?:to|with))\b[^.!?\n]{0,30}?\b(?:physician|doctor|clinician"
-    r"|health\s?care|professional)\b[^.!?\n]{0,40}"
-    r"|\b(?:for )?(?:educational|informational|research)\s+(?:purposes?|use)\b"
-    r"|\bdisclaimer\b",
-    re.IGNORECASE,
+_WHOM = (
+    r"(?:physician|doctor|clinician|gp|general practitioner|health\s?care|health professional|professional)s?"
 )
+_YOURS = (
+    r"(?:your|their own|his own|her own) (?:\w+ ){0,2}(?:\w+(?:ologist|ician|iatrist)|gp|doctor|surgeon"
+    r"|pharmacist|nurse|specialist|midwife|dentist|(?:\w+ )?team|provider)s?"
+)
+"""Whom a reader would ask; "consult an ophthalmologist" without "your" is a step of the treatment."""
+_REFERS = (
+    r"(?:consult|ask|see|talk to|speak (?:to|with)|check with|(?:discuss|confirm)\b[^.!?\n]{0,20}? with"
+    r"|run\b[^.!?\n]{0,20}? by)"
+)
+_ADVICE = r"(?:(?:medical|professional|clinical)\s+(?:advice|judge?ment|opinion|care)|advice)"
+_DISCLAIMERS = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        rf"\b(?:not|no|never|isn['’]t|cannot)\b[^.!?\n]{{0,40}}?\b{_ADVICE}\b"
+        rf"|\b(?:does not|cannot|not) (?:replace|stand in for)\b[^.!?\n]{{0,40}}?"
+        rf"\b(?:consultation|visit|judge?ment|{_WHOM})\b"
+        r"|\bnot a (?:doctor|physician|clinician)\b|\bdisclaimer\b",
+        rf"\b{_REFERS}\b[^.!?\n]{{0,30}}?\b(?:{_WHOM}|{_YOURS})\b"
+        rf"|\bseek (?:medical|professional) (?:advice|help|care)\b"
+        rf"|\bfinal (?:decision|say|word)\b[^.!?\n]{{0,30}}?\b{_WHOM}\b"
+        rf"|\b{_WHOM}\b[^.!?\n]{{0,20}}?\b(?:final decision|final say)\b",
+        r"\b(?:for )?(?:educational|informational|information|research|education)\s+(?:purposes?|use|only)\b"
+        r"|\bgeneral information\b",
+    )
+)
+"""What a disclaimer does: it denies to be advice, it sends to somebody, it says what the text is for."""
 DISCLAIMER = "Not medical advice."
 
 
@@ -53,5 +75,17 @@ def is_absolute(report: str) -> bool:
 
 
 def disclaimers(report: str) -> int:
-    """How many times the report says that it is no medical advice."""
-    return sum(1 for _ in _DISCLAIMER.finditer(report))
+    """How many times the report says that it is no medical advice.
+
+    Sentences side by side make one, as long as each does it in another way: "Ask a physician. Not medical
+    advice." is one, "Not medical advice. Not medical advice." is two.
+    """
+    count = 0
+    row = (0,) * len(_DISCLAIMERS)
+    for sentence in sentences(report):
+        found = tuple(sum(1 for _ in way.finditer(sentence.text)) for way in _DISCLAIMERS)
+        if any(found):
+            row = tuple(map(sum, zip(row, found, strict=True)))
+        else:
+            count, row = count + max(row), (0,) * len(_DISCLAIMERS)
+    return count + max(row)

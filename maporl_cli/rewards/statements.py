@@ -6,15 +6,16 @@ one's own: spans copied from the prompt or from a teammate are left out (`reward
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from maporl_cli.core.types import Episode, Question
-from maporl_cli.rewards.concepts import Concept, mentions
+from maporl_cli.rewards.concepts import Concept, Mention, mentions
 from maporl_cli.rewards.copying import copied, earlier_turns, sources_of
 from maporl_cli.rewards.negation import denied
-from maporl_cli.rewards.sentences import FUNCTION_WORDS, Sentence, sentences, words_of
+from maporl_cli.rewards.sentences import FUNCTION_WORDS, Sentence, may_qualify, sentences, words_of
 from maporl_cli.rewards.stems import content_stems, stem
 
 _BARE = frozenset(
@@ -31,6 +32,7 @@ _BARE = frozenset(
 )
 """Stems that any sentence may have, and that say nothing of what it names: it is there, it is the best."""
 
+_CONJUNCTIONS = frozenset("and but while whereas because since which although though so".split())
 _OWN = 0.5
 """The share of a statement's words that must not be copied for it to add anything."""
 
@@ -93,7 +95,7 @@ def statements(
 def own_statements(episode: Episode, index: int) -> tuple[Statement, ...]:
     """What a turn of the episode states in words of its own."""
     question = episode.question
-    sources = (*sources_of(question), *earlier_turns(episode, index))
+    sources = (*sources_of(episode), *earlier_turns(episode, index))
     return statements(episode.turns[index].text, sources, tuple(question.options.values()))
 
 
@@ -106,7 +108,8 @@ def all_statements(episode: Episode) -> Iterator[Statement]:
 def substance(question: Question, statement: Statement, *, concepts: bool) -> frozenset[str]:
     """What a statement adds of its own: stems that neither the prompt has nor any sentence might.
 
-    "It is X", "there is X" and "X fits Y" add nothing to X and Y, nor do numbers.
+    "It is X", "there is a rare X", "the old Y is present" and "X fits Y" add nothing to X and Y, nor do
+    numbers.
 
     Args:
         concepts: whether the words of concepts count, too, where the prompt does not have them.
@@ -114,17 +117,55 @@ def substance(question: Question, statement: Statement, *, concepts: bool) -> fr
     if statement.own <= _OWN:
         return frozenset()
     words = statement.sentence.words
-    named_at = (
+    found = mentions(words)
+    named_at = {place for mention in found for place in range(mention.start, mention.end)}
+    hidden = (
         set[int]()
         if concepts
-        else {place for mention in mentions(words) for place in range(mention.start, mention.end)}
+        else named_at | {place for place in _before(found) if may_qualify(words[place])}
     )
     said = {
-        stem(word)
-        for place, word in enumerate(words)
-        if place not in named_at and word.isalpha() and len(word) > 1 and word not in FUNCTION_WORDS
+        stem(words[place])
+        for clause in _clauses(statement.sentence)
+        if _predicates(statement.sentence, clause, named_at)
+        for place in clause
+        if place not in hidden and _is_content(words[place])
     }
     return frozenset(said - _BARE - _given(question.text, question.context, *question.options.values()))
+
+
+def _before(found: Iterable[Mention]) -> set[int]:
+    return {mention.start - 1 for mention in found if mention.start > 0}
+
+
+def _clauses(sentence: Sentence) -> list[range]:
+    """The words between commas and conjunctions; those without a verb go on from the clause before."""
+    bounds = [0, *(place for place, word in enumerate(sentence.words) if _begins(sentence, place, word))]
+    parts = [range(start, end) for start, end in pairwise([*bounds, len(sentence.words)]) if start < end]
+    clauses: list[range] = []
+    for part in parts:
+        if clauses and sentence.verbs.isdisjoint(part):
+            clauses[-1] = range(clauses[-1].start, part.stop)
+        else:
+            clauses.append(part)
+    return clauses
+
+
+def _begins(sentence: Sentence, place: int, word: str) -> bool:
+    return place > 0 and (place in sentence.breaks or word in _CONJUNCTIONS)
+
+
+def _predicates(sentence: Sentence, clause: range, named_at: Set[int]) -> bool:
+    """Whether the clause says more of its subject than that it is there."""
+    verbs = sentence.verbs.intersection(clause)
+    return bool(verbs) and any(
+        place in named_at or (_is_content(sentence.words[place]) and stem(sentence.words[place]) not in _BARE)
+        for place in range(min(verbs), clause.stop)
+    )
+
+
+def _is_content(word: str) -> bool:
+    return word.isalpha() and len(word) > 1 and word not in FUNCTION_WORDS
 
 
 def missing(statement: Statement) -> frozenset[Concept]:

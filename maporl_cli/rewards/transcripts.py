@@ -48,7 +48,10 @@ def read_transcript(row: object, name: str) -> Episode:
     )
     if question.options and question.answer not in question.options:
         raise RowError(f"its answer {question.answer!r} is none of its options")
-    turns = [_turn(turn, number) for number, turn in enumerate(_list(fields, "turns", None), start=1)]
+    turns = [
+        _turn(turn, number, question.evidence)
+        for number, turn in enumerate(_list(fields, "turns", None), start=1)
+    ]
     answer = read_answer(question, turns[-1].text) if turns else None
     return Episode(question, sample=0, step=0, turns=turns, answer=answer)
 
@@ -75,7 +78,7 @@ def _snippet(value: object) -> Snippet:
     return Snippet(str(value["id"]), str(value["text"]), str(value.get("level") or ""))  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
 
 
-def _turn(value: object, number: int) -> Turn:
+def _turn(value: object, number: int, evidence: tuple[Snippet, ...]) -> Turn:
     if not isinstance(value, Mapping) or not isinstance(value.get("text"), str):  # pyright: ignore[reportUnknownMemberType]
         raise RowError(f"turn {number} has no text")
     agent, round_ = value.get("agent"), value.get("round", 0)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
@@ -84,4 +87,5 @@ def _turn(value: object, number: int) -> Turn:
         raise RowError(f"turn {number} is by the unknown agent {agent!r}; known are {', '.join(known)}")
     if not isinstance(round_, int) or isinstance(round_, bool) or round_ < 0:
         raise RowError(f"the round of turn {number} is no number from 0")
-    return Turn(str(agent), round_, (), (), (), str(value["text"]), finished=True, policy_version=0)  # pyright: ignore[reportUnknownArgumentType]
+    text = str(value["text"])  # pyright: ignore[reportUnknownArgumentType]
+    return Turn(str(agent), round_, (), (), (), text, finished=True, policy_version=0, evidence=evidence)

@@ -24,7 +24,7 @@ import torch.distributed as dist
 
 from maporl_cli.agents.stage import Floor, Place, Speak, stopped
 from maporl_cli.core.errors import Interrupted
-from maporl_cli.core.types import Turn
+from maporl_cli.core.types import Snippet, Turn
 from maporl_cli.training.placement import Placement
 from maporl_cli.training.ranks import LostContact
 
@@ -231,6 +231,10 @@ def _whole(store: dist.Store, key: str) -> bytes:
 def _read(letter: bytes) -> tuple[Place, list[Turn]]:
     told = json.loads(letter)
     return Place(**told["place"]), [
-        Turn(**turn | {name: tuple(turn[name]) for name in ("prompt_ids", "token_ids", "logprobs")})
+        Turn(
+            **turn
+            | {name: tuple(turn[name]) for name in ("prompt_ids", "token_ids", "logprobs")}
+            | {"evidence": tuple(Snippet(**snippet) for snippet in turn["evidence"])}
+        )
         for turn in told["turns"]
     ]

@@ -90,9 +90,11 @@ def test_no_evidence():
 
 def test_a_file_is_one_index_for_all_questions(tmp_path):
     path = tmp_path / "evidence.jsonl"
-    path.write_text('{"id": "f1", "text": "aspirin thins blood"}\n\n{"id": 2, "text": "rest", "x": 1}\n')
+    path.write_text(
+        '{"id": "f1", "text": "aspirin thins blood"}\n\n{"id": 2, "text": "rest", "level": "rct", "x": 1}\n'
+    )
     evidence = FileEvidence(path, 1)
-    assert evidence.retrieve(asked(DRUGS), "rest") == (Snippet("2", "rest"),)
+    assert evidence.retrieve(asked(DRUGS), "rest") == (Snippet("2", "rest", "rct"),)
     assert evidence.retrieve(question(), "aspirin") == (Snippet("f1", "aspirin thins blood"),)
 
 

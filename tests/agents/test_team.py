@@ -225,9 +225,12 @@ def test_a_safety_flag_starts_another_round_until_it_is_answered():
 def test_evidence_is_looked_up_with_what_the_team_said():
     snippets = tuple(Snippet(f"e{n}", word) for n, word in enumerate(("heart", "liver", "kidney")))
     played, policies = team({"planner": lambda _: "kidney"}, evidence=PoolEvidence(1))
-    played.play(episodes("q1", snippets=snippets), Greedy())
+    (episode,) = batch = episodes("q1", snippets=snippets)
+    played.play(batch, Greedy())
     assert policies["analyst"].calls == [["stem-q1 [e2] kidney planner: kidney analyse"]]
     assert "[e" not in policies["reporter"].calls[0][0]
+    assert [turn.evidence for turn in episode.turns] == [(), snippets[2:], ()]
+    assert episode.evidence == snippets[2:]
 
 
 def test_a_prompt_that_does_not_fit_names_the_question_and_the_agent():

@@ -244,14 +244,14 @@ letters = st.lists(st.sampled_from("ABCDEFGHIJ"), min_size=2, unique=True)
 def questions(draw: st.DrawFn) -> Question:
     options = {letter: draw(words) for letter in draw(st.one_of(st.just([]), letters))}
     assume(len({tuple(text.split()) for text in options.values()}) == len(options))
-    snippets = draw(st.dictionaries(words, words, max_size=3))
+    snippets = draw(st.dictionaries(words, st.tuples(words, st.just("") | words), max_size=3))
     return Question(
         id=draw(words),
         text=draw(words.filter(lambda text: MARKER not in text)),
         options=options,
         answer=draw(st.sampled_from(list(options))) if options else draw(words),
         context=draw(st.one_of(st.just(""), words)),
-        evidence=tuple(Snippet(name, text) for name, text in snippets.items()),
+        evidence=tuple(Snippet(name, *told) for name, told in snippets.items()),
         rationale=draw(st.one_of(st.just(""), words)),
         labels=draw(
             st.dictionaries(

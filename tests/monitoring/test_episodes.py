@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from maporl_cli.core.types import Episode, Question, Score, Turn
+from maporl_cli.core.types import Episode, Question, Score, Snippet, Turn
 from maporl_cli.monitoring.episodes import EpisodeFiles
 from maporl_cli.monitoring.monitor import Monitor
 
@@ -16,7 +16,9 @@ def episode(answer: str | None = "B", sample: int = 0) -> Episode:
         rationale="secret reasoning",
         labels={"medical_task": "Treatment"},
     )
-    turn = Turn("planner", 0, (1, 2), (3, 4), (-0.5, -0.25), "look it up", True, 7)
+    turn = Turn(
+        "planner", 0, (1, 2), (3, 4), (-0.5, -0.25), "look it up", True, 7, (Snippet("e1", "found", "rct"),)
+    )
     score = Score(task=1.0, form=0.75, total=1.2, components={"accuracy": 1.0}, reasons={})
     return Episode(question, sample, 10, [turn], answer, score)
 
@@ -35,6 +37,7 @@ def test_a_file_a_step_with_every_token(tmp_path: Path) -> None:
             "text": "look it up",
             "finished": True,
             "policy_version": 7,
+            "evidence": [{"id": "e1", "text": "found", "level": "rct"}],
         }
     ]
     assert first["question"]["options"] == {"A": "wait", "B": "act"}

@@ -2,7 +2,8 @@
 
 `cases/*.json`: a question with its reference, an `honest` transcript, and `attacks`. An attack names its
 kind, the component that it is meant to fool, and whether it ends in the right letter; a turn's text may be
-repeated (`repeat`), and an attack may bring evidence of its own. None may reach the honest answer, neither
+repeated (`repeat`), and an attack may bring evidence of its own. Those marked `open` still get through. No
+other may reach the honest answer, neither
 on the component nor in total; one that ends in the right letter must fall by at least .2 on the component.
 """
 
@@ -26,8 +27,14 @@ CASES = [
     json.loads(path.read_text(encoding="utf-8"))
     for path in sorted(Path(__file__).parent.glob("cases/*.json"))
 ]
+OPEN = pytest.mark.xfail(strict=True, reason="not resisted yet: docs/reward.md tells of it")
 ATTACKS = [
-    pytest.param(case, attack, id=f"{case['case']}-{attack['component']}-{attack['kind'].replace(' ', '_')}")
+    pytest.param(
+        case,
+        attack,
+        id=f"{case['case']}-{attack['component']}-{attack['kind'].replace(' ', '_')}",
+        marks=[OPEN] if attack.get("open") else [],
+    )
     for case in CASES
     for attack in case["attacks"]
 ]

@@ -45,8 +45,9 @@ class TestChoice:
         report = "Nifedipine is the best drug in pregnancy. Answer: C"
         assert with_meaning(episode("C", self.DRUGS, report)).value == 0.0
 
-    def test_a_report_that_denies_its_own_answer(self):
-        told = plain(episode("B", self.DRUGS, "Nifedipine is not the right drug. Answer: B"))
+    @pytest.mark.parametrize("denial", ["Nifedipine is not the right drug", "I doubt that nifedipine helps"])
+    def test_a_report_that_denies_its_own_answer(self, denial):
+        told = plain(episode("B", self.DRUGS, f"{denial}. Answer: B"))
         assert (told.value, told.reason) == (0.0, "the report denies the option that it submits")
 
     def test_a_report_that_argues_for_another(self):
@@ -70,7 +71,6 @@ class TestChoice:
         [
             "Nifedipine is a poor drug. Answer: B",
             "Nifedipine is risky for her. Labetalol lowers the pressure. Answer: B",
-            "I doubt that nifedipine helps. Answer: B",
         ],
     )
     def test_a_report_that_speaks_ill_of_its_own_answer(self, report):

@@ -41,7 +41,9 @@ PLAIN = judge()
 
 def episode(question: Question, turns: list[tuple[str, str]]) -> Episode:
     spoken = [
-        Turn(agent, number // 4, (), (), (), text, finished=True, policy_version=0)
+        Turn(
+            agent, number // 4, (), (), (), text, finished=True, policy_version=0, evidence=question.evidence
+        )
         for number, (agent, text) in enumerate(turns)
     ]
     answer = read_answer(question, spoken[-1].text) if spoken else None

@@ -10,13 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maporl_cli.core.types import Question
+from maporl_cli.rewards.claims import invented
 from maporl_cli.rewards.clinical_reasoning import clinical_reasoning
 from maporl_cli.rewards.collaboration import collaboration, copied_share
-from maporl_cli.rewards.evidence_quality import evidence_quality, invented
+from maporl_cli.rewards.evidence_quality import EvidenceQuality
 from maporl_cli.rewards.medical_relevance import medical_relevance, variety
 from maporl_cli.rewards.safety import safety
 from maporl_cli.rewards.stated import confidence, disclaimers, is_absolute
 
+evidence_quality = EvidenceQuality(None)
 REPORT = "Nifedipine is safe in asthma. Answer: B (100%). Not medical advice."
 
 
@@ -83,7 +85,7 @@ class TestStated:
         ("report", "count"),
         [
             ("Not medical advice.", 1),
-            ("This is not medical advice. Consult a doctor.", 2),
+            ("This is not medical advice. Consult a doctor.", 1),
             ("This does not replace professional care.", 1),
             ("The doctor sees the patient.", 0),
             ("Good medical care matters.", 0),
@@ -160,6 +162,16 @@ class TestEvidence:
     def test_left_out_without_evidence(self):
         assert evidence_quality(played("Answer: B", question=replace(ASTHMA, evidence=()))) is None
 
+    def test_only_what_was_shown_can_be_cited(self):
+        """`team.evidence: none`, or a pool of which other snippets were retrieved."""
+        episode = played("Lisinopril was linked with fetal renal failure [e3]. Answer: B")
+        assert value(evidence_quality(episode)) == pytest.approx(0.8)
+        (turn,) = episode.turns
+        episode.turns = [replace(turn, evidence=ASTHMA.evidence[:1])]
+        assert value(evidence_quality(episode)) == 0.0
+        episode.turns = [replace(turn, evidence=())]
+        assert evidence_quality(episode) is None
+
     def test_a_citation_that_supports(self):
         report = "Nifedipine is preferred and labetalol should be avoided in asthma [e1]. Answer: B"
         assert value(evidence_quality(played(report))) == pytest.approx(1.0)
@@ -203,7 +215,7 @@ class TestEvidence:
         assert value(evidence_quality(played(report))) == pytest.approx(0.8)
 
     def test_invented(self):
-        assert invented(ASTHMA, "As shown [e1, e9] and [sic].") == {"e9"}
+        assert invented(ASTHMA.evidence, "As shown [e1, e9] and [sic].") == {"e9"}
 
 
 class TestRelevance:

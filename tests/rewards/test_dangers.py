@@ -8,12 +8,12 @@ from maporl_cli.core.types import Question
 from maporl_cli.rewards.conditions import Comparison, Condition, met, parsed
 from maporl_cli.rewards.dangers import (
     contraindications,
-    escalates,
     flags_of,
     forbidden_to,
     harmful_advice,
     red_flags,
 )
+from maporl_cli.rewards.escalation import escalates
 
 CONTRAINDICATIONS = contraindications()
 RED_FLAGS = red_flags()

@@ -161,7 +161,10 @@ def test_format_is_paid_only_where_the_groups_task_rewards_differ():
 
 def test_form_never_weighs_more_than_half_of_accuracy():
     register_component("safety", lambda _: Measure(0.5))
-    settings = {"weights": {"accuracy": 0.25, "safety": 0.75}, "format_weight": 10}
+    settings = {
+        "weights": {"accuracy": 0.25, "safety": 0.75, "evidence_quality": 0.0},
+        "format_weight": 10,
+    }
     right, wrong = scores([episode("A"), episode("B")], **settings)
     # accuracy's share is a quarter, so form weighs an eighth
     assert right.total == pytest.approx((0.5 + 0.5 * (0.25 + 0.375) + 0.125) / 1.125)
@@ -236,7 +239,7 @@ def test_an_extra_weight_that_names_no_component():
     "settings",
     [
         {"weights": dict.fromkeys(ONLY_ACCURACY, 0.0)},
-        {"medxpert_accuracy_weight": 0},
+        {"weights": ONLY_ACCURACY, "medxpert_accuracy_weight": 0},
         {"weights": {**ONLY_ACCURACY, "accuracy": 0.0, "safety": 1.0}, "safety_penalty_weight": 0},
     ],
 )

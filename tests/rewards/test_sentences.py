@@ -51,6 +51,9 @@ def test_an_enumerations_tail_is_marked():
     (long,) = sentences("It is about asthma, pneumonia, bronchitis, pleurisy, croup, sepsis")
     assert {"pneumonia", "croup", "sepsis"} <= {long.words[place] for place in long.listed}
 
+    (led_in,) = sentences("The question involves oxygen, infarction, mortality, trial design and outcome")
+    assert {"infarction", "mortality", "design"} <= {led_in.words[place] for place in led_in.listed}
+
 
 def test_where_sentences_end():
     texts = [
@@ -61,6 +64,32 @@ def test_where_sentences_end():
 
 def test_numbers_are_words():
     assert words_of("1,000 cells, eGFR 22.5 and don’t") == ("1000", "cells", "egfr", "22.5", "and", "don't")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("5,8 and 0,125 and 1,000 and 30,000", ("5.8", "and", "0.125", "and", "1000", "and", "30000")),
+        ("haemorrhage anaemia oedema", ("hemorrhage", "anemia", "edema")),
+        ("diarrhoea dyspnoea ischaemia", ("diarrhea", "dyspnea", "ischemia")),
+        ("oesophagus oestrogen leucocytosis", ("esophagus", "estrogen", "leukocytosis")),
+        ("tumours, labour and litres", ("tumors", "labor", "and", "liters")),
+        ("hospitalised after revascularisation", ("hospitalized", "after", "revascularization")),
+        ("phaeochromocytoma caesarean coeliac", ("pheochromocytoma", "cesarean", "celiac")),
+        ("paralysed foetus manoeuvre", ("paralyzed", "fetus", "maneuver")),
+        # What only looks British stays.
+        ("does the toe raise", ("does", "the", "toe", "raise")),
+        ("four doctors advised exercise", ("four", "doctors", "advised", "exercise")),
+        ("phoenix aerobic promised surprise", ("phoenix", "aerobic", "promised", "surprise")),
+    ],
+)
+def test_one_spelling(text, words):
+    assert words_of(text) == words
+
+
+def test_long_texts_are_not_kept():
+    """What is cached is the part that is read: texts that differ behind it are one."""
+    assert sentences("Nifedipine is safe. " * READ) is sentences("Nifedipine is safe. " * READ + "x" * 10**6)
 
 
 @given(st.text())

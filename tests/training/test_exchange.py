@@ -17,7 +17,7 @@ from support import floor
 
 from maporl_cli.agents.stage import Place
 from maporl_cli.core.errors import Interrupted
-from maporl_cli.core.types import Turn
+from maporl_cli.core.types import Snippet, Turn
 from maporl_cli.training.exchange import Exchange
 from maporl_cli.training.placement import place
 from maporl_cli.training.ranks import LostContact
@@ -27,8 +27,12 @@ TEAM = ("planner", "researcher", "analyst", "reporter")
 
 def turns(where: Place, rows: int = 2) -> list[Turn]:
     """Something of every kind that a letter must not change."""
+    seen = (Snippet("e1", "a “finding”", "rct"), Snippet("e2", "another"))
     return [
-        Turn(where.agent, where.round, (1, 2), (3, 4), (-0.1 - row / 3, -1e-9), "Δ “x”\n\0", row == 0, 7)
+        Turn(
+            *(where.agent, where.round, (1, 2), (3, 4), (-0.1 - row / 3, -1e-9), "Δ “x”\n\0", row == 0, 7),
+            evidence=seen[:row],
+        )
         for row in range(rows)
     ]
 
