@@ -143,7 +143,8 @@ class TestOverTheBatch:
 
 
 def test_registered():
-    assert list(estimators()) == ["rloo", "grpo", "dr_grpo", "reinforce_pp", "reinforce_pp_baseline"]
+    built_in = ["rloo", "grpo", "dr_grpo", "reinforce_pp", "reinforce_pp_baseline"]
+    assert list(estimators())[: len(built_in)] == built_in  # an example may have been loaded before
     group = [[1.0], [0.0], [0.2]]
     for name, function in (("rloo", leave_one_out), ("grpo", group_relative), ("dr_grpo", centered)):
         assert estimators()[name].advantages([group], alone) == [function(group)]
