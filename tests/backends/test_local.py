@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 from launched import BIN, Going, run
+
+from maporl_cli.training.stop import STOPS
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +110,7 @@ def test_a_rank_that_is_killed_ends_the_run_with_its_name(tmp_path):
     assert said.count("Fix:") == 1, said
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", STOPS)
 def test_a_stop_reaches_every_rank_and_leaves_a_checkpoint(tmp_path, number):
     going = Going(tmp_path, "--nproc", "2", sets=LONG)
     going.until("step 6/400")
@@ -147,6 +149,37 @@ def test_a_refusal_is_not_tried_again_and_leaves_nothing(tmp_path):
     assert done.stderr.count("Fix:") == 1
     assert "absent.jsonl" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_two_commands_for_one_run_the_refused_one_leaves_the_other_alone(tmp_path):
+    commands = [Going(tmp_path, "--nproc", "2") for _ in range(2)]
+    ended = dict(going.end() for going in commands)
+    assert sorted(ended) == [0, 3], ended
+    assert "run is being trained already" in ended[3] or "run exists" in ended[3]
+    assert (tmp_path / "run" / "training_results.json").is_file()
+
+
+def test_a_run_that_is_being_trained_is_refused_to_everyone_else(tmp_path):
+    going = Going(tmp_path, "--nproc", "2", sets=LONG)
+    going.until("step 2/400")
+    for words in (("--nproc", "2", "--resume"), ("--resume",), ("--overwrite",)):
+        done = run(tmp_path, *words, sets=LONG)
+        assert done.returncode == 3, done.stderr
+        assert "run is being trained already" in done.stderr
+        assert f"process {going.ranks()[0].pid}" in done.stderr
+    going.process.terminate()
+    assert going.end()[0] == 130
+
+
+def test_ranks_end_with_their_launcher_and_keep_what_they_learned(tmp_path):
+    going = Going(tmp_path, "--nproc", "2", sets=("train.max_steps=400", "train.save_every=400"))
+    going.until("step 3/400")
+    ranks = going.ranks()
+    going.process.kill()
+    gone, alive = psutil.wait_procs(list(ranks.values()), timeout=20)
+    assert (len(gone), alive) == (2, [])
+    latest = (tmp_path / "run" / "checkpoints" / "latest").read_text()
+    assert int(latest.removeprefix("step_")) >= 3
 
 
 def test_restarted_ranks_go_on_from_the_last_checkpoint(tmp_path):
