@@ -41,9 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, _stopped_early)
     try:
         end_with_launcher(options.launcher)
-        config = load_config(preset=None, file=options.config, environ={}, sets=(), flags={}).config
+        # Before anything that may fail on this rank alone: in the store, ranks agree who tells of it.
         store = open_store()
         first = First(store, first.rank)
+        config = load_config(preset=None, file=options.config, environ={}, sets=(), flags={}).config
         ranks = join(config, store)
         goes_on = _restarted(config, ranks)
         event = train(

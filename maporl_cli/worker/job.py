@@ -107,9 +107,9 @@ class First:
     rank: int
 
     def claim(self) -> bool:
-        """Whether no other rank has told before; rank 0 alone does where the ranks never met."""
+        """Whether no other rank has told before; one of each host does where the ranks never met."""
         if self.store is None:
-            return self.rank == 0
+            return os.environ.get("LOCAL_RANK", "0") == "0"
         try:
             return self.store.compare_set("first failure", "", str(self.rank)) == str(self.rank).encode()
         except RuntimeError:  # the store is gone with its host: better twice than not at all

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -61,6 +62,20 @@ def test_torchrun_starts_the_same_program(finished, tmp_path):
         assert (tmp_path / file).read_text() == (folder / file).read_text()
 
 
+def test_a_config_that_only_another_rank_lacks_is_told(tmp_path):
+    rank = tmp_path / "rank.sh"
+    (tmp_path / "config-0.yaml").write_text("{}\n")
+    rank.write_text(f"exec {sys.executable} -m maporl_cli.worker --config {tmp_path}/config-$RANK.yaml\n")
+    words = [BIN / "torchrun", "--nproc-per-node", "2", "--no-python", "sh", str(rank)]
+    # Rank 0 waits where no signal reaches it.
+    impatient = os.environ | {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, env=impatient)
+    assert done.returncode == 1, "torchrun's own"
+    assert "Rank 1 failed." in done.stderr
+    assert "config-1.yaml" in done.stderr
+    assert done.stderr.count("Fix:") == 1
+
+
 def test_a_world_size_that_does_not_fit_names_those_that_do(tmp_path):
     done = run(tmp_path, "--nproc", "3")
     assert done.returncode == 3
@@ -98,7 +113,7 @@ def test_a_rank_that_is_killed_ends_the_run_with_its_name(tmp_path):
     assert "Rank 2 (analyst) was killed by SIGKILL." in said
     assert "rank 2 of 4: analyst" in said, "its last lines"
     assert said.count("Fix:") == 1, said
-    assert "--resume --name run" in said
+    assert "run the same command with --resume --name run" in said
     assert not [rank for rank in ranks.values() if rank.is_running()]
     # Rank 1 has told in its log how it lost rank 2; that is no news when it is killed in the next sitting.
     again = Going(tmp_path, "--nproc", "4", "--resume", sets=LONG)

@@ -15,6 +15,7 @@ from maporl_cli.core.run_dir import RunDir
 from maporl_cli.training.placement import place
 from maporl_cli.worker import job
 from maporl_cli.worker.job import (
+    First,
     describe,
     join,
     launches_of,
@@ -137,6 +138,12 @@ def test_ranks_that_would_wait_are_told_how_not_to():
     assert "75%" in naive
     assert naive.endswith("with 16, 16%")
     assert waiting_hint(config(rollout={"microbatches": 16}), place(agents, 4)) == ""
+
+
+@pytest.mark.parametrize(("local", "tells"), [(0, True), (1, False)])
+def test_where_ranks_never_met_one_of_each_host_tells(torchrun, local, tells):
+    torchrun(RANK=4 + local, LOCAL_RANK=local)
+    assert First(None, 4 + local).claim() is tells
 
 
 def test_a_launch_keeps_its_name_when_its_ranks_are_started_again_and_no_other_has_it(tmp_path, monkeypatch):
