@@ -151,8 +151,8 @@ def _told(
             f"{who} was killed by {signal.Signals(-failure.exitcode).name}.",
             where=str(log),
             why=_last_lines(log, earlier[rank], output),
-            fix=f"run the same command with --resume --name {run.path.name} to go on from the last checkpoint; "
-            "where the machine ran out of memory, lower train.per_device_train_batch_size",
+            fix=f"run the same command with --resume --name {run.path.name} to go on from the last "
+            "checkpoint; where the machine ran out of memory, lower train.per_device_train_batch_size",
             code=1,
         )
     if not told:

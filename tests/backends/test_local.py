@@ -30,6 +30,7 @@ def test_a_run_on_two_ranks_ends_like_one_on_one(finished):
     assert set(event["eval"]) == {"before", "after"}
     assert sorted(file.name for file in (folder / "run" / "logs").iterdir()) == ["rank_0.log", "rank_1.log"]
     assert "rank 1 of 2: researcher, analyst" in (folder / "run" / "logs" / "rank_1.log").read_text()
+    assert "step 4/4" in (folder / "run" / "logs" / "rank_1.log").read_text()
     # The console is rank 0's alone.
     assert "rank 0 of 2: planner, reporter" in done.stderr
     assert "researcher, analyst" not in done.stderr
@@ -111,7 +112,7 @@ def test_a_rank_that_is_killed_ends_the_run_with_its_name(tmp_path):
     code, said = going.end()
     assert code == 1
     assert "Rank 2 (analyst) was killed by SIGKILL." in said
-    assert "rank 2 of 4: analyst" in said, "its last lines"
+    assert "step 6/400" in said, "its last lines"
     assert said.count("Fix:") == 1, said
     assert "run the same command with --resume --name run" in said
     assert not [rank for rank in ranks.values() if rank.is_running()]
