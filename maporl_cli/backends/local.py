@@ -29,6 +29,7 @@ from maporl_cli.core.run_dir import RunDir, read_object
 from maporl_cli.core.run_lock import alone_in
 from maporl_cli.training.placement import place
 from maporl_cli.training.process_group import OWN_STORE
+from maporl_cli.training.stop import heeded
 from maporl_cli.worker.job import launches_of
 
 _STOP_WITHIN = 60
@@ -96,6 +97,7 @@ def train_on_ranks(
             max_restarts=max_restarts,
             logs_specs=logs,
             shutdown_timeout=_STOP_WITHIN,
+            signals_to_handle=",".join(number.name for number in heeded()),
         )
         # A resumed run has logs already, whose last lines tell how an earlier sitting ended.
         earlier = [_size(run.rank_log(rank)) for rank in range(nproc)]

@@ -9,6 +9,12 @@ STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals that ask for a stop."""
 
 
+def heeded() -> tuple[signal.Signals, ...]:
+    """Those that this process heeds: under `nohup` it is to outlive its terminal, so not SIGHUP."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return tuple(number for number in STOPS if not (ignored and number == signal.SIGHUP))
+
+
 class StopRequest:
     """Remembers a request to stop while it is entered; the trainer asks `requested` after each step.
 
@@ -22,7 +28,7 @@ class StopRequest:
         self._previous: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> StopRequest:
-        for number in STOPS:
+        for number in heeded():
             self._previous[number] = signal.signal(number, self._remember)
         return self
 

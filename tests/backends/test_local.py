@@ -61,6 +61,13 @@ def test_torchrun_starts_the_same_program(finished, tmp_path):
     for step in range(1, 5):
         file = Path("run") / "episodes" / f"step_{step:06d}.jsonl"
         assert (tmp_path / file).read_text() == (folder / file).read_text()
+    # Started again, as after a failure, the ranks of the next launch do not take this run for their own.
+    alone = os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "1"}
+    words = [BIN / "torchrun", "--max-restarts", "1", *words]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=240, env=alone)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.count("/run exists.") == 2, "refused at first, and when started again"
 
 
 def test_a_config_that_only_another_rank_lacks_is_told(tmp_path):

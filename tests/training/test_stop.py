@@ -37,6 +37,16 @@ def test_a_terminal_that_is_closed_does_not_hurry_however_often_it_is_told():
     assert stop.requested
 
 
+def test_under_nohup_a_closed_terminal_stops_nothing():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            send(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert not stop.requested
+
+
 def test_the_handlers_before_come_back_also_after_an_error():
     before = {number: signal.getsignal(number) for number in STOPS}
     inside = {}
