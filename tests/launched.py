@@ -49,7 +49,8 @@ class Going:
             time.sleep(0.05)
 
     def ranks(self) -> dict[int, psutil.Process]:
-        children = psutil.Process(self.process.pid).children(recursive=True)
+        # Only its own children: what a rank starts, such as git, has the rank's environment.
+        children = psutil.Process(self.process.pid).children()
         return {int(child.environ()["RANK"]): child for child in children if "RANK" in child.environ()}
 
     def end(self) -> tuple[int, str]:

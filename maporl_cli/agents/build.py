@@ -14,7 +14,7 @@ from maporl_cli.agents import clinic_roles as _registers_the_book_clinic  # noqa
 from maporl_cli.agents.causal import CausalPolicy
 from maporl_cli.agents.evidence import open_evidence
 from maporl_cli.agents.models import eos_ids, load_model, load_tokenizer
-from maporl_cli.agents.policy import Policy, plugin_policy
+from maporl_cli.agents.policy import Policy, memory_errors, plugin_policy
 from maporl_cli.agents.pull import Progress, pull
 from maporl_cli.agents.roles import role_book
 from maporl_cli.agents.stage import Stage
@@ -26,6 +26,10 @@ from maporl_cli.core.randomness import keyed_generator
 from maporl_cli.data.benchmarks import ColdStarts, benchmark, benchmark_names
 
 TINY = "tiny"
+_DECIDE_MEMORY = (
+    "the size of model.name or the agents a rank (more ranks: --nproc), or set model.finetune=lora, whose "
+    "agents share a base"
+)
 
 
 def model_of(seat: AgentConfig, config: Config) -> str:
@@ -83,6 +87,7 @@ def build_policies(
     Raises:
         ConfigError: `tiny` without a vocabulary, or with LoRA.
         MissingError: a model is not there or cannot be read.
+        OutOfMemory: the policies do not fit; names their agents.
     """
     policies: dict[str, Policy] = {}
     by_model: dict[str, list[AgentConfig]] = {}
@@ -91,12 +96,13 @@ def build_policies(
         by_model.setdefault(model_of(agent, config), []).append(agent)
     for name, agents in by_model.items():
         plugin = plugin_policy(name)
-        if plugin is not None:
-            policies |= {agent.name: plugin(agent.name) for agent in agents}
-        elif name == TINY:
-            policies |= _tiny(config, agents, vocabulary, device)
-        else:
-            policies |= _pretrained(config, name, agents, device, say)
+        with memory_errors(", ".join(agent.name for agent in agents), "loading its policy", _DECIDE_MEMORY):
+            if plugin is not None:
+                policies |= {agent.name: plugin(agent.name) for agent in agents}
+            elif name == TINY:
+                policies |= _tiny(config, agents, vocabulary, device)
+            else:
+                policies |= _pretrained(config, name, agents, device, say)
     return {agent.name: policies[agent.name] for agent in seats}
 
 

@@ -26,8 +26,11 @@ from maporl_cli.core.config import Config
 from maporl_cli.core.config_yaml import to_yaml
 from maporl_cli.core.errors import Interrupted, MaporlError, RunFailed
 from maporl_cli.core.run_dir import RunDir, read_object
+from maporl_cli.core.run_lock import alone_in
 from maporl_cli.training.placement import place
 from maporl_cli.training.process_group import OWN_STORE
+from maporl_cli.training.stop import heeded
+from maporl_cli.worker.job import launches_of
 
 _STOP_WITHIN = 60
 """Seconds that ranks have to write a checkpoint when they are asked to stop."""
@@ -64,7 +67,9 @@ def train_on_ranks(
     """
     accumulation_steps(config, place(config.team.names, nproc).replicas)
     # Here already, since a rank that was started again could not tell this command's run from an older one.
-    RunDir.refuse(config, resume=resume, overwrite=overwrite)
+    run = RunDir.of(config)
+    with alone_in(run):
+        RunDir.refuse(config, resume=resume, overwrite=overwrite)
     for name in logging.root.manager.loggerDict:
         if name.startswith("torch.distributed.elastic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what it would say is told in our words
@@ -77,7 +82,7 @@ def train_on_ranks(
         file.write_text(to_yaml(config), encoding="utf-8")
         flags = {"--resume": resume, "--overwrite": overwrite, "--profile": profile}
         arguments = ["-m", "maporl_cli.worker", "--config", str(file), "--failures", folder]
-        arguments += ["--command", command, "--display", display]
+        arguments += ["--command", command, "--display", display, "--launcher", str(os.getpid())]
         arguments += [flag for flag, given in flags.items() if given]
         others = dict.fromkeys(range(1, nproc), Std.ALL)
         logs = DefaultLogsSpecs(log_dir=folder, redirects={0: Std.NONE} | others)
@@ -92,11 +97,10 @@ def train_on_ranks(
             max_restarts=max_restarts,
             logs_specs=logs,
             shutdown_timeout=_STOP_WITHIN,
+            signals_to_handle=",".join(number.name for number in heeded()),
         )
-        run = RunDir.of(config)
         # A resumed run has logs already, whose last lines tell how an earlier sitting ended.
         earlier = [_size(run.rank_log(rank)) for rank in range(nproc)]
-        there = run.path.exists()
         try:
             elastic_launch(launch, sys.executable)(*arguments)
         except SignalException as error:
@@ -105,10 +109,15 @@ def train_on_ranks(
             rank, failure = error.get_first_failure()
             told = _told(config, run, rank, failure, Path(folder), earlier)
             refused = told.exit_code not in (RunFailed.exit_code, Interrupted.exit_code)
-            if refused and not there and run.path.exists() and not run.checkpoints.exists():
+            if refused and not resume and not run.checkpoints.exists() and _opened_by(launch.run_id, run):
                 discard(run.path)  # it never began: the corrected command shall not find it in its way
             raise told from error
     return run
+
+
+def _opened_by(job: str, run: RunDir) -> bool:
+    """Whether the run is this command's own, and not one that another command began meanwhile."""
+    return any(launch.startswith(job) for launch in launches_of(run))
 
 
 def _interrupted(run: RunDir) -> Interrupted:
@@ -144,8 +153,8 @@ def _told(
             f"{who} was killed by {signal.Signals(-failure.exitcode).name}.",
             where=str(log),
             why=_last_lines(log, earlier[rank], output),
-            fix=f"maporl train --resume --name {run.path.name} goes on from the last checkpoint; where the "
-            "machine ran out of memory, lower train.per_device_train_batch_size",
+            fix=f"run the same command with --resume --name {run.path.name} to go on from the last "
+            "checkpoint; where the machine ran out of memory, lower train.per_device_train_batch_size",
             code=1,
         )
     if not told:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from maporl_cli.cli.output import emit, result
+from maporl_cli.core.errors import UsageError
 
 if TYPE_CHECKING:
     from maporl_cli.cli.plan_time import Measured
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 WIDTH = 106
 """Characters of a line of a plan, without the sign that makes it a comment."""
+_MOST_RANKS = 16_384
+"""A plan looks at every rank, which takes minutes far beyond any job there is."""
 
 Part = Mapping[str, Any]
 """A part of a plan, in JSON's types."""
@@ -32,6 +35,7 @@ def show_plan(loaded: Loaded, world_size: int, json: bool, measured: Measured | 
         measured: what to predict the time from; without it, none is predicted.
 
     Raises:
+        UsageError: there are more of them than a plan can look at.
         ConfigError: the team cannot be placed on them, or the batch arithmetic does not come out even.
         DataError: nothing can be predicted from what was measured.
     """
@@ -41,6 +45,12 @@ def show_plan(loaded: Loaded, world_size: int, json: bool, measured: Measured | 
     from maporl_cli.training.fit import hosts_for
     from maporl_cli.training.placement import place
 
+    if world_size > _MOST_RANKS:
+        raise UsageError(
+            f"A plan of {world_size} ranks would take too long.",
+            why="it looks at every rank",
+            fix=f"--world-size {_MOST_RANKS} or less: beyond, replicas are like those before",
+        )
     config = loaded.config
     if config.run.plugins:
         # A plug-in may hold the benchmark or the policies.

@@ -82,8 +82,10 @@ def _phases(config: Config, placement: Placement, models: Mapping[str, Blueprint
     from maporl_cli.training.memory import rank_memory
 
     def phase(name: str, config: Config, placement: Placement) -> Phase:
-        ranks = [rank_memory(config, place.agents, models, placement.replicas) for place in placement.ranks]
-        return Phase(name, placement, tuple(ranks))
+        # Replicas are alike, and there may be very many.
+        seats = {place.agents for place in placement.ranks}
+        needs = {agents: rank_memory(config, agents, models, placement.replicas) for agents in seats}
+        return Phase(name, placement, tuple(needs[place.agents] for place in placement.ranks))
 
     team = phase("team", config, placement)
     found = [team]

@@ -155,5 +155,7 @@ class ProcessGroup:
     def _waiting(self, what: str, others: str) -> Generator[None]:
         try:
             yield
+        except torch.OutOfMemoryError:
+            raise  # a RuntimeError that no other rank has to do with
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise LostContact(what, others, str(error).splitlines()[0]) from error

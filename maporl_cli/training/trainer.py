@@ -38,7 +38,7 @@ class Trainer:
         reward, credit, estimator: what an episode earns, who answers for it, against what it is compared.
         questions: the training questions.
         steps: the step to end at.
-        monitor: gets each step's metrics and episodes, on rank 0.
+        monitor: gets each step's metrics and episodes; on other ranks than 0, that it was, and its waiting.
         evaluator: called every `train.eval_every` steps; its metrics are logged with the step's.
         checkpoints: where checkpoints go.
         stop: asked after each step.
@@ -100,7 +100,7 @@ class Trainer:
         with self.timeline.phase("gather", step=step):
             shares = self.ranks.gather(share.of(self.ranks), f"the results of step {step}")
         with self.timeline.phase("results", step=step):
-            metrics = step_metrics(shares) if shares else {}
+            metrics = step_metrics(shares) if shares else {"train:idle": idle}
             if shares:
                 self.monitor.episodes(step, episodes_of(shares))
         seconds = time.monotonic() - began
@@ -108,8 +108,7 @@ class Trainer:
         if self.config.train.eval_every and step % self.config.train.eval_every == 0:
             with suppress(Interrupted):  # the step is done, and its checkpoint is written below
                 metrics |= self.evaluator()
-        if shares:
-            self.monitor.log(step, metrics | {"train:seconds": seconds})
+        self.monitor.log(step, metrics | {"train:seconds": seconds})
         return progress
 
     def _roll_out(self, step: int) -> list[list[Episode]] | None:

@@ -22,14 +22,13 @@ from maporl_cli.core.config_sources import load_config
 from maporl_cli.core.errors import ConfigError, Interrupted, MaporlError, RunFailed, debugging
 from maporl_cli.core.run_dir import RunDir, read_object
 from maporl_cli.training.ranks import LostContact, Ranks
-from maporl_cli.worker.job import First, begun_by_this_job, join, open_store
+from maporl_cli.training.stop import STOPS
+from maporl_cli.worker.job import First, join, launches_of, open_store, this_launch
+from maporl_cli.worker.launcher import end_with_launcher
 from maporl_cli.worker.train import train
 
 _GRACE = 5.0
 """Seconds in which a rank that only lost contact lets the one that really failed be told of."""
-
-
-_STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,12 +37,14 @@ def main(arguments: list[str] | None = None) -> int:
     first = First(None, int(os.environ.get("RANK", "0")))
     if code := _settled(options.failures):
         return code
-    for number in _STOPS:
+    for number in STOPS:
         signal.signal(number, _stopped_early)
     try:
-        config = load_config(preset=None, file=options.config, environ={}, sets=(), flags={}).config
+        end_with_launcher(options.launcher)
+        # Before anything that may fail on this rank alone: in the store, ranks agree who tells of it.
         store = open_store()
         first = First(store, first.rank)
+        config = load_config(preset=None, file=options.config, environ={}, sets=(), flags={}).config
         ranks = join(config, store)
         goes_on = _restarted(config, ranks)
         event = train(
@@ -57,6 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
         )
     except MaporlError as error:
         return _fail(error, first, options.failures)
+    except KeyboardInterrupt:
+        return _fail(_stopped_at_once(), first, options.failures)
     except Exception as error:  # noqa: BLE001 the last place where it can be told in words
         if debugging(os.environ):
             traceback.print_exc()
@@ -75,6 +78,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--profile", action="store_true", help="write profile.json")
     parser.add_argument("--command", default="", help=argparse.SUPPRESS)
     parser.add_argument("--failures", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--launcher", type=int, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
 
@@ -84,7 +88,23 @@ def _stopped_early(number: int, frame: FrameType | None) -> None:
     Raises:
         Interrupted: always; a rank that died of the signal would be started again.
     """
+    _stop_no_more()  # or the next signal would strike where this one is being told
     raise Interrupted("Stopped before the training began, or after it.", fix="run the same command again")
+
+
+def _stopped_at_once() -> Interrupted:
+    """What a second Ctrl-C comes to."""
+    return Interrupted(
+        "Stopped at once.",
+        why="a stop was asked for twice, so the step was not waited for",
+        fix="run the same command with --resume to go on from the last checkpoint",
+    )
+
+
+def _stop_no_more() -> None:
+    """From here on this rank ends anyway, and its ending shall not be disturbed."""
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _settled(failures: Path | None) -> int:
@@ -125,7 +145,11 @@ def _restarted(config: Config, ranks: Ranks) -> bool:
             where="run.name",
             fix="give the run a name in the config",
         )
-    begun = ranks.rank == 0 and _restarts() > 0 and begun_by_this_job(RunDir.of(config))
+    if not _restarts():
+        return False
+    # Of all ranks: on several hosts, rank 0 need not be where it was.
+    launches = set(ranks.gather(this_launch(), "which launch this is"))
+    begun = ranks.rank == 0 and not launches.isdisjoint(launches_of(RunDir.of(config)))
     return ranks.broadcast(begun, "whether to go on")
 
 
@@ -145,8 +169,7 @@ def _fail(error: MaporlError, first: First, failures: Path | None) -> int:
     Args:
         failures: where `maporl train` looks for it, which then tells of it; None outside of that.
     """
-    for number in _STOPS:
-        signal.signal(number, signal.SIG_IGN)  # torchrun ends the ranks of a failed one, which is told first
+    _stop_no_more()  # torchrun ends the ranks of a failed one, which is told first
     if isinstance(error, LostContact):
         time.sleep(_GRACE)
     if failures is not None:

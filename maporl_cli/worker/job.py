@@ -11,6 +11,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -106,9 +107,9 @@ class First:
     rank: int
 
     def claim(self) -> bool:
-        """Whether no other rank has told before; rank 0 alone does where the ranks never met."""
+        """Whether no other rank has told before; one of each host does where the ranks never met."""
         if self.store is None:
-            return self.rank == 0
+            return os.environ.get("LOCAL_RANK", "0") == "0"
         try:
             return self.store.compare_set("first failure", "", str(self.rank)) == str(self.rank).encode()
         except RuntimeError:  # the store is gone with its host: better twice than not at all
@@ -168,12 +169,22 @@ def waiting_hint(config: Config, placement: Placement) -> str:
     return f"{told}; with {enough[0]}, {idle[enough[0]]:.0%}" if enough else told
 
 
-def begun_by_this_job(run: RunDir) -> bool:
-    """Whether the run, which may be an older one of that name, was begun or gone on with by this job."""
+def this_launch() -> str:
+    """Names the start of torchrun on this host that this rank comes from; empty outside of one.
+
+    It stays the same when torchrun starts the ranks anew. The job's id alone would not do: two starts
+    of the same command may well share it, and the ranks of one would take the other's run for theirs.
+    """
+    # …/ID_RANDOM/attempt_N/RANK/error.json: a folder that each start makes for itself.
+    file = os.environ.get("TORCHELASTIC_ERROR_FILE", "")
+    return f"{Path(file).parents[2].name} on {socket.gethostname()}" if file else ""
+
+
+def launches_of(run: RunDir) -> list[str]:
+    """The starts of torchrun that began the run, or went on with it; it may be an older one of that name."""
     told = read_object(run.manifest)
     sittings = [told, *told.get("resumed", [])]
-    jobs = [sitting.get("topology", {}).get("job") for sitting in sittings]
-    return os.environ.get("TORCHELASTIC_RUN_ID", "") in jobs
+    return [launch for sitting in sittings for launch in sitting.get("topology", {}).get("launches", [])]
 
 
 def describe(ranks: Ranks) -> dict[str, Any]:
@@ -183,11 +194,12 @@ def describe(ranks: Ranks) -> dict[str, Any]:
         "device": _device_name(),
         "threads": torch.get_num_threads(),
         "platform": platform.platform(),
+        "launch": this_launch(),
     }
     found = ranks.gather(mine, "the topology")
     placement = ranks.placement
     return {
-        "job": os.environ.get("TORCHELASTIC_RUN_ID"),
+        "launches": sorted({told.pop("launch") for told in found} - {""}),
         "world_size": placement.world_size,
         "hosts": placement.nodes,
         "replicas": placement.replicas,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 
 from maporl_cli.core.errors import Interrupted
 from maporl_cli.monitoring.console import Display
@@ -39,7 +40,8 @@ class Narrator:
         for log in self.logs:
             log.say(text)
         if self.display != "none":
-            print(text, file=sys.stderr, flush=True)
+            with suppress(OSError):  # the terminal was closed: the checkpoint is to be written all the same
+                print(text, file=sys.stderr, flush=True)
 
     def refuse_to_go_on(self, phase: str, done: int, total: int) -> None:
         """Raises Interrupted where a stop was requested."""

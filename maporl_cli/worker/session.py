@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import gcd
 from typing import TypeVar
 
 import torch
@@ -17,7 +16,7 @@ from maporl_cli.agents.build import (
     compute_dtype,
     default_device,
 )
-from maporl_cli.agents.policy import Policy
+from maporl_cli.agents.policy import Policy, memory_errors
 from maporl_cli.agents.roles import RoleBook, role_book
 from maporl_cli.agents.stage import Floor
 from maporl_cli.agents.team import Team
@@ -90,8 +89,10 @@ def team_placement(config: Config, job: Placement) -> Placement:
     Replicas have to share the questions of a step evenly. The job's own team does, or the job was
     refused; a baseline has fewer agents, so more replicas, and leaves ranks idle where it must.
     """
-    replicas = gcd(config.train.batch_size, job.world_size)
-    return place(config.team.names, job.world_size, job.nodes, replicas=replicas)
+    names, questions = config.team.names, config.train.batch_size
+    most = job.world_size // min(len(names), job.world_size)
+    replicas = max(count for count in range(1, most + 1) if questions % count == 0)
+    return place(names, job.world_size, job.nodes, replicas=replicas)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,15 +193,16 @@ def cold_start_session(session: Session, narrator: Narrator) -> None:
     if session.ranks.rank == 0:
         # The baseline's role always: or whether it is trained would change what the team starts from.
         seats = [*session.config.team.names, SINGLE]
-        base = next(iter(session.policies.values()))
-        cold_start(
-            base,
-            session.book,
-            [name for name in seats if name in session.book.roles],
-            session.cold_starts,
-            session.config,
-            on_step,
-        )
+        agent, base = next(iter(session.policies.items()))
+        with memory_errors(agent, "the cold start", "train.cold_start.batch_size"):
+            cold_start(
+                base,
+                session.book,
+                [name for name in seats if name in session.book.roles],
+                session.cold_starts,
+                session.config,
+                on_step,
+            )
         weights = base.trainable()
     start_from(weights, session)
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from torch import Tensor
 
+from maporl_cli.agents.policy import memory_errors
 from maporl_cli.core.atomic import atomic_dir, atomic_write
 from maporl_cli.core.randomness import Draws, Greedy, Sampled
 from maporl_cli.core.run_dir import RunDir, read_object
@@ -38,6 +39,11 @@ from maporl_cli.training.trainer import Trainer
 from maporl_cli.training.update import Learner
 from maporl_cli.worker.narrator import Narrator
 from maporl_cli.worker.session import Rules, Session, cold_start_session, open_learners, start_from
+
+_DECIDE_REFERENCE = (
+    "the size of model.name or the agents a rank (more ranks: --nproc), or set model.finetune=lora, which "
+    "needs no copy, or train.kl_coeff=0"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +136,9 @@ class TeamRun:
         if begun:
             start = self._checkpoints.start() if self._ranks.rank == 0 else None
             load_weights(start, session.policies, self._ranks)
-        for policy in session.policies.values():
-            policy.keep_reference()
+        for agent, policy in session.policies.items():
+            with memory_errors(agent, "keeping its reference", _DECIDE_REFERENCE):
+                policy.keep_reference()
 
     def _forget_after(self, step: int) -> None:
         """Drop what a killed sitting recorded beyond its last checkpoint; it is about to be repeated."""
@@ -223,8 +230,9 @@ class TeamRun:
     def _monitor(self, steps: int) -> Monitor:
         sinks: list[Sink] = [ConsoleSink(self._narrator.display, steps)]
         sinks += [LogSink(log, self._label, steps) for log in self._narrator.logs]
-        wandb = self._config.monitoring.wandb_mode != "disabled" and self._ranks.rank == 0
-        if wandb and not self._label:
+        if self._ranks.rank != 0:
+            return Monitor(sinks)
+        if self._config.monitoring.wandb_mode != "disabled" and not self._label:
             sinks.append(WandbSink(self._config, self._run.path))
         return Monitor(sinks, metrics=JsonlSink(self._run.metrics), episodes=EpisodeFiles(self._run.episodes))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from maporl_cli.agents.stage import stopped
@@ -14,6 +15,7 @@ from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError, DataError, Interrupted, MaporlError, MissingError, RunFailed
 from maporl_cli.core.manifest import note_sitting, refuse_changed_data, write_manifest
 from maporl_cli.core.run_dir import RunDir, named, renamed
+from maporl_cli.core.run_lock import alone_in
 from maporl_cli.core.timeline import Timeline
 from maporl_cli.data.splits import Split, load_split
 from maporl_cli.monitoring.console import Display
@@ -65,7 +67,30 @@ def train(
     load_plugins(config.run.plugins)
     accumulation_steps(config, ranks.placement.replicas)
     config = renamed(config, ranks.broadcast(named(config).run.name, "the run's name"))
-    narrator = Narrator(display, stop, run=config.run.name)
+    with alone_in(RunDir.of(config)) if ranks.rank == 0 else nullcontext():
+        return _train_run(
+            config,
+            resume=resume,
+            overwrite=overwrite,
+            command=command,
+            narrator=Narrator(display, stop, run=config.run.name),
+            ranks=ranks,
+            profile=profile,
+        )
+
+
+def _train_run(
+    config: Config,
+    *,
+    resume: bool,
+    overwrite: bool,
+    command: str,
+    narrator: Narrator,
+    ranks: Ranks,
+    profile: bool,
+) -> dict[str, Any]:
+    """`train`, in a run that has its name and is nobody else's."""
+    stop = narrator.stop
     timeline = Timeline(keep=profile)
     run = RunDir.of(config)
     if ranks.rank == 0:

@@ -7,7 +7,7 @@ import torch
 from support import WORDS, floor, tiny_policy
 
 from maporl_cli.agents.build import build_policies, build_team, compute_dtype, default_device
-from maporl_cli.agents.policy import register_policy
+from maporl_cli.agents.policy import OutOfMemory, register_policy
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError, MissingError
 from maporl_cli.core.randomness import Sampled
@@ -52,6 +52,17 @@ def test_tiny_policies_start_equal_and_learn_apart():
         for parameter in policies["planner"].trainable().values():
             parameter.add_(1.0)
     assert all(torch.equal(start[name], other) for name, other in weights(policies["analyst"]).items())
+
+
+def test_too_little_memory_for_the_policies_names_their_agents(monkeypatch):
+    def too_large(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr("maporl_cli.agents.build.tiny_model", too_large)
+    with pytest.raises(OutOfMemory, match="'planner, analyst'") as told:
+        build(config("planner", "analyst"))
+    assert told.value.where == "loading its policy"
+    assert "model.finetune=lora" in told.value.fix
 
 
 def test_the_runs_seed_decides_tiny_weights():

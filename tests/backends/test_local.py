@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from launched import BIN, Going, run
+
+from maporl_cli.training.stop import STOPS
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +30,7 @@ def test_a_run_on_two_ranks_ends_like_one_on_one(finished):
     assert set(event["eval"]) == {"before", "after"}
     assert sorted(file.name for file in (folder / "run" / "logs").iterdir()) == ["rank_0.log", "rank_1.log"]
     assert "rank 1 of 2: researcher, analyst" in (folder / "run" / "logs" / "rank_1.log").read_text()
+    assert "step 4/4" in (folder / "run" / "logs" / "rank_1.log").read_text()
     # The console is rank 0's alone.
     assert "rank 0 of 2: planner, reporter" in done.stderr
     assert "researcher, analyst" not in done.stderr
@@ -57,6 +61,27 @@ def test_torchrun_starts_the_same_program(finished, tmp_path):
     for step in range(1, 5):
         file = Path("run") / "episodes" / f"step_{step:06d}.jsonl"
         assert (tmp_path / file).read_text() == (folder / file).read_text()
+    # Started again, as after a failure, the ranks of the next launch do not take this run for their own.
+    alone = os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "1"}
+    words = [BIN / "torchrun", "--max-restarts", "1", *words]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=240, env=alone)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.count("/run exists.") == 2, "refused at first, and when started again"
+
+
+def test_a_config_that_only_another_rank_lacks_is_told(tmp_path):
+    rank = tmp_path / "rank.sh"
+    (tmp_path / "config-0.yaml").write_text("{}\n")
+    rank.write_text(f"exec {sys.executable} -m maporl_cli.worker --config {tmp_path}/config-$RANK.yaml\n")
+    words = [BIN / "torchrun", "--nproc-per-node", "2", "--no-python", "sh", str(rank)]
+    # Rank 0 waits where no signal reaches it.
+    impatient = os.environ | {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, env=impatient)
+    assert done.returncode == 1, "torchrun's own"
+    assert "Rank 1 failed." in done.stderr
+    assert "config-1.yaml" in done.stderr
+    assert done.stderr.count("Fix:") == 1
 
 
 def test_a_world_size_that_does_not_fit_names_those_that_do(tmp_path):
@@ -94,9 +119,9 @@ def test_a_rank_that_is_killed_ends_the_run_with_its_name(tmp_path):
     code, said = going.end()
     assert code == 1
     assert "Rank 2 (analyst) was killed by SIGKILL." in said
-    assert "rank 2 of 4: analyst" in said, "its last lines"
+    assert "step 6/400" in said, "its last lines"
     assert said.count("Fix:") == 1, said
-    assert "--resume --name run" in said
+    assert "run the same command with --resume --name run" in said
     assert not [rank for rank in ranks.values() if rank.is_running()]
     # Rank 1 has told in its log how it lost rank 2; that is no news when it is killed in the next sitting.
     again = Going(tmp_path, "--nproc", "4", "--resume", sets=LONG)
@@ -108,7 +133,7 @@ def test_a_rank_that_is_killed_ends_the_run_with_its_name(tmp_path):
     assert said.count("Fix:") == 1, said
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", STOPS)
 def test_a_stop_reaches_every_rank_and_leaves_a_checkpoint(tmp_path, number):
     going = Going(tmp_path, "--nproc", "2", sets=LONG)
     going.until("step 6/400")
@@ -147,6 +172,37 @@ def test_a_refusal_is_not_tried_again_and_leaves_nothing(tmp_path):
     assert done.stderr.count("Fix:") == 1
     assert "absent.jsonl" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_two_commands_for_one_run_the_refused_one_leaves_the_other_alone(tmp_path):
+    commands = [Going(tmp_path, "--nproc", "2") for _ in range(2)]
+    ended = dict(going.end() for going in commands)
+    assert sorted(ended) == [0, 3], ended
+    assert "run is being trained already" in ended[3] or "run exists" in ended[3]
+    assert (tmp_path / "run" / "training_results.json").is_file()
+
+
+def test_a_run_that_is_being_trained_is_refused_to_everyone_else(tmp_path):
+    going = Going(tmp_path, "--nproc", "2", sets=LONG)
+    going.until("step 2/400")
+    for words in (("--nproc", "2", "--resume"), ("--resume",), ("--overwrite",)):
+        done = run(tmp_path, *words, sets=LONG)
+        assert done.returncode == 3, done.stderr
+        assert "run is being trained already" in done.stderr
+        assert f"process {going.ranks()[0].pid}" in done.stderr
+    going.process.terminate()
+    assert going.end()[0] == 130
+
+
+def test_ranks_end_with_their_launcher_and_keep_what_they_learned(tmp_path):
+    going = Going(tmp_path, "--nproc", "2", sets=("train.max_steps=400", "train.save_every=400"))
+    going.until("step 3/400")
+    ranks = going.ranks()
+    going.process.kill()
+    gone, alive = psutil.wait_procs(list(ranks.values()), timeout=20)
+    assert (len(gone), alive) == (2, [])
+    latest = (tmp_path / "run" / "checkpoints" / "latest").read_text()
+    assert int(latest.removeprefix("step_")) >= 3
 
 
 def test_restarted_ranks_go_on_from_the_last_checkpoint(tmp_path):

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,18 @@ def dry_run(monkeypatch, capfd):
         return (int(ended.value.code or 0), *capfd.readouterr())
 
     return dry_run
+
+
+def test_many_ranks_are_planned_soon_and_too_many_are_refused(dry_run):
+    began = time.monotonic()
+    sets = ("--set", "train.batch_size=1024", "--set", "train.per_device_train_batch_size=1")
+    code, out, err = dry_run("--preset", "clinic", "--world-size", "4096", *sets)
+    assert code == 0, err
+    assert "replicas 1 to 1023 are like it" in out
+    assert time.monotonic() - began < 20, "every rank of a seat needs the same, looked up once"
+    code, _, err = dry_run("--preset", "clinic", "--world-size", "1000000")
+    assert code == 2
+    assert "Fix: --world-size 16384 or less" in err
 
 
 @pytest.fixture

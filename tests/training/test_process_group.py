@@ -7,6 +7,7 @@ import signal
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from ranks import on_ranks, start_ranks
 from support import alone, tiny_policy, turn
 
@@ -22,6 +23,24 @@ TEAM = ("planner", "researcher", "analyst", "reporter")
 
 def job(timeout: float = 20.0) -> Ranks:
     return join(Config.model_validate({"placement": {"timeout": timeout}}), open_store())
+
+
+def out_of_memory_in_a_sum() -> str:
+    ranks = job()
+
+    def too_much(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    dist.all_reduce = too_much
+    try:
+        ranks.any(True, "x")
+    except RuntimeError as error:
+        return type(error).__name__
+    return ""
+
+
+def test_a_rank_without_memory_does_not_blame_the_others():
+    assert on_ranks(2, out_of_memory_in_a_sum) == ["OutOfMemoryError"] * 2
 
 
 def exchange_of_every_kind() -> dict[str, Any]:

@@ -5,14 +5,14 @@ import signal
 
 import pytest
 
-from maporl_cli.training.stop import StopRequest
+from maporl_cli.training.stop import STOPS, StopRequest
 
 
 def send(number):
     os.kill(os.getpid(), number)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_is_remembered_and_interrupts_nothing(number):
     with StopRequest() as stop:
         assert not stop.requested
@@ -30,8 +30,25 @@ def test_a_second_one_is_not_waited_for(second):
     assert stop.requested
 
 
+def test_a_terminal_that_is_closed_does_not_hurry_however_often_it_is_told():
+    with StopRequest() as stop:
+        for _ in range(3):
+            send(signal.SIGHUP)
+    assert stop.requested
+
+
+def test_under_nohup_a_closed_terminal_stops_nothing():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            send(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert not stop.requested
+
+
 def test_the_handlers_before_come_back_also_after_an_error():
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in STOPS}
     inside = {}
 
     def fail():

@@ -10,18 +10,19 @@ import pytest
 
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_yaml import to_yaml
+from maporl_cli.training.stop import STOPS
 from maporl_cli.worker import __main__ as worker
 
 
 @pytest.fixture(autouse=True)
 def handlers():
-    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    kept = {number: signal.getsignal(number) for number in STOPS}
     yield
     for number, handler in kept.items():
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", STOPS)
 def test_it_ends_with_130_and_says_so_to_the_command(tmp_path, monkeypatch, number):
     """Were it to die of the signal, torchrun would start the ranks again."""
     config = tmp_path / "config.yaml"
@@ -34,3 +35,16 @@ def test_it_ends_with_130_and_says_so_to_the_command(tmp_path, monkeypatch, numb
     os.kill(os.getpid(), number)
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     assert worker.main(["--config", str(config), "--failures", str(tmp_path)]) == 130, "not tried again"
+
+
+def test_a_second_ctrl_c_ends_with_130_and_no_traceback(tmp_path, monkeypatch, capsys):
+    def struck(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    config = tmp_path / "config.yaml"
+    config.write_text(to_yaml(Config()))
+    monkeypatch.setattr(worker, "train", struck)
+    assert worker.main(["--config", str(config)]) == 130
+    told = capsys.readouterr().err
+    assert told.startswith("Stopped at once.")
+    assert "--resume" in told

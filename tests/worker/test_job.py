@@ -15,11 +15,13 @@ from maporl_cli.core.run_dir import RunDir
 from maporl_cli.training.placement import place
 from maporl_cli.worker import job
 from maporl_cli.worker.job import (
-    begun_by_this_job,
+    First,
     describe,
     join,
+    launches_of,
     open_store,
     refuse_unlike,
+    this_launch,
     waiting_hint,
 )
 
@@ -138,14 +140,27 @@ def test_ranks_that_would_wait_are_told_how_not_to():
     assert waiting_hint(config(rollout={"microbatches": 16}), place(agents, 4)) == ""
 
 
-def test_only_the_job_that_began_a_run_goes_on_with_it_when_restarted(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("local", "tells"), [(0, True), (1, False)])
+def test_where_ranks_never_met_one_of_each_host_tells(torchrun, local, tells):
+    torchrun(RANK=4 + local, LOCAL_RANK=local)
+    assert First(None, 4 + local).claim() is tells
+
+
+def test_a_launch_keeps_its_name_when_its_ranks_are_started_again_and_no_other_has_it(tmp_path, monkeypatch):
+    def named(launch: str, attempt: int) -> str:
+        file = tmp_path / launch / f"attempt_{attempt}" / "0" / "error.json"
+        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(file))
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")  # what every torchrun without --rdzv-id says
+        return this_launch()
+
+    assert named("none_k2x", 0) == named("none_k2x", 1) != named("none_p7a", 1)
+    monkeypatch.delenv("TORCHELASTIC_ERROR_FILE")
+    assert this_launch() == ""
+
+
+def test_a_run_knows_the_launches_that_began_it_and_went_on_with_it(tmp_path):
     run = RunDir(tmp_path)
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "mine")
-    assert not begun_by_this_job(run)
-    run.manifest.write_text(json.dumps({"topology": {"job": "older"}, "resumed": []}))
-    assert not begun_by_this_job(run)
-    run.manifest.write_text(json.dumps({"topology": {"job": "mine"}, "resumed": []}))
-    assert begun_by_this_job(run)
-    resumed = [{"topology": {"job": "mine"}}]
-    run.manifest.write_text(json.dumps({"topology": {"job": "older"}, "resumed": resumed}))
-    assert begun_by_this_job(run)
+    assert launches_of(run) == []
+    resumed = [{"topology": {"launches": ["second"]}}]
+    run.manifest.write_text(json.dumps({"topology": {"launches": ["first"]}, "resumed": resumed}))
+    assert launches_of(run) == ["first", "second"]

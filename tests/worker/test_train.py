@@ -9,12 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from small_runs import go, small
 from support import tiny_policy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from maporl_cli.agents.policy import register_policy
+from maporl_cli.agents.causal import CausalPolicy
+from maporl_cli.agents.policy import OutOfMemory, register_policy
 from maporl_cli.agents.roles import Role, register_role_book, role_book
 from maporl_cli.core.atomic import discard
 from maporl_cli.core.errors import ConfigError, DataError, MissingError, RunFailed
@@ -27,6 +29,24 @@ TRAIN = sys.modules[train.__module__]  # its name in the package is the function
 
 def weights(run: Path, agent: str = "planner") -> bytes:
     return (run / "checkpoints" / "step_000004" / "agents" / agent / "weights.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("method", "phase", "setting"),
+    [
+        ("score", "the cold start", "train.cold_start.batch_size"),
+        ("keep_reference", "keeping its reference", "train.kl_coeff=0"),
+    ],
+)
+def test_too_little_memory_before_training_names_the_phase(tmp_path, monkeypatch, method, phase, setting):
+    def too_much(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(CausalPolicy, method, too_much)
+    with pytest.raises(OutOfMemory, match="'planner'") as told:
+        go(small(tmp_path, "train.kl_coeff=0.1"))
+    assert told.value.where == phase
+    assert setting in told.value.fix
 
 
 def test_a_run_from_its_config_to_its_results(tmp_path):
