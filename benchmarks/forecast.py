@@ -3,11 +3,11 @@
     python benchmarks/forecast.py [--file FILE_OF_QUESTIONS]
 
 The preset `clinic` is trained on one rank with `--profile`, and the forecast from those rates compared with
-that run and with one on two ranks, each with one thread; then the rates of these two ranks with another run
-of two, with other questions in other microbatches. This is repeated, as a neighbor on the machine may take
-half of a core for minutes. The same with policies that sleep instead of computing (`sleeper.py`), on four and
-eight ranks: there the schedule alone decides; and, where a file is given, with the preset `smollm2` on two.
-Times are medians over steps, the first left out.
+another run of one rank, of other questions in other microbatches, and with one on two ranks, each with one
+thread; then the rates of these two ranks with another run of two, again of other questions. This is repeated,
+as a neighbor on the machine may take half of a core for minutes. The same with policies that sleep instead of
+computing (`sleeper.py`), on four and eight ranks: there the schedule alone decides; and, where a file is
+given, with the preset `smollm2` on two. Times are medians over steps, the first left out.
 """
 
 from __future__ import annotations
@@ -33,7 +33,11 @@ from maporl_cli.training.rates import Rates
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "forecast.json"
 CLINIC = ["data.max_eval_samples=8", "rollout.microbatches=8"]
-AGAIN = ["run.seed=1", "rollout.microbatches=4"]
+AGAIN = {
+    "clinic": ["run.seed=1", "rollout.microbatches=4"],
+    "sleepers": ["run.seed=1"],
+    "smollm2": ["run.seed=1"],
+}
 SMOLLM2 = ["data.allow_test_set=true", "data.max_eval_samples=1", "rollout.microbatches=4"]
 SLEEPERS = [
     f"run.plugins=[{HERE / 'sleeper.py'}]",
@@ -52,7 +56,7 @@ SLEEPERS = [
 def train(folder: Path, name: str, nproc: int, steps: int, sets: list[str]) -> RunDir:
     words = ["train", "--nproc", str(nproc), "--name", f"{name}-{nproc}", "--output-dir", str(folder)]
     words += ["--profile", "--display", "none", "--set", "eval.baselines=[]"]
-    words += ["--preset", "smollm2"] if name == "smollm2" else []
+    words += ["--preset", "smollm2"] if name.startswith("smollm2") else []
     for value in [f"train.max_steps={steps + 1}", *sets]:
         words += ["--set", value]
     maporl = Path(sys.executable).with_name("maporl")
@@ -86,15 +90,15 @@ def compare(name: str, run: RunDir, rates: Rates) -> dict[str, Any]:
 def forecasts(
     folder: Path, name: str, sizes: tuple[int, ...], steps: int, sets: list[str]
 ) -> list[dict[str, Any]]:
-    """A run on one rank, and what its rates foretell of it and of runs on more."""
-    one = train(folder, name, 1, steps, sets)
-    rates = Rates.measured(one.profile)
-    cases = [compare(name, one, rates)]
+    """A run on one rank, and what its rates foretell of others: of one rank, and of more."""
+    rates = Rates.measured(train(folder, name, 1, steps, sets).profile)
+    again = train(folder, f"{name}-again", 1, steps, [*sets, *AGAIN[name]])
+    cases = [compare(name, again, rates)]
     several = [train(folder, name, size, steps, sets) for size in sizes]
     cases += [compare(name, run, rates) for run in several]
     if name == "clinic":
         (two,) = several
-        fresh = train(folder, "clinic-again", 2, steps, [*sets, *AGAIN])
+        fresh = train(folder, "clinic-again", 2, steps, [*sets, *AGAIN[name]])
         cases.append(compare("clinic from two ranks", fresh, Rates.measured(two.profile)))
     return cases
 
