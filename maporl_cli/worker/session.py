@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -37,6 +38,7 @@ from maporl_cli.worker.cold_starting import cold_start
 from maporl_cli.worker.narrator import Narrator
 
 T = TypeVar("T")
+_AT_IT, _DONE = "at it", "done"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,13 +186,19 @@ def cold_start_session(session: Session, narrator: Narrator) -> None:
     """
     if session.cold_starts is None:
         return
+    ranks, patience = session.ranks, session.config.placement.timeout
+    told = time.monotonic()
 
     def on_step(phase: str, step: int, steps: int, loss: float) -> None:
+        nonlocal told
         narrator.refuse_to_go_on(f"cold start, {phase}: step", step, steps)
         narrator.progress(f"cold start, {phase}: step", step, steps, f"loss {loss:.3f}")
+        if time.monotonic() - told > patience / 4:  # it may last longer than the others would wait
+            told = time.monotonic()
+            ranks.broadcast(_AT_IT, "a sign that the cold start goes on")
 
     weights: Mapping[str, Tensor] = {}
-    if session.ranks.rank == 0:
+    if ranks.rank == 0:
         # The baseline's role always: or whether it is trained would change what the team starts from.
         seats = [*session.config.team.names, SINGLE]
         agent, base = next(iter(session.policies.items()))
@@ -204,6 +212,8 @@ def cold_start_session(session: Session, narrator: Narrator) -> None:
                 on_step,
             )
         weights = base.trainable()
+    while ranks.broadcast(_DONE, "the end of the cold start") == _AT_IT:
+        pass
     start_from(weights, session)
 
 
