@@ -23,7 +23,7 @@ from maporl_cli.training.update import Learner
 PROMPTS = [(3, 4, 5), (6, 7), (8,), (9, 10, 11, 12), (13, 14), (20,)]
 
 
-def learner(policy, *, steps=1000, **settings) -> Learner:
+def learner(policy, *, steps=1000, scale=False, **settings) -> Learner:
     config = TrainConfig.model_validate({"max_grad_norm": 1e9, "lr_scheduler_type": "constant", **settings})
     return Learner(
         "planner",
@@ -34,6 +34,7 @@ def learner(policy, *, steps=1000, **settings) -> Learner:
         learning_rate=config.learning_rate,
         ranks=alone("planner"),
         critic=Critic(policy, shared=config.value_loss_coeff),
+        scale_gradients=scale,
     )
 
 
@@ -194,6 +195,25 @@ def test_a_share_of_the_value_loss_reaches_the_policy(coefficient):
     (coefficient * missed / (2 * tokens)).backward()
     for mixed, own, value in zip(gradients(policy), gradients(none), gradients(twin), strict=True):
         assert torch.allclose(mixed, own + value, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options", [{"per_device_train_batch_size": 1}, {"per_device_train_batch_size": 4}, {"scale": True}]
+)
+def test_neither_passes_nor_a_scaler_change_the_gradient(options):
+    found = []
+    for settings in ({}, options):
+        policy = tiny_policy()
+        mine = learner(policy, value_loss_coeff=0.3, **settings)
+        with torch.no_grad():
+            mine._critic.head.weight.fill_(0.1)
+        metrics = mine.update(table(policy))
+        found.append((metrics, gradients(policy), mine._critic.head.weight.grad))
+    (one, whole, head), (other, parts, other_head) = found
+    assert other == pytest.approx(one, abs=1e-5)
+    assert torch.allclose(head, other_head, atol=1e-6, rtol=1e-5)
+    for a, b in zip(whole, parts, strict=True):
+        assert torch.allclose(a, b, atol=1e-6, rtol=1e-5)
 
 
 def test_a_head_does_not_decay():
