@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -74,6 +75,22 @@ def scored(turns: Sequence[Turn], total: float, *, task: float | None = None, sa
         answer="A",
         score=Score(task=value, form=1.0, total=total, components={"accuracy": value}, reasons={}),
     )
+
+
+@dataclass(frozen=True)
+class Pupil:
+    """One that learns, on one replica: a nat a token from its start, expecting 1 of each token to come."""
+
+    agent: str
+
+    def summed(self, values: Sequence[float]) -> list[float]:
+        return list(values)
+
+    def divergence(self, turns: Sequence[Turn]) -> list[list[float]]:
+        return [[1.0] * len(turn.token_ids) for turn in turns]
+
+    def values(self, turns: Sequence[Turn]) -> list[list[float]]:
+        return [[float(left) for left in range(len(turn.token_ids), 0, -1)] for turn in turns]
 
 
 def split_in_memory(

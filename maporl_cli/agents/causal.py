@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,10 @@ class CausalPolicy:
         return int(self._model.config.max_position_embeddings)
 
     @property
+    def hidden_width(self) -> int:
+        return int(self._model.get_output_embeddings().in_features)
+
+    @property
     def _pad_id(self) -> int:
         return int(self.tokenizer.pad_token_id)
 
@@ -108,12 +112,17 @@ class CausalPolicy:
         completions: Sequence[tuple[int, ...]],
         *,
         temperature: float,
+        hidden: bool = False,
     ) -> Scored:
-        with self._active(learning=True) as model:
+        with self._active(learning=True) as model, _heard(model) if hidden else nullcontext([]) as states:
             logprobs = self._forward(model, prompts, completions, temperature)
         chosen = self._pick(logprobs, completions)
         entropy = -(logprobs.exp() * logprobs).sum(-1)
-        return Scored(_align_left(chosen, completions), _align_left(entropy, completions))
+        return Scored(
+            _align_left(chosen, completions),
+            _align_left(entropy, completions),
+            _align_left(states[0][:, :-1], completions) if hidden else None,
+        )
 
     @torch.no_grad()
     def reference_logprobs(
@@ -208,10 +217,22 @@ class CausalPolicy:
                     yield self._model
 
 
+@contextmanager
+def _heard(model: Any) -> Iterator[list[Tensor]]:
+    """What the layer that predicts words reads in each forward pass meanwhile, whatever the architecture."""
+    states: list[Tensor] = []
+    hook = model.get_output_embeddings().register_forward_pre_hook(lambda _, given: states.append(given[0]))
+    try:
+        yield states
+    finally:
+        hook.remove()
+
+
 def _align_left(values: Tensor, completions: Sequence[Sequence[int]]) -> Tensor:
+    """(rows, longest, …): each row's completion moved from the right end to the left."""
     longest = values.shape[1]
     shift = torch.tensor([longest - len(completion) for completion in completions], device=values.device)
     index = (torch.arange(longest, device=values.device).unsqueeze(0) + shift.unsqueeze(1)).clamp(
         max=longest - 1
     )
-    return values.gather(1, index)
+    return values.take_along_dim(index.reshape(*index.shape, *[1] * (values.dim() - 2)), 1)

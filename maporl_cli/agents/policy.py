@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -84,10 +84,13 @@ class Scored:
     Attributes:
         logprobs: (rows, longest completion), nats, with gradient.
         entropy: same shape, of the whole distribution at each position, with gradient.
+        hidden: (rows, longest completion, width), with gradient: the last layer's state that each token was
+            predicted from. None where it was not asked for.
     """
 
     logprobs: Tensor
     entropy: Tensor
+    hidden: Tensor | None = None
 
 
 class Policy(Protocol):
@@ -154,6 +157,27 @@ class Policy(Protocol):
 
     def save(self, directory: Path) -> None:
         """Write the policy so that plain `transformers` (or `peft`) loads it."""
+        ...
+
+
+@runtime_checkable
+class Readable(Policy, Protocol):
+    """A policy whose hidden states a value head can read. A plug-in need not be one."""
+
+    @property
+    def hidden_width(self) -> int:
+        """How many numbers a hidden state has."""
+        ...
+
+    def score(
+        self,
+        prompts: Sequence[tuple[int, ...]],
+        completions: Sequence[tuple[int, ...]],
+        *,
+        temperature: float,
+        hidden: bool = False,
+    ) -> Scored:
+        """As any policy's; with `hidden`, the hidden states as well."""
         ...
 
 

@@ -7,7 +7,8 @@ that gives data, a function that gives lines, and a line for each in `show_plan`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from maporl_cli.cli.output import emit, result
@@ -44,6 +45,7 @@ def show_plan(loaded: Loaded, world_size: int, json: bool, measured: Measured | 
     from maporl_cli.core.config_yaml import to_yaml
     from maporl_cli.training.fit import hosts_for
     from maporl_cli.training.placement import place
+    from maporl_cli.worker.cautions import cautions
 
     if world_size > _MOST_RANKS:
         raise UsageError(
@@ -62,6 +64,7 @@ def show_plan(loaded: Loaded, world_size: int, json: bool, measured: Measured | 
     where = placement_part(placement)
     memory = memory_part(config, placement)
     time = None if measured is None else time_part(config, placement, batch["steps"], measured, memory)
+    in_vain = list(cautions(config))
     if json:
         shown = config.model_dump(mode="json")
         emit(
@@ -73,6 +76,7 @@ def show_plan(loaded: Loaded, world_size: int, json: bool, measured: Measured | 
                 "placement": where,
                 "memory": memory,
                 "time": time,
+                "cautions": in_vain,
             }
         )
         return
@@ -82,9 +86,16 @@ def show_plan(loaded: Loaded, world_size: int, json: bool, measured: Measured | 
         *placement_lines(where),
         *time_lines(time, where),
         *memory_lines(memory, where),
+        *caution_lines(in_vain),
     )
     for line in lines:
         result(f"# {line}".rstrip())
+
+
+def caution_lines(part: Sequence[str]) -> Iterator[str]:
+    """What the config sets in vain."""
+    for caution in part:
+        yield from wrap(f"Caution: {caution}.", WIDTH)
 
 
 def batch_part(config: Config, replicas: int) -> Part:

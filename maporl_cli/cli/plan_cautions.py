@@ -22,8 +22,10 @@ _PACE = (
     "team.agents.",
     "team.evidence",
     "team.roles",
+    "train.algorithm",
     "train.kl_coeff",
     "train.per_device_train_batch_size",
+    "train.update_epochs",
 )
 """Settings that decide how fast a turn, a reward or an update is, by how their keys begin."""
 _NO_PACE = (".learning_rate", ".trained")

@@ -175,15 +175,30 @@ class InfluenceConfig(Section):
     """For one towards it."""
 
 
+class PpoConfig(Section):
+    """Values and advantages of `train.algorithm: maporl_ppo`."""
+
+    gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.95
+    """How far an advantage looks ahead: 0 to the next token's value, 1 to the turn's end."""
+    value_learning_rate: Positive = 1e-3
+    """Peak learning rate of the value heads; it follows the policies' schedule."""
+
+
 class TrainConfig(Section):
     """The algorithm and its arithmetic."""
 
     algorithm: str = "rloo"
-    """How a turn's return is compared: `rloo`, `grpo`, `dr_grpo`, `reinforce_pp`, `reinforce_pp_baseline`, or
-    one that a plug-in registers."""
+    """How a turn's return is compared: `rloo`, `grpo`, `dr_grpo`, `reinforce_pp`, `reinforce_pp_baseline`,
+    `maporl_ppo`, or one that a plug-in registers."""
     credit: str = "team"
-    """How the reward is shared out to the turns: `team`, `influence`, or one that a plug-in registers."""
+    """How the reward is shared out to the turns: `team`, `influence`, `maporl`, or one that a plug-in
+    registers."""
     influence: InfluenceConfig = InfluenceConfig()
+    ppo: PpoConfig = PpoConfig()
+    update_epochs: Count = 1
+    """Optimizer steps on a step's experiences, each over all of them; the clipped ratio bounds how far."""
+    value_loss_coeff: NonNegative = 0.0
+    """Share of the value loss's gradient that reaches the policy; the value head always learns."""
     learning_rate: Positive = 1e-3
     num_epochs: Count = 1
     """Passes over the training questions, where `max_steps` is not given; it takes their place."""
@@ -194,7 +209,8 @@ class TrainConfig(Section):
     """Turns of an agent in one forward and backward pass: an episode has one a round."""
     gradient_accumulation_steps: Literal["auto"] | Count = "auto"
     gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Discount for each turn between a turn and the episode's end; 1 shares the reward evenly."""
+    """Discount for each turn between a turn and the episode's end; 1 shares the reward evenly. With
+    `train.credit: maporl`, for each round."""
     clip_ratio: Positive = 0.2
     """How far the ratio of new to old probability may leave 1 before a token stops pushing."""
     clip_ratio_high: Positive | None = None

@@ -8,16 +8,24 @@ from typing import Protocol
 
 from maporl_cli.core.config import TrainConfig
 from maporl_cli.core.types import Episode, Turn
-from maporl_cli.training.advantage.estimator import Estimator
+from maporl_cli.training.advantage.estimator import AnyEstimator, CriticEstimator, Estimator, Valued
 from maporl_cli.training.credit import CreditRule
 
 
 @dataclass(frozen=True, slots=True)
 class Experience:
-    """A turn and how much better than its group it was."""
+    """A turn and what it teaches, token by token.
+
+    Attributes:
+        advantages: how much better each token was than what it is compared with.
+        values, targets: what the agent's value head expected before each token, and should have; empty
+            where it has none.
+    """
 
     turn: Turn
-    advantage: float
+    advantages: Sequence[float]
+    values: Sequence[float] = ()
+    targets: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +65,12 @@ class Learns(Protocol):
         """Each value's sum over the replicas."""
         ...
 
-    def divergence(self, turns: Sequence[Turn]) -> list[float]:
-        """How far each turn's tokens are from the frozen start, in nats."""
+    def divergence(self, turns: Sequence[Turn]) -> list[list[float]]:
+        """How far each token of each turn is from the frozen start, in nats."""
+        ...
+
+    def values(self, turns: Sequence[Turn]) -> list[list[float]]:
+        """What its value head expects before each token of each turn."""
         ...
 
 
@@ -66,7 +78,7 @@ def gather(
     groups: Sequence[Sequence[Episode]],
     learners: Sequence[Learns],
     credit: CreditRule,
-    estimator: Estimator,
+    estimator: AnyEstimator,
     train: TrainConfig,
 ) -> Gathered:
     """Credit, compare and collect the turns that are trained on.
@@ -76,7 +88,7 @@ def gather(
     denominator. A cut turn's return still counts in the comparison, since it did happen.
 
     With `train.kl_in: reward` a turn's own distance from the frozen start is taken off its return, before
-    it is compared.
+    it is compared; where tokens are compared, each pays its own.
     """
     live = [group for group in groups if not is_dead(group)]
     taught = groups if estimator.across_groups else live
@@ -89,28 +101,57 @@ def gather(
             [_own(agent, episode, values) for episode, values in zip(group, credited, strict=True)]
             for group, credited in zip(taught, returns, strict=True)
         ]
-        if train.kl_coeff and train.kl_in == "reward":
-            own = _charged(own, learner, train.kl_coeff)
-        advantages = estimator.advantages(
-            [[[value for _, value in turns] for turns in group] for group in own], learner.summed
-        )
-        by_agent[agent] = []
-        for group, compared in zip(own, advantages, strict=True):
-            for turns, values in zip(group, compared, strict=True):
-                for (turn, _), advantage in zip(turns, values, strict=True):
-                    if turn.finished:
-                        by_agent[agent].append(Experience(turn, advantage))
-                    else:
-                        cut += 1
+        price = train.kl_coeff if train.kl_in == "reward" else 0.0
+        if isinstance(estimator, CriticEstimator):
+            by_agent[agent] = _judged(own, learner, estimator, train, price)
+        else:
+            by_agent[agent] = _compared(own, learner, estimator, price)
+        cut += sum(not turn.finished for group in own for turns in group for turn, _ in turns)
     return Gathered(by_agent, len(groups) - len(live), cut)
+
+
+def _compared(own: Returned, learner: Learns, estimator: Estimator, price: float) -> list[Experience]:
+    """Each finished turn with its return's advantage, the same for all of its tokens."""
+    if price:
+        own = _charged(own, learner, price)
+    advantages = estimator.advantages(
+        [[[value for _, value in turns] for turns in group] for group in own], learner.summed
+    )
+    return [
+        Experience(turn, [advantage] * len(turn.token_ids))
+        for group, compared in zip(own, advantages, strict=True)
+        for turns, values in zip(group, compared, strict=True)
+        for (turn, _), advantage in zip(turns, values, strict=True)
+        if turn.finished
+    ]
 
 
 def _charged(own: Returned, learner: Learns, price: float) -> Returned:
     """The same turns, each return less its distance."""
     distances = iter(learner.divergence([turn for group in own for turns in group for turn, _ in turns]))
     return [
-        [[(turn, value - price * next(distances)) for turn, value in turns] for turns in group]
+        [[(turn, value - price * sum(next(distances))) for turn, value in turns] for turns in group]
         for group in own
+    ]
+
+
+def _judged(
+    own: Returned, learner: Learns, estimator: CriticEstimator, train: TrainConfig, price: float
+) -> list[Experience]:
+    """Each finished turn with an advantage and a target for each of its tokens."""
+    finished = [(turn, value) for group in own for turns in group for turn, value in turns if turn.finished]
+    turns = [turn for turn, _ in finished]
+    if price:
+        rewards = [[-price * nats for nats in tokens] for tokens in learner.divergence(turns)]
+    else:
+        rewards = [[0.0] * len(turn.token_ids) for turn in turns]
+    for tokens, (_, value) in zip(rewards, finished, strict=True):
+        tokens[-1] += value
+    expected = learner.values(turns)
+    judged = estimator.judge(list(map(Valued, rewards, expected)), train, learner.summed)
+    return [
+        Experience(turn, told.advantages, values, told.targets)
+        for turn, values, told in zip(turns, expected, judged, strict=True)
     ]
 
 

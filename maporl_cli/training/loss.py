@@ -42,7 +42,7 @@ def policy_loss(
 
     Args:
         new, old: (rows, length) log-probabilities now and when sampled, nats.
-        advantages: (rows,) one a turn.
+        advantages: (rows, length), one a token.
         active: (rows, length) bool; tokens outside count nowhere, neither above nor below.
         clip: how far the ratio may fall below 1 and rise above it; beyond, a token stops pushing. A higher
             upper end lets rare tokens grow (DAPO's "clip-higher", Yu et al. 2025, arXiv 2503.14476, §3.1).
@@ -55,9 +55,8 @@ def policy_loss(
     zeros = torch.zeros_like(new)
     # A masked place may hold anything, so it is zeroed before exp, not after: 0 × inf is NaN.
     ratio = torch.where(active, new - old, zeros).exp()
-    weight = advantages.unsqueeze(1)
     limited = ratio.clamp(1 - clip[0], 1 + clip[1])
-    surrogate = torch.minimum(ratio * weight, limited * weight)
+    surrogate = torch.minimum(ratio * advantages, limited * advantages)
     per_token = -surrogate - entropy_coeff * entropy
     kl = zeros
     if reference is not None:

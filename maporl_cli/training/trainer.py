@@ -14,7 +14,7 @@ from maporl_cli.core.errors import Interrupted, RunFailed
 from maporl_cli.core.timeline import Timeline
 from maporl_cli.core.types import Episode, Question
 from maporl_cli.rewards.medical import Reward
-from maporl_cli.training.advantage import Estimator
+from maporl_cli.training.advantage import AnyEstimator
 from maporl_cli.training.checkpoint import Checkpoints, Progress
 from maporl_cli.training.credit import CreditRule
 from maporl_cli.training.experience import Gathered, gather
@@ -51,7 +51,7 @@ class Trainer:
     learners: Sequence[Learner]
     reward: Reward
     credit: CreditRule
-    estimator: Estimator
+    estimator: AnyEstimator
     questions: Sequence[Question]
     steps: int
     monitor: Monitor

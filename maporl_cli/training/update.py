@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.utils import (
     clip_grad_norm_,
     get_total_norm,
@@ -24,6 +25,7 @@ from maporl_cli.agents.policy import NotFinite, Policy, memory_errors
 from maporl_cli.core.config import TrainConfig
 from maporl_cli.core.timeline import Timeline
 from maporl_cli.core.types import Turn
+from maporl_cli.training.critic import Critic, explained_variance, value_loss
 from maporl_cli.training.experience import Experience, Gathered
 from maporl_cli.training.loss import LossTerms, policy_loss
 from maporl_cli.training.ranks import Ranks
@@ -31,6 +33,8 @@ from maporl_cli.training.ranks import Ranks
 _DECIDE_MEMORY = (
     "train.per_device_train_batch_size, or set model.gradient_checkpointing=true or model.finetune=lora"
 )
+Rows = Sequence[tuple[int, ...]]
+"""Token ids, a row a turn."""
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
@@ -45,6 +49,7 @@ class Learner:
         temperature: the agent's sampling temperature; scores are taken under the same distribution.
         learning_rate: peak learning rate.
         ranks: those that hold the agent learn the same, from the experiences of all of them.
+        critic: the agent's value head, where the estimator asks one.
         scale_gradients: use a gradient scaler, as fp16 needs.
     """
 
@@ -58,6 +63,7 @@ class Learner:
         temperature: float,
         learning_rate: float,
         ranks: Ranks,
+        critic: Critic | None = None,
         scale_gradients: bool = False,
     ) -> None:
         self.agent = agent
@@ -65,9 +71,14 @@ class Learner:
         self._config = config
         self._temperature = temperature
         self._ranks = ranks
-        self._parameters = dict(policy.trainable())
+        self._critic = critic
+        self._parameters = list(policy.trainable().values())
+        self._head = [] if critic is None else list(critic.head.parameters())
+        groups: list[dict[str, Any]] = [{"params": self._parameters}]
+        if self._head:
+            groups.append({"params": self._head, "lr": config.ppo.value_learning_rate, "weight_decay": 0.0})
         self._optimizer = torch.optim.AdamW(
-            self._parameters.values(),
+            groups,
             lr=learning_rate,
             betas=(config.adam_beta1, config.adam_beta2),
             weight_decay=config.weight_decay,
@@ -78,14 +89,15 @@ class Learner:
             num_warmup_steps=config.warmup_steps,
             num_training_steps=total_steps,
         )
-        self._device = next(iter(self._parameters.values())).device
+        self._device = self._parameters[0].device
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=scale_gradients)
         # It makes its scale when first used, which a replica without experiences might never do.
         self._scaler.scale(torch.zeros((), device=self._device))
         self._keeps_near = config.kl_coeff > 0 and config.kl_in == "loss"
 
     def update(self, experiences: Sequence[Experience]) -> dict[str, float]:
-        """One optimizer step on the agent's active turns, in passes of `per_device_train_batch_size` turns.
+        """`train.update_epochs` optimizer steps on the agent's active turns, each in passes of
+        `per_device_train_batch_size` turns.
 
         Without experiences (every group dead) the weights stay and only the schedule moves on. A
         rank that has none while another replica has some takes part with a gradient of zero.
@@ -95,8 +107,9 @@ class Learner:
 
         Returns:
             `<agent>:loss`, `:entropy` (nats a token), `:grad_norm`, `:tokens`, `:clipped` (share),
-            and `:kl` (nats a token) where the loss holds it, over all replicas; only `:tokens`
-            when nothing was learned.
+            and `:kl` (nats a token) where the loss holds it, over all replicas, as they were in the
+            last epoch; `:explained_variance` of what a value head expected before the first one;
+            only `:tokens` when nothing was learned.
 
         Raises:
             NotFinite: a loss or gradient is, and the weights are as they were; or the updated weights
@@ -106,9 +119,7 @@ class Learner:
         metrics: dict[str, float] = {f"{self.agent}:tokens": tokens}
         if tokens:
             with memory_errors(self.agent, "the update", _DECIDE_MEMORY):
-                sums = self._accumulate(experiences, int(tokens))
-                self._share_gradient()
-                grad_norm = self._step()
+                sums, grad_norm = self._learn(experiences, int(tokens))
             loss, kl, entropy, clipped = self.summed(sums)
             metrics |= {
                 f"{self.agent}:loss": loss,
@@ -118,6 +129,11 @@ class Learner:
             }
             if self._keeps_near:
                 metrics[f"{self.agent}:kl"] = kl / tokens
+            if self._critic is not None:
+                expected = [value for experience in experiences for value in experience.values]
+                targets = [target for experience in experiences for target in experience.targets]
+                share = explained_variance(expected, targets, self.summed)
+                metrics[f"{self.agent}:explained_variance"] = share
             self.policy.version += 1
         with warnings.catch_warnings():
             # torch warns of a schedule that moves on without an update, as in a step of dead groups.
@@ -131,31 +147,54 @@ class Learner:
         self._ranks.sum_over_replicas(self.agent, sums)
         return sums.tolist()
 
-    def divergence(self, turns: Sequence[Turn]) -> list[float]:
-        """Σ log π_sampled − log π_ref over each turn's tokens, nats: k1 of Schulman 2020, "Approximating KL
-        divergence", an unbiased estimate that may be negative for a single turn."""
-        found: list[float] = []
-        size = self._config.per_device_train_batch_size
+    def divergence(self, turns: Sequence[Turn]) -> list[list[float]]:
+        """log π_sampled − log π_ref of each turn's tokens, nats: k1 of Schulman 2020, "Approximating KL
+        divergence", an unbiased estimate that may be negative."""
         with memory_errors(self.agent, "comparing with its reference", _DECIDE_MEMORY):
-            for start in range(0, len(turns), size):
-                part = turns[start : start + size]
-                completions = [turn.token_ids for turn in part]
-                reference = self.policy.reference_logprobs(
-                    [turn.prompt_ids for turn in part], completions, temperature=self._temperature
-                )
-                sampled = pad_right([turn.logprobs for turn in part], 0.0, reference.dtype).to(
-                    reference.device
-                )
-                active = length_mask([len(completion) for completion in completions], reference.device)
-                gap = torch.where(active, sampled - reference, torch.zeros_like(sampled))
-                found += gap.sum(1).double().tolist()
+            reference = self._told(turns, self._reference)
+        return [
+            [sampled - before for sampled, before in zip(turn.logprobs, own, strict=True)]
+            for turn, own in zip(turns, reference, strict=True)
+        ]
+
+    @torch.no_grad()
+    def values(self, turns: Sequence[Turn]) -> list[list[float]]:
+        """What the value head expects before each token of each turn."""
+        critic = self._critic
+        assert critic is not None, "an estimator that asks for values is given a value head"
+
+        def expected(prompts: Rows, completions: Rows) -> Tensor:
+            return critic.score(prompts, completions, temperature=self._temperature)[1]
+
+        with memory_errors(self.agent, "asking its value head", _DECIDE_MEMORY):
+            return self._told(turns, expected)
+
+    def _told(self, turns: Sequence[Turn], tell: Callable[[Rows, Rows], Tensor]) -> list[list[float]]:
+        """What `tell` gives for each token, from prompts and completions, in passes of
+        `per_device_train_batch_size` turns."""
+        found: list[list[float]] = []
+        size = self._config.per_device_train_batch_size
+        for start in range(0, len(turns), size):
+            part = turns[start : start + size]
+            prompts, completions = [turn.prompt_ids for turn in part], [turn.token_ids for turn in part]
+            rows: list[list[float]] = tell(prompts, completions).double().tolist()
+            found += [row[: len(own)] for row, own in zip(rows, completions, strict=True)]
         return found
+
+    def _learn(self, experiences: Sequence[Experience], tokens: int) -> tuple[list[float], float]:
+        """All epochs; of the last one, what `_accumulate` tells, and the gradient's norm."""
+        sums, grad_norm = [0.0], 0.0
+        for _ in range(self._config.update_epochs):
+            sums = self._accumulate(experiences, tokens)
+            self._share_gradient()
+            grad_norm = self._step()
+        return sums, grad_norm
 
     def _share_gradient(self) -> None:
         """Sum the gradient over the replicas; each divided its own by the active tokens of all."""
         if self._ranks.placement.replicas == 1:
             return
-        parameters = list(self._parameters.values())
+        parameters = [*self._parameters, *self._head]
         having = self.summed([float(parameter.grad is not None) for parameter in parameters])
         for parameter, replicas in zip(parameters, having, strict=True):
             # One that no replica used stays without: a gradient of zero would let it decay.
@@ -172,45 +211,54 @@ class Learner:
         sums = torch.zeros(4, dtype=torch.float64)
         size = self._config.per_device_train_batch_size
         for start in range(0, len(experiences), size):
-            terms = self._loss(experiences[start : start + size], tokens)
-            if not bool(torch.isfinite(terms.loss)):
+            terms, missed = self._loss(experiences[start : start + size], tokens)
+            loss = terms.loss + missed
+            if not bool(torch.isfinite(loss)):
                 raise NotFinite("loss", self.agent)
-            self._scaler.scale(terms.loss).backward()
+            self._scaler.scale(loss).backward()
             sums += torch.stack([terms.loss.detach(), terms.kl, terms.entropy, terms.clipped]).double().cpu()
         return sums.tolist()
 
-    def _loss(self, experiences: Sequence[Experience], tokens: int) -> LossTerms:
+    def _loss(self, experiences: Sequence[Experience], tokens: int) -> tuple[LossTerms, Tensor | float]:
+        """The policy's loss and the value head's; 0 where there is none."""
         prompts = [experience.turn.prompt_ids for experience in experiences]
         completions = [experience.turn.token_ids for experience in experiences]
-        scored = self.policy.score(prompts, completions, temperature=self._temperature)
-        device = scored.logprobs.device
-        reference = None
-        if self._keeps_near:
-            reference = self.policy.reference_logprobs(prompts, completions, temperature=self._temperature)
-        old = pad_right([experience.turn.logprobs for experience in experiences], 0.0, scored.logprobs.dtype)
-        return policy_loss(
+        values = None
+        if self._critic is None:
+            scored = self.policy.score(prompts, completions, temperature=self._temperature)
+        else:
+            scored, values = self._critic.score(prompts, completions, temperature=self._temperature)
+        active = length_mask([len(completion) for completion in completions], scored.logprobs.device)
+        terms = policy_loss(
             scored.logprobs,
-            old.to(device),
-            torch.tensor([experience.advantage for experience in experiences], device=device),
-            length_mask([len(completion) for completion in completions], device),
+            _padded([experience.turn.logprobs for experience in experiences], scored.logprobs),
+            _padded([experience.advantages for experience in experiences], scored.logprobs),
+            active,
             tokens,
             clip=(self._config.clip_ratio, self._config.clip_ratio_high or self._config.clip_ratio),
             entropy=scored.entropy,
             entropy_coeff=self._config.entropy_coeff,
-            reference=reference,
+            reference=self._reference(prompts, completions) if self._keeps_near else None,
             kl_coeff=self._config.kl_coeff if self._keeps_near else 0.0,
         )
+        if values is None:
+            return terms, 0.0
+        targets = _padded([experience.targets for experience in experiences], values)
+        return terms, value_loss(values, targets, active, tokens)
+
+    def _reference(self, prompts: Rows, completions: Rows) -> Tensor:
+        return self.policy.reference_logprobs(prompts, completions, temperature=self._temperature)
 
     def _step(self) -> float:
         self._scaler.unscale_(self._optimizer)
-        grad_norm = float(clip_grad_norm_(self._parameters.values(), self._config.max_grad_norm))
+        grad_norm = float(clip_grad_norm_(self._parameters, self._config.max_grad_norm))
         # An infinite gradient is fp16's business as usual: the scaler skips the step and halves its scale.
         if not math.isfinite(grad_norm) and not self._scaler.is_enabled():
             raise NotFinite("gradient", self.agent)
         self._scaler.step(self._optimizer)
         self._scaler.update()
         # Told now, before a checkpoint keeps them: the next forward would be the first to notice.
-        if not bool(torch.isfinite(get_total_norm(self._parameters.values()))):
+        if not bool(torch.isfinite(get_total_norm([*self._parameters, *self._head]))):
             raise NotFinite("norm of the updated weights", self.agent)
         return grad_norm
 
@@ -221,6 +269,7 @@ class Learner:
             "schedule": self._schedule.state_dict(),
             "scaler": self._scaler.state_dict(),
             "version": self.policy.version,
+            "critic": None if self._critic is None else self._critic.state(),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -230,6 +279,13 @@ class Learner:
         if state["scaler"]:
             self._scaler.load_state_dict(state["scaler"])
         self.policy.version = state["version"]
+        if self._critic is not None:
+            self._critic.load_state(state["critic"])
+
+
+def _padded(rows: Sequence[Sequence[float]], like: Tensor) -> Tensor:
+    """(rows, longest), of the dtype of `like` and where it is."""
+    return pad_right(rows, 0.0, like.dtype).to(like.device)
 
 
 def update_all(

@@ -16,20 +16,22 @@ from maporl_cli.agents.build import (
     cold_starts_of,
     compute_dtype,
     default_device,
+    model_of,
 )
-from maporl_cli.agents.policy import Policy, memory_errors
+from maporl_cli.agents.policy import Policy, Readable, memory_errors
 from maporl_cli.agents.roles import RoleBook, role_book
 from maporl_cli.agents.stage import Floor
 from maporl_cli.agents.team import Team
-from maporl_cli.core.config import Config
+from maporl_cli.core.config import AgentConfig, Config
 from maporl_cli.core.errors import ConfigError, DataError
 from maporl_cli.core.timeline import Timeline
 from maporl_cli.core.types import Question
 from maporl_cli.data.benchmarks import ColdStarts
 from maporl_cli.rewards.medical import Reward
-from maporl_cli.training.advantage import Estimator, estimators
+from maporl_cli.training.advantage import AnyEstimator, CriticEstimator, estimators
 from maporl_cli.training.checkpoint import copy_weights
 from maporl_cli.training.credit import CreditRule, credit_rules
+from maporl_cli.training.critic import Critic
 from maporl_cli.training.placement import Placement, place
 from maporl_cli.training.ranks import OneRank, Ranks
 from maporl_cli.training.update import Learner
@@ -103,7 +105,7 @@ class Rules:
 
     reward: Reward
     credit: CreditRule
-    estimator: Estimator
+    estimator: AnyEstimator
 
 
 def open_rules(config: Config, book: RoleBook) -> Rules:
@@ -127,14 +129,15 @@ def _registered(rules: Mapping[str, T], name: str, key: str) -> T:
     return rules[name]
 
 
-def open_learners(session: Session, *, steps: int) -> tuple[Learner, ...]:
+def open_learners(session: Session, estimator: AnyEstimator, *, steps: int) -> tuple[Learner, ...]:
     """A learner for each agent that is trained.
 
     Args:
+        estimator: decides whether they have value heads.
         steps: the length of the learning-rate schedule.
 
     Raises:
-        ConfigError: no agent is trained.
+        ConfigError: no agent is trained, or one has no hidden states for a value head to read.
     """
     config = session.config
     if not any(seat.trained for seat in config.team.agents):
@@ -153,11 +156,24 @@ def open_learners(session: Session, *, steps: int) -> tuple[Learner, ...]:
             temperature=seat.temperature,
             learning_rate=seat.learning_rate or config.train.learning_rate,
             ranks=session.ranks,
+            critic=_critic(seat, session) if isinstance(estimator, CriticEstimator) else None,
             scale_gradients=half,
         )
         for seat in config.team.agents
         if seat.trained and seat.name in session.policies
     )
+
+
+def _critic(seat: AgentConfig, session: Session) -> Critic:
+    policy, train = session.policies[seat.name], session.config.train
+    if not isinstance(policy, Readable):
+        raise ConfigError(
+            f"{train.algorithm} needs a value head, and the agent {seat.name!r} has nothing for it to read.",
+            where=f"train.algorithm={train.algorithm}, model.name={model_of(seat, session.config)}",
+            why="its policy does not show hidden states (maporl_cli.agents.policy.Readable)",
+            fix="use an estimator without a value head, such as --set train.algorithm=rloo",
+        )
+    return Critic(policy, shared=train.value_loss_coeff)
 
 
 def refuse_unknown_words(session: Session, questions: Sequence[Question]) -> None:

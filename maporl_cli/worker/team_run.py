@@ -110,7 +110,7 @@ class TeamRun:
             self._keep_references(session, begun)
         before = self._measure(session, "before")
         steps = self._steps(before)
-        learners = open_learners(session, steps=steps)
+        learners = open_learners(session, self._rules.estimator, steps=steps)
         if not begun:
             self._checkpoints.save(progress, session.policies, learners, ranks)
         else:

@@ -163,6 +163,32 @@ def test_gradient_equals_finite_differences_in_float64():
             assert parameter.grad.view(-1)[place].item() == pytest.approx(measured, abs=1e-6), name
 
 
+@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_hidden_state_is_what_its_token_was_predicted_from(lora, checkpointing):
+    """The words' own matrix makes the token's log-probability of it, in rows of different lengths."""
+    policy = lora_pair()[0] if lora else tiny_policy(gradient_checkpointing=checkpointing)
+    policy._checkpointing = checkpointing
+    completions = [(6, 7, 8), (9,), (10, 11)]
+    scored = policy.score([(3, 4, 5), (6,), (7, 8)], completions, temperature=0.7, hidden=True)
+    assert scored.hidden is not None
+    assert scored.hidden.shape == (3, 3, policy.hidden_width)
+    words = policy._model.get_output_embeddings().weight
+    for row, completion in enumerate(completions):
+        logprobs = (scored.hidden[row, : len(completion)] @ words.T / 0.7).log_softmax(-1)
+        expected = logprobs[range(len(completion)), list(completion)]
+        assert torch.allclose(scored.logprobs[row, : len(completion)], expected, atol=1e-5)
+
+
+def test_asking_for_hidden_states_changes_no_score_and_is_not_the_rule():
+    policy = tiny_policy()
+    given = [(3, 4, 5), (6,)], [(7, 8), (9,)]
+    plain, asked = (policy.score(*given, temperature=1.0, hidden=hidden) for hidden in (False, True))
+    assert plain.hidden is None
+    assert torch.equal(plain.logprobs, asked.logprobs)
+    assert torch.equal(plain.entropy, asked.entropy)
+
+
 def test_gradient_checkpointing_changes_no_gradient():
     plain, checkpointed = tiny_policy(), tiny_policy(gradient_checkpointing=True)
     for policy in (plain, checkpointed):

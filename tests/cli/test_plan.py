@@ -116,6 +116,14 @@ class TestConfigAndArithmetic:
         Path("my.yaml").write_text(dry_run("--world-size", "4")[1])
         assert load_config(file=Path("my.yaml")).config == load_config(preset="clinic").config
 
+    def test_what_is_set_in_vain_is_said(self, plan, dry_run):
+        sets = ("--set", "train.credit=influence")
+        (told,) = plan(*sets)["cautions"]
+        assert "team.max_rounds_per_episode=2" in told
+        assert f"Caution: {told}." in " ".join(comments(dry_run(*sets)[1]))
+        assert plan(*sets, "--set", "team.max_rounds_per_episode=2")["cautions"] == []
+        assert plan()["cautions"] == []
+
     def test_epochs_become_steps(self, plan):
         questions = [{"id": str(n), "question": f"Question {n}?", "answer": f"word{n}"} for n in range(50)]
         for name, part in (("train.jsonl", questions[:40]), ("eval.jsonl", questions[40:])):

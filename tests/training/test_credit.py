@@ -1,12 +1,15 @@
 """Credit against tables worked by hand."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support import question, scored, turn
 
 from maporl_cli.core.config import InfluenceConfig, TrainConfig
 from maporl_cli.core.types import Episode
 from maporl_cli.training.credit import credit_rules
 from maporl_cli.training.credit.influence import incentives, influence_credit
+from maporl_cli.training.credit.maporl import looking_ahead, maporl_credit
 from maporl_cli.training.credit.team import team_credit
 
 FOUR = [turn(agent) for agent in ("planner", "researcher", "analyst", "reporter")]
@@ -97,6 +100,13 @@ class TestInfluence:
         assert earned("++-", "+++", agents="abc")[5] == 10.0
         assert earned("---", "--+", agents="abc")[5] == 1.0
 
+    def test_only_those_who_answered_before_and_after_have_changed(self):
+        """In one round nobody has, however their answers differ."""
+        assert earned("-++-", agents="abcd") == [0.0] * 4
+        # b's first turn: a stays wrong, and c was not heard before. c's: a and b become right, as c was.
+        assert earned("-++", "-++", agents="abc")[1] == 0.0
+        assert earned("--+", "+++", agents="abc")[2] == 1000.0
+
     def test_it_comes_on_top_of_the_team_s_credit(self):
         answers = ["Answer: B", "Answer: A", "Answer: A"]
         turns = [
@@ -111,6 +121,41 @@ class TestInfluence:
         assert earned("+", "-", "+", agents="a") == [0.0, 0.0, 0.0]
 
 
+class TestMaporl:
+    def test_three_agents_in_two_rounds(self):
+        """γ = .3. Scores 1, 0, 1, then 0, 1, .8, of mean .6: (1 + .18)/1.3, .18/1.3, …; and 0, 1, .8."""
+        answers = ["Answer: A", "Answer: B", "Answer: A", "Answer: B", "Answer: A", "Answer: A"]
+        turns = [
+            turn(agent, round=place // 3, text=text)
+            for place, (agent, text) in enumerate(zip("abcabc", answers, strict=True))
+        ]
+        expected = [1.18 / 1.3, 0.18 / 1.3, 1.18 / 1.3, 0.0, 1.0, 0.8]
+        assert maporl_credit(scored(turns, 0.8), TrainConfig(gamma=0.3)) == pytest.approx(expected)
+
+    def test_who_stands_for_no_answer_scores_the_team_s(self):
+        """One round: a plan, a wrong answer, and the last one, wrong too, in a team that earned .4."""
+        turns = [
+            turn("a", text="look at the chart"),
+            turn("b", text="Answer: B"),
+            turn("c", text="Answer: B"),
+        ]
+        assert maporl_credit(scored(turns, 0.4), TrainConfig(gamma=0.3)) == [0.4, 0.0, 0.4]
+
+    def test_three_rounds_and_an_agent_that_speaks_in_one_only(self):
+        # Means of the rounds: ½, 1, 0. Of round 0: (own + ½·1 + ¼·0) / 1.75; of round 1: (1 + 0) / 1.5
+        found = looking_ahead([0, 0, 1, 2, 2], [1.0, 0.0, 1.0, 0.0, 0.0], 0.5)
+        assert found == pytest.approx([1.5 / 1.75, 0.5 / 1.75, 1 / 1.5, 0.0, 0.0])
+
+    @given(st.lists(st.integers(0, 4), min_size=1).map(sorted), st.floats(0.01, 1), st.floats(-2, 2))
+    def test_a_return_is_a_mean_of_scores(self, rounds, gamma, value):
+        assert looking_ahead(rounds, [value] * len(rounds), gamma) == pytest.approx([value] * len(rounds))
+
+    def test_an_unscored_episode_is_a_bug_of_the_caller(self):
+        with pytest.raises(ValueError, match="scored"):
+            maporl_credit(Episode(question(), 0, 1, turns=FOUR), TrainConfig())
+
+
 def test_registered():
-    assert list(credit_rules())[:2] == ["team", "influence"]  # an example may have been loaded before
+    # An example may have been loaded before.
+    assert list(credit_rules())[:3] == ["team", "influence", "maporl"]
     assert credit_rules()["team"] is team_credit

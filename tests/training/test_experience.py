@@ -1,9 +1,7 @@
 """From scored episodes to experiences, worked by hand."""
 
-from dataclasses import dataclass
-
 import pytest
-from support import scored, turn
+from support import Pupil, scored, turn
 
 from maporl_cli.core.config import TrainConfig
 from maporl_cli.training.advantage import estimators
@@ -11,19 +9,6 @@ from maporl_cli.training.credit.team import team_credit
 from maporl_cli.training.experience import gather, is_dead
 
 AGENTS = ("planner", "analyst", "reporter")
-
-
-@dataclass(frozen=True)
-class Pupil:
-    """An agent on one replica, as far from its start as its turns have tokens."""
-
-    agent: str
-
-    def summed(self, values):
-        return list(values)
-
-    def divergence(self, turns):
-        return [float(len(turn.token_ids)) for turn in turns]
 
 
 def collect(groups, agents=AGENTS, gamma=1.0, estimator="rloo"):
@@ -38,7 +23,13 @@ def collect(groups, agents=AGENTS, gamma=1.0, estimator="rloo"):
 
 
 def advantages(gathered, agent):
-    return [experience.advantage for experience in gathered.by_agent[agent]]
+    """One a turn; all tokens of a turn have the same."""
+    found = []
+    for experience in gathered.by_agent[agent]:
+        (value,) = set(experience.advantages)
+        assert len(experience.advantages) == len(experience.turn.token_ids)
+        found.append(value)
+    return found
 
 
 def rounds(*agents_by_round, total, task=None, finished=True):

@@ -11,8 +11,10 @@ LN = math.log
 
 
 def _loss(new, old, advantages, active, total, **options):
+    """Advantages are one a row here, or one a token."""
     options = {"clip": (0.2, 0.2), "entropy": torch.zeros_like(new), "entropy_coeff": 0.0, **options}
-    return policy_loss(new, old, advantages, active, total, **options)
+    each = advantages if advantages.dim() == 2 else advantages.unsqueeze(1).expand_as(new)
+    return policy_loss(new, old, each, active, total, **options)
 
 
 def test_hand_worked_table():
@@ -24,6 +26,14 @@ def test_hand_worked_table():
     terms = _loss(new, old, torch.tensor([2.0, -1.0], dtype=torch.float64), active, 3)
     assert terms.loss.item() == pytest.approx(-(2.4 + 1 - 1.5) / 3)
     assert terms.clipped.item() == 3
+
+
+def test_each_token_has_an_advantage_of_its_own():
+    # ratios 1.5, .5, 1; advantages 2, −1, 3: min(3, 2.4) = 2.4; min(−.5, −.8) = −.8; 3
+    new = torch.tensor([[LN(1.5), LN(0.5), 0.0]], dtype=torch.float64)
+    advantages = torch.tensor([[2.0, -1.0, 3.0]], dtype=torch.float64)
+    terms = _loss(new, torch.zeros_like(new), advantages, torch.ones(1, 3, dtype=torch.bool), 3)
+    assert terms.loss.item() == pytest.approx(-(2.4 - 0.8 + 3) / 3)
 
 
 def test_the_clip_may_reach_further_up_than_down():

@@ -81,7 +81,7 @@ def measured(settings: Config) -> RankMemory:
                 ranks=alone(*names),
             )
             turn = Turn(seat.name, 0, (3, 4, 5), (6, 7), (-1.0, -1.0), "", True, 0)
-            learner.update([Experience(turn, 1.0)])
+            learner.update([Experience(turn, [1.0, 1.0])])
             states = learner._optimizer.state.values()
             moments += sum(tensor.nbytes for state in states for tensor in state.values())
             gradients += sum(p.grad.nbytes for p in policy.trainable().values() if p.grad is not None)
@@ -203,7 +203,7 @@ def loss_of(policy: CausalPolicy, turns: Pass, *, reference: bool = False) -> to
     return policy_loss(
         scored.logprobs,
         scored.logprobs.detach(),
-        torch.ones(turns.rows),
+        torch.ones(turns.rows, turns.completion),
         length_mask([turns.completion] * turns.rows),
         turns.rows * turns.completion,
         clip=(0.2, 0.2),

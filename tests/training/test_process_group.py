@@ -6,13 +6,17 @@ import os
 import signal
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 from ranks import on_ranks, start_ranks
-from support import alone, tiny_policy, turn
+from support import alone, scored, tiny_policy, turn
 
 from maporl_cli.core.config import Config, TrainConfig
-from maporl_cli.training.experience import Experience
+from maporl_cli.training.advantage import estimators
+from maporl_cli.training.credit.team import team_credit
+from maporl_cli.training.critic import Critic
+from maporl_cli.training.experience import Experience, gather
 from maporl_cli.training.placement import place
 from maporl_cli.training.ranks import Ranks
 from maporl_cli.training.update import Learner
@@ -82,41 +86,62 @@ def test_eight_ranks_tell_each_other():
         }
 
 
-def learner(ranks: Ranks) -> Learner:
-    config = TrainConfig.model_validate({"max_grad_norm": 1e9, "lr_scheduler_type": "constant"})
-    return Learner(
-        "solo", tiny_policy(), config, total_steps=9, temperature=1.0, learning_rate=0.01, ranks=ranks
+TURNS = [
+    (turn("solo", tokens=tokens), value) for tokens, value in ((2, 1.0), (5, -0.5), (1, 0.25), (3, -1.0))
+]
+
+
+def learn(ranks: Ranks, share: list[int], algorithm: str) -> tuple[dict[str, float], list[torch.Tensor]]:
+    """One update from a share of the turns, with the value of each as its return or as its advantage.
+
+    Returns:
+        the metrics, and the weights of the policy and of its value head.
+    """
+    config = TrainConfig.model_validate(
+        {"max_grad_norm": 1e9, "lr_scheduler_type": "constant", "update_epochs": 2 if algorithm else 1}
     )
+    policy = tiny_policy()
+    critic = Critic(policy, shared=0.0) if algorithm else None
+    mine = Learner(
+        "solo",
+        policy,
+        config,
+        total_steps=9,
+        temperature=1.0,
+        learning_rate=0.01,
+        ranks=ranks,
+        critic=critic,
+    )
+    held = [TURNS[index] for index in share]
+    if algorithm:
+        group = [scored([said], value) for said, value in held]
+        gathered = gather([group], [mine], team_credit, estimators()[algorithm], config)
+        experiences = gathered.by_agent["solo"]
+    else:
+        experiences = [Experience(said, [value] * len(said.token_ids)) for said, value in held]
+    metrics = mine.update(experiences)
+    weights = [*policy.trainable().values(), *(critic.head.parameters() if critic else ())]
+    return metrics, [parameter.detach() for parameter in weights]
 
 
-def experiences() -> list[Experience]:
-    return [
-        Experience(turn("solo", tokens=tokens), advantage)
-        for tokens, advantage in ((2, 1.0), (5, -0.5), (1, 0.25), (3, -1.0))
-    ]
-
-
-def update(shares: list[list[int]]) -> tuple[dict[str, float], list[torch.Tensor]]:
+def update(shares: list[list[int]], algorithm: str = "") -> tuple[dict[str, float], list[torch.Tensor]]:
     ranks = job().placed(place(["solo"], len(shares)))
-    mine = learner(ranks)
-    everything = experiences()
-    metrics = mine.update([everything[index] for index in shares[ranks.rank]])
-    return metrics, [parameter.detach() for parameter in mine.policy.trainable().values()]
+    return learn(ranks, shares[ranks.rank], algorithm)
 
 
-def test_replicas_learn_what_one_would_from_all_experiences():
+@pytest.mark.parametrize("algorithm", ["", "maporl_ppo"])
+def test_replicas_learn_what_one_would_from_all_experiences(algorithm):
     """Whoever has how many of them: the loss is divided by the active tokens of all."""
-    whole = learner(alone("solo"))
-    expected = whole.update(experiences())
+    expected, whole = learn(alone("solo"), [0, 1, 2, 3], algorithm)
     for shares in ([[0, 1], [2, 3]], [[3, 0, 2], [1]], [[], [0, 1, 2, 3]]):
-        (first, weights), (second, others) = on_ranks(2, update, shares)
+        (first, weights), (second, others) = on_ranks(2, update, shares, algorithm)
         for one, other in zip(weights, others, strict=True):
             assert torch.equal(one, other), "replicas stay the same to the bit"
         assert first == second
         for name, value in expected.items():
             assert abs(first[name] - value) <= 1e-5 * max(1.0, abs(value)), name
-        for one, parameter in zip(weights, whole.policy.trainable().values(), strict=True):
-            torch.testing.assert_close(one, parameter.detach(), rtol=0, atol=2e-4)
+        for one, parameter in zip(weights, whole, strict=True):
+            torch.testing.assert_close(one, parameter, rtol=0, atol=2e-4)
 
 
 def test_where_no_replica_has_any_nothing_is_learned():

@@ -44,7 +44,7 @@ def experiences(policy, *, temperature=1.0, key=0) -> list[Experience]:
     for index, (prompt, sample, advantage) in enumerate(zip(PROMPTS, samples, ADVANTAGES, strict=True)):
         length = 1 + (index * 2) % len(sample.token_ids)
         turn = Turn("planner", 0, prompt, sample.token_ids[:length], sample.logprobs[:length], "", True, 0)
-        made.append(Experience(turn, advantage))
+        made.append(Experience(turn, [advantage] * length))
     return made
 
 
@@ -61,7 +61,7 @@ def gradients(policy):
 
 
 @pytest.mark.parametrize("size", [1, 3, 128])
-def test_divergence_is_the_sum_of_the_logprobs_gaps_of_each_turn(size):
+def test_divergence_is_the_gap_of_each_token_s_logprobs(size):
     policy = tiny_policy()
     policy.keep_reference()
     with torch.no_grad():
@@ -71,8 +71,8 @@ def test_divergence_is_the_sum_of_the_logprobs_gaps_of_each_turn(size):
     told = learner(policy, temperature=1.3, per_device_train_batch_size=size).divergence(turns)
     for turn, value in zip(turns, told, strict=True):
         reference = policy.reference_logprobs([turn.prompt_ids], [turn.token_ids], temperature=1.3)
-        assert value == pytest.approx(sum(turn.logprobs) - reference.sum().item(), abs=1e-4)
-    assert max(abs(value) for value in told) > 1e-3
+        assert value == pytest.approx((torch.tensor(turn.logprobs) - reference[0]).tolist(), abs=1e-5)
+    assert max(abs(nats) for value in told for nats in value) > 1e-3
 
 
 def test_paid_in_the_reward_it_is_not_in_the_loss():
@@ -116,7 +116,7 @@ def test_the_gradient_is_the_policy_gradient_over_all_tokens():
     for experience in batch:
         turn = experience.turn
         logprobs = twin.score([turn.prompt_ids], [turn.token_ids], temperature=1.0).logprobs
-        (-experience.advantage * logprobs.sum() / tokens).backward()
+        (-experience.advantages[0] * logprobs.sum() / tokens).backward()
     for name, gradient in gradients(twin).items():
         assert torch.allclose(gradients(policy)[name], gradient, atol=1e-6, rtol=1e-4), name
 
@@ -154,6 +154,36 @@ def test_clipped_is_the_share_of_tokens_far_from_where_they_were_sampled():
     metrics = learner(policy).update([near, moved])
     tokens = [len(e.turn.token_ids) for e in (near, moved)]
     assert metrics["planner:clipped"] == pytest.approx(tokens[1] / sum(tokens))
+
+
+@pytest.mark.parametrize(
+    ("high", "clipped"), [(None, (True, True)), (0.5, (False, True)), (0.1, (True, True))]
+)
+def test_the_upper_end_of_the_clip_range_is_the_config_s_own(high, clipped):
+    """Ratios e^.25 = 1.28 and e^−.25 = .78, beside a clip_ratio of .2."""
+    for gap, expected in zip((0.25, -0.25), clipped, strict=True):
+        policy = tiny_policy()
+        first, *_ = experiences(policy)
+        moved = replace(first.turn, logprobs=tuple(x - gap for x in first.turn.logprobs))
+        good = replace(first, turn=moved, advantages=[math.copysign(1.0, gap)] * len(first.advantages))
+        metrics = learner(policy, clip_ratio=0.2, clip_ratio_high=high).update([good])
+        assert metrics["planner:clipped"] == float(expected)
+        assert (metrics["planner:grad_norm"] == 0.0) == expected, "a clipped token no longer pushes"
+
+
+def test_epochs_are_steps_on_the_same_experiences():
+    """Two in one update are two updates with the same sampled log-probabilities; the schedule moves once."""
+    twice, again = tiny_policy(), tiny_policy()
+    batch = experiences(twice)
+    mine = learner(twice, update_epochs=2, learning_rate=0.01)
+    metrics = mine.update(batch)
+    other = learner(again, learning_rate=0.01)
+    first, second = other.update(batch), other.update(batch)
+    assert equal(weights(twice), weights(again))
+    assert metrics == second
+    assert first["planner:clipped"] == 0.0 < second["planner:clipped"]
+    assert twice.version == 1
+    assert mine.state()["schedule"]["last_epoch"] == 1
 
 
 def test_the_kl_is_measured_against_the_start():
@@ -272,8 +302,9 @@ def test_a_bad_advantage_in_the_last_microbatch_changes_nothing_either():
     policy = tiny_policy()
     start = weights(policy)
     *batch, last = experiences(policy)
+    bad = replace(last, advantages=[float("inf")] * len(last.advantages))
     with pytest.raises(NotFinite, match="loss"):
-        learner(policy, per_device_train_batch_size=2).update([*batch, replace(last, advantage=float("inf"))])
+        learner(policy, per_device_train_batch_size=2).update([*batch, bad])
     assert equal(start, weights(policy))
 
 
@@ -294,7 +325,7 @@ class RootPolicy:
 
 
 def one_token(advantage=1.0):
-    return [Experience(Turn("planner", 0, (1,), (2,), (-0.1,), "", True, 0), advantage)]
+    return [Experience(Turn("planner", 0, (1,), (2,), (-0.1,), "", True, 0), [advantage])]
 
 
 def test_an_infinite_gradient_stops_and_changes_nothing():

@@ -1,4 +1,4 @@
-"""How a session places its team on the ranks of a job, and starts it."""
+"""How a session places its team on the ranks of a job, starts it, and who gets a value head."""
 
 from __future__ import annotations
 
@@ -6,14 +6,26 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from example_files import load
+from support import alone, tiny_policy
 from torch.nn.utils import parameters_to_vector
 
+from maporl_cli.agents.policy import Policy
+from maporl_cli.agents.roles import role_book
 from maporl_cli.core.config import Config
+from maporl_cli.core.errors import ConfigError
+from maporl_cli.training.advantage import estimators
 from maporl_cli.training.placement import place
 from maporl_cli.training.ranks import OneRank
 from maporl_cli.worker.baselines import baseline_config
 from maporl_cli.worker.narrator import Narrator
-from maporl_cli.worker.session import Session, cold_start_session, open_alone, team_placement
+from maporl_cli.worker.session import (
+    Session,
+    cold_start_session,
+    open_alone,
+    open_learners,
+    team_placement,
+)
 
 TEAM = ("planner", "researcher", "analyst", "reporter")
 ONE = {"per_device_train_batch_size": 1}
@@ -86,3 +98,31 @@ def copied(session: Session) -> dict[str, list[float]]:
         name: parameters_to_vector(policy.trainable().values()).tolist()
         for name, policy in session.policies.items()
     }
+
+
+def session(policy: Policy, **train: object) -> Session:
+    """A team of one; nothing here plays."""
+    config = Config.model_validate({"team": {"agents": [{"name": "reporter"}]}, "train": train})
+    book = role_book("guide")
+    return Session(config, book, {"reporter": policy}, None, None, alone("reporter"))  # type: ignore[arg-type]
+
+
+def learning_rates(found: Session) -> list[float]:
+    (mine,) = open_learners(found, estimators()[found.config.train.algorithm], steps=9)
+    return mine.state()["schedule"]["base_lrs"]
+
+
+def test_an_estimator_with_a_critic_gives_each_agent_a_value_head():
+    rates = {"learning_rate": 0.5, "ppo": {"value_learning_rate": 0.25}}
+    assert learning_rates(session(tiny_policy(), **rates)) == [0.5]
+    assert learning_rates(session(tiny_policy(), algorithm="maporl_ppo", **rates)) == [0.5, 0.25]
+
+
+def test_a_policy_that_shows_no_hidden_states_cannot_have_one():
+    plain = load("policy_bigram.py").Bigram()
+    assert learning_rates(session(plain)) == [1e-3]
+    with pytest.raises(ConfigError) as told:
+        learning_rates(session(plain, algorithm="maporl_ppo"))
+    assert "'reporter'" in told.value.what
+    assert "train.algorithm=maporl_ppo" in told.value.where
+    assert "--set train.algorithm=rloo" in told.value.fix

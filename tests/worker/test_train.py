@@ -82,6 +82,17 @@ def test_a_run_from_its_config_to_its_results(tmp_path):
         assert found["baselines"][mine]["accuracy"] == done["eval"][theirs]["accuracy"]
 
 
+def test_a_run_with_value_heads_and_a_credit_in_vain(tmp_path):
+    go(small(tmp_path, "train.algorithm=maporl_ppo", "train.credit=influence", "eval.baselines=[]"))
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    agents = ("planner", "researcher", "analyst", "reporter")
+    told = [(row, agent) for row in rows[1:] for agent in agents if row[f"{agent}:tokens"]]
+    assert told, "policies so young finish few turns, but some"
+    assert all(row[f"{agent}:explained_variance"] <= 1.0 for row, agent in told)
+    said = (tmp_path / "run" / "training.log").read_text()
+    assert "caution: train.credit=influence pays for changed answers" in said
+
+
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         go(small(tmp_path, "eval.baselines=[]", f"run.seed={seed}", name=name))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
+
+from maporl_cli.core.config import TrainConfig
 
 Returns = Sequence[Sequence[float]]
 """One agent's returns in one group: an inner sequence an episode, a number a turn. An episode in which the
@@ -27,15 +30,56 @@ class Estimator:
     across_groups: bool = False
 
 
-_ESTIMATORS: dict[str, Estimator] = {}
+@dataclass(frozen=True, slots=True)
+class Valued:
+    """A turn, token by token.
+
+    Attributes:
+        rewards: what each token earned: the last one the turn's return, each less what its distance costs.
+        values: what a value head expected of the turn before each token.
+    """
+
+    rewards: Sequence[float]
+    values: Sequence[float]
 
 
-def register_estimator(name: str, estimator: Estimator) -> None:
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a turn teaches, token by token.
+
+    Attributes:
+        advantages: how much better each token was than expected.
+        targets: what the value head should have expected before each.
+    """
+
+    advantages: Sequence[float]
+    targets: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class CriticEstimator:
+    """How a turn is compared with what the agent's own value head expected of it.
+
+    Attributes:
+        judge: one agent's turns of the step to what they teach, in the same order.
+        across_groups: needs no groups, so one without spread teaches as well.
+    """
+
+    judge: Callable[[Sequence[Valued], TrainConfig, Summed], list[Judged]]
+    across_groups: ClassVar[bool] = True
+
+
+AnyEstimator = Estimator | CriticEstimator
+
+_ESTIMATORS: dict[str, AnyEstimator] = {}
+
+
+def register_estimator(name: str, estimator: AnyEstimator) -> None:
     """Make `estimator` known as `train.algorithm: name`."""
     _ESTIMATORS[name] = estimator
 
 
-def estimators() -> Mapping[str, Estimator]:
+def estimators() -> Mapping[str, AnyEstimator]:
     """Every registered estimator, by name, in order of registration."""
     return dict(_ESTIMATORS)
 

@@ -12,8 +12,8 @@ to the wrong answer:
 | most of the others' answers | `beta0`: usefully wrong, or right in vain | `beta1`: persuasive |
 
 The paper's agents speak at once, a round at a time; in a team that speaks in turn, "before" and "after" are
-the others' last answers before the turn and their first ones after it. The signs are the paper's: in its
-released code those of both betas are turned round.
+the others' last answers before the turn and their first ones after it, of those who gave both. The signs are
+the paper's: in its released code those of both betas are turned round.
 """
 
 from __future__ import annotations
@@ -55,13 +55,15 @@ def incentives(speakers: Sequence[str], verdicts: Sequence[Verdict], train: Trai
     for place, (agent, now) in enumerate(zip(speakers, verdicts, strict=True)):
         value = 0.0
         others = dict.fromkeys(name for name in speakers if name != agent)
-        heard = _most(_last(speakers[:place], verdicts[:place], name) for name in others)
-        before = _last(speakers[:place], verdicts[:place], agent)
+        said = {name: _last(speakers[:place], verdicts[:place], name) for name in others}
+        replied = {name: _first(speakers[place + 1 :], verdicts[place + 1 :], name) for name in others}
+        before, heard = _last(speakers[:place], verdicts[:place], agent), _most(said.values())
         if heard is not None and now is not None and before is not None and now != before:
             value += _sign(now) * (weights.alpha1 if now == heard else weights.alpha0)
-        replies = _most(_first(speakers[place + 1 :], verdicts[place + 1 :], name) for name in others)
-        if heard is not None and now is not None and replies is not None and replies != heard:
-            value += _sign(replies) * (weights.beta1 if now == replies else weights.beta0)
+        both = [name for name in others if said[name] is not None and replied[name] is not None]
+        was, became = _most(said[name] for name in both), _most(replied[name] for name in both)
+        if was is not None and now is not None and became is not None and became != was:
+            value += _sign(became) * (weights.beta1 if now == became else weights.beta0)
         earned.append(value)
     return earned
 
