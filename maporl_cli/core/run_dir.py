@@ -33,8 +33,15 @@ _NO_SCIENCE = (
     "data.dataloader_num_workers",
     "placement",
     "eval.batch_size",
+    "rollout.microbatches",
+    "train.per_device_train_batch_size",
+    "train.gradient_accumulation_steps",
+    "model.gradient_checkpointing",
 )
-"""Keys that a resumed run may change: none of them changes what is learned or measured."""
+"""Keys that a resumed run may change: none of them changes what is learned or measured.
+
+The last five say how much is done at once, which other ranks, or less memory, need otherwise. They
+change the order of sums, and so their last digits, as the number of replicas does."""
 
 
 @dataclass(frozen=True)

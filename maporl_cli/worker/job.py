@@ -62,7 +62,7 @@ def join(config: Config, store: dist.Store | None) -> Ranks:
     """The ranks of the job.
 
     Raises:
-        ConfigError: the team cannot be placed on so many ranks.
+        ConfigError: the ranks differ, or the team cannot be placed on so many.
         MissingError: there is no GPU left for this rank on its host.
     """
     names = config.team.names
@@ -70,7 +70,6 @@ def join(config: Config, store: dist.Store | None) -> Ranks:
         return OneRank(place(names, 1))
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     local, local_size = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
-    placement = place(names, world_size, nodes=world_size // local_size)
     if torch.cuda.is_available():
         if local >= torch.cuda.device_count():
             raise MissingError(
@@ -84,7 +83,7 @@ def join(config: Config, store: dist.Store | None) -> Ranks:
         # Else a sum over the replicas returns at once, and the loss of a peer is never noticed.
         os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")
     if world_size == 1:
-        return OneRank(placement)
+        return OneRank(place(names, 1))
     timeout = config.placement.timeout
     try:
         dist.init_process_group(
@@ -96,7 +95,10 @@ def join(config: Config, store: dist.Store | None) -> Ranks:
         )
     except RuntimeError as error:
         raise LostContact("joining the job", "all ranks", str(error).splitlines()[0]) from error
-    return ProcessGroup(placement, rank, store, timeout)
+    # Ranks that mean other teams would make other groups, and wait for each other in vain.
+    met = ProcessGroup(place(("anybody",), world_size, replicas=1), rank, store, timeout)
+    refuse_unlike(met, config, {})
+    return met.placed(place(names, world_size, nodes=world_size // local_size))
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,6 @@ def train(
     """
     stop = StopRequest()
     ranks = ranks or OneRank(place(config.team.names, 1))
-    refuse_unlike(ranks, config, {})
     load_plugins(config.run.plugins)
     accumulation_steps(config, ranks.placement.replicas)
     config = renamed(config, ranks.broadcast(named(config).run.name, "the run's name"))
@@ -76,7 +75,8 @@ def train(
             command=command,
             narrator=Narrator(display, stop, run=config.run.name),
             ranks=ranks,
-            profile=profile,
+            # Rank 0's word, as for `resume` and `overwrite`: each host has a command line of its own.
+            profile=ranks.broadcast(profile, "whether to keep a profile"),
         )
 
 

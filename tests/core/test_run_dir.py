@@ -160,6 +160,10 @@ class TestScience:
         "data.dataloader_num_workers",
         "placement.timeout",
         "eval.batch_size",
+        "rollout.microbatches",
+        "train.per_device_train_batch_size",
+        "train.gradient_accumulation_steps",
+        "model.gradient_checkpointing",
     )
 
     def test_exactly_the_free_keys_may_change(self):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 
 import pytest
@@ -60,6 +61,24 @@ def test_ranks_that_differ_are_refused_on_every_rank_by_the_first_difference(dif
     found = on_ranks(4, compared, differing)
     assert len(set(found)) == 1
     assert found[0].endswith(told) if told else found[0] == ""
+
+
+def joined(team: list[str]) -> str:
+    usual = [seat.name for seat in config().team.agents]
+    mine = team if int(os.environ["RANK"]) == 2 else usual
+    settings = config(team={"agents": [{"name": name} for name in mine]}, placement={"timeout": 20})
+    try:
+        join(settings, open_store())
+    except ConfigError as error:
+        return error.why
+    return ""
+
+
+@pytest.mark.parametrize("team", [["planner", "reporter"], ["planner", "critic", "reporter"]])
+def test_ranks_with_other_teams_are_told_before_they_wait_for_each_other(team):
+    """Two agents would fit four ranks as well, in other groups of them; three would not."""
+    (why,) = set(on_ranks(4, joined, team))
+    assert why == f"config: team.agents.1.name is 'researcher' on rank 0 and {team[1]!r} on rank 2"
 
 
 def told_of_topology() -> dict:

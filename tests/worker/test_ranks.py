@@ -11,6 +11,7 @@ from ranks import on_ranks
 from safetensors.torch import load_file
 from small_runs import PAYING_FOR_IDS, small
 
+from maporl_cli.core.atomic import discard
 from maporl_cli.core.config import Config
 from maporl_cli.training.update import Learner
 from maporl_cli.worker import train
@@ -55,6 +56,11 @@ def train_here(settings: Config) -> dict[str, dict[str, torch.Tensor]]:
     finally:
         Learner._step = step
     return gradients
+
+
+def go_on_here(settings: Config) -> None:
+    ranks = join(settings, open_store())
+    train(settings, resume=True, overwrite=False, command="test", display="none", ranks=ranks)
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -129,3 +135,43 @@ def test_the_gradient_of_two_replicas_is_that_of_the_whole_batch(tmp_path):
         assert any(tensor.abs().max() > 1e-3 for tensor in shared.values())
     told = json.loads((tmp_path / "eight" / "manifest.json").read_text())["topology"]
     assert (told["world_size"], told["replicas"]) == (8, 2)
+
+
+def test_a_run_goes_on_with_any_other_number_of_ranks(tmp_path):
+    """One rank learned from 16 turns at a time, which two replicas of 8 episodes do not have."""
+    sets = ["train.max_steps=3", "train.save_every=1", "train.keep_checkpoints=9", "eval.baselines=[]"]
+    at_a_time = "train.per_device_train_batch_size={}".format
+    run = tmp_path / "run"
+    train_here(config(tmp_path, "run", *sets, at_a_time(16)))
+    learned = weights(run)
+    second = (run / "episodes" / "step_000002.jsonl").read_text()
+
+    discard(run / "final_model")  # as if killed before it was written
+    on_ranks(8, go_on_here, config(tmp_path, "run", *sets, at_a_time(8)))
+    found = weights(run)
+    assert found.keys() == learned.keys()
+    assert all(torch.equal(found[name], learned[name]) for name in learned)
+
+    discard(run / "final_model")
+    for step in (2, 3):
+        discard(run / "checkpoints" / f"step_{step:06d}")
+    on_ranks(2, go_on_here, config(tmp_path, "run", *sets, at_a_time(4)))
+    assert (run / "episodes" / "step_000002.jsonl").read_text() == second
+    assert [json.loads(line)["step"] for line in (run / "metrics.jsonl").open()] == [0, 1, 2, 3]
+    assert weights(run).keys() == learned.keys()
+
+
+def profiled_by(rank: int, settings: Config) -> None:
+    ranks = join(settings, open_store())
+    options = {"resume": False, "overwrite": False, "command": "test", "display": "none"}
+    train(settings, **options, ranks=ranks, profile=ranks.rank == rank)
+
+
+@pytest.mark.parametrize(("asked", "shown"), [(0, {0, 1}), (1, None)])
+def test_whether_there_is_a_profile_is_for_rank_0_to_say(tmp_path, asked, shown):
+    """Each host has a command line of its own; a rank that alone would hand in a profile waited in vain."""
+    on_ranks(2, profiled_by, asked, config(tmp_path, "run", "train.max_steps=1", "eval.baselines=[]"))
+    assert (tmp_path / "run" / "training_results.json").is_file()
+    file = tmp_path / "run" / "profile.json"
+    found = {event["pid"] for event in json.loads(file.read_text())["traceEvents"]} if file.exists() else None
+    assert found == shown
