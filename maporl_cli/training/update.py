@@ -31,6 +31,8 @@ from maporl_cli.training.ranks import Ranks
 _DECIDE_MEMORY = (
     "train.per_device_train_batch_size, or set model.gradient_checkpointing=true or model.finetune=lora"
 )
+_SMALLEST_SCALE = 1.0
+"""A gradient that overflows below it is too large for fp16 as it is, or NaN: no scale would help."""
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
@@ -95,8 +97,8 @@ class Learner:
 
         Returns:
             `<agent>:loss`, `:entropy` (nats a token), `:grad_norm`, `:tokens`, `:clipped` (share),
-            and `:kl` (nats a token) where the loss holds it, over all replicas; only `:tokens`
-            when nothing was learned.
+            `:kl` (nats a token) where the loss holds it, and `:loss_scale` in fp16, over all replicas; only
+            `:tokens` when nothing was learned.
 
         Raises:
             NotFinite: a loss or gradient is, and the weights are as they were; or the updated weights
@@ -118,7 +120,8 @@ class Learner:
             }
             if self._keeps_near:
                 metrics[f"{self.agent}:kl"] = kl / tokens
-            self.policy.version += 1
+            if self._scaler.is_enabled():
+                metrics[f"{self.agent}:loss_scale"] = self._scaler.get_scale()
         with warnings.catch_warnings():
             # torch warns of a schedule that moves on without an update, as in a step of dead groups.
             warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
@@ -204,9 +207,14 @@ class Learner:
     def _step(self) -> float:
         self._scaler.unscale_(self._optimizer)
         grad_norm = float(clip_grad_norm_(self._parameters.values(), self._config.max_grad_norm))
-        # An infinite gradient is fp16's business as usual: the scaler skips the step and halves its scale.
-        if not math.isfinite(grad_norm) and not self._scaler.is_enabled():
+        scale = self._scaler.get_scale()
+        if math.isfinite(grad_norm):
+            self.policy.version += 1
+        elif not self._scaler.is_enabled():
             raise NotFinite("gradient", self.agent)
+        elif scale < _SMALLEST_SCALE:
+            raise NotFinite(f"gradient, also at a loss scale of {scale:g},", self.agent)
+        # An infinite gradient is fp16's business as usual: the scaler skips the step and halves its scale.
         self._scaler.step(self._optimizer)
         self._scaler.update()
         # Told now, before a checkpoint keeps them: the next forward would be the first to notice.
