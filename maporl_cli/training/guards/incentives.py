@@ -5,6 +5,7 @@ from __future__ import annotations
 from maporl_cli.training.guards.past import (
     ACCURACY,
     REWARD,
+    SOLVED,
     Alarm,
     Past,
     first_step,
@@ -13,12 +14,11 @@ from maporl_cli.training.guards.past import (
     trends,
 )
 
-_DEAD = "train:dead_groups"
-AGREEMENT = "train:agreement"
-_MOSTLY, _SOLVED = 0.9, 0.9
-_LESS = 0.1
-"""How much of the correlation has to be gone."""
-_FALLEN = 0.03
+_DEAD, _AGREEMENT = "train:dead_groups", "train:agreement"
+_MOSTLY = 0.9
+"""The share of groups that leaves next to nothing to learn from."""
+_LESS, _FALLEN = 0.1, 0.03
+"""How much of the correlation, and how much of accuracy, has to be gone."""
 _PAYS = (
     "compare the reward's components (report.html) and read episodes that earn much and are wrong; take out "
     "or weigh down what pays them (reward.weights, reward.extra_weights)"
@@ -32,7 +32,7 @@ def dead_groups(past: Past) -> Alarm | None:
     accuracy = means(rows, past.now, ACCURACY)
     if len(rows) < 4 * past.window or found is None or accuracy is None:
         return None
-    if min(found) < _MOSTLY or accuracy[1] >= _SOLVED:
+    if min(found) < _MOSTLY or accuracy[1] >= SOLVED:
         return None
     return Alarm(
         "dead_groups",
@@ -51,12 +51,12 @@ def agreement(past: Past) -> Alarm | None:
     learn, and it shows in the first step that pays for something else, before anybody has learned it.
     """
     best, now = past.best, past.now
-    accuracy, reward, agreed = (means(best, now, name) for name in (ACCURACY, REWARD, AGREEMENT))
+    accuracy, reward, agreed = (means(best, now, name) for name in (ACCURACY, REWARD, _AGREEMENT))
     if accuracy is None or reward is None or agreed is None:
         return None
     if accuracy[1] >= accuracy[0] or reward[1] < reward[0] or agreed[1] > agreed[0] - _LESS:
         return None
-    if not moved(best, now, AGREEMENT, "less"):
+    if not moved(best, now, _AGREEMENT, "less"):
         return None
     return Alarm(
         "agreement",

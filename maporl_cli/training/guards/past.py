@@ -20,6 +20,8 @@ Rows = Sequence[Mapping[str, float | None]]
 """The metrics of consecutive training steps; a metric that was not measured is absent or None."""
 
 ACCURACY, REWARD = "train:accuracy", "train:reward"
+SOLVED = 0.9
+"""From this accuracy on there is little left to learn: low entropy and dead groups are then success."""
 SIGNIFICANT = 0.005
 """Below this p-value a change is one. The tests are looked at after every step, so it bounds no error rate:
 each guard also asks for a change of some size."""

@@ -10,10 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from maporl_cli.training.guards.past import ACCURACY, Alarm, Past, Rows, first_step, means, moved
-
-SOLVED = 0.9
-"""From this accuracy on there is little left to explore: low entropy is then success."""
+from maporl_cli.training.guards.past import ACCURACY, SOLVED, Alarm, Past, Rows, first_step, means, moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +23,7 @@ class Shift:
         where: the bad direction.
         far: from the mean then and the mean now, whether that is far.
         fix: what to do about it.
-        unless_solved: whether nothing is wrong with it once accuracy is high.
+        unless_solved: whether nothing is wrong with it once there is little left to learn.
     """
 
     guard: str
