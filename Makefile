@@ -8,11 +8,12 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-compile --quiet --constraint constraints.txt
 CORE := $(VENV)/.installed-core
 TEST := $(VENV)/.installed-test
+PEERS := .venv-peers
 
 # The other half of that: the first import must be allowed to keep what it compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test test-slow lint format bench clean
+.PHONY: help install demo test test-slow test-peers test-mutants lint format bench clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -44,6 +45,21 @@ test: $(TEST) ## the tests that every change must pass
 test-slow: $(TEST) ## runs and ranks killed, a host lost, a real model pulled (about 20 minutes)
 	$(BIN)/python -m pytest -m slow -q
 
+$(PEERS)/.installed: tests/peers/requirements.txt constraints.txt
+	$(PYTHON) -m venv $(PEERS)
+	@echo "installing the libraries that maporl is compared with into $(PEERS) (once only) …"
+	$(PEERS)/bin/python -m pip install --disable-pip-version-check --no-compile --quiet \
+		--constraint constraints.txt --requirement tests/peers/requirements.txt
+	@touch $@
+
+test-peers: $(PEERS)/.installed ## our loss against TRL's own code, in an environment of its own
+	PYTHONPATH=. $(PEERS)/bin/python -m pytest tests/peers -q
+
+test-mutants: $(TEST) ## which planted faults in loss, credit and advantage go unnoticed?
+	$(PIP_INSTALL) --editable '.[mutants]'
+	$(BIN)/mutmut run
+	$(BIN)/mutmut results
+
 lint: $(TEST) ## style, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -60,5 +76,5 @@ bench: $(TEST) ## does the team learn, does each agent matter, how long do ranks
 	$(BIN)/python benchmarks/schedule.py
 	$(BIN)/python benchmarks/forecast.py
 
-clean: ## remove .venv and the caches; runs stay
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info
+clean: ## remove the environments and the caches; runs stay
+	rm -rf $(VENV) $(PEERS) .pytest_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 
 from maporl_cli.agents.answers import read_quoted_answer
-from maporl_cli.agents.roles import Role, RoleBook, register_role_book
+from maporl_cli.agents.roles import Role, RoleBook, Section, register_role_book
 from maporl_cli.agents.tiny import END
 from maporl_cli.data.clinic.cases import (
     CURRENT,
@@ -28,36 +28,43 @@ def _any(words: Iterable[str]) -> str:
     return f"(?:{'|'.join(map(re.escape, words))})"
 
 
+def _role(name: str, sees: tuple[Section, ...], **fields: str) -> Role:
+    """A role whose turns are its fields, one after the other."""
+    form = re.compile(" ".join(fields.values()))
+    apart = {field: re.compile(rf"(?<!\S)(?:{pattern})(?!\S)") for field, pattern in fields.items()}
+    return Role(name, sees, SPEAK[name], form, fields=apart)
+
+
 _KEY = _any(key for field in keys() for key in field)
 _TREATMENT, _ENTRY = _any(treatments()), _any(chart_entries())
 _YEAR = _any((*CURRENT, *SUPERSEDED))
-_ANSWER = re.compile(rf"answer {_TREATMENT} {_YEAR} \([{LETTERS}]\)")
+_ANSWER = {"treatment": f"answer {_TREATMENT}", "year": _YEAR, "letter": rf"\([{LETTERS}]\)"}
 
 CLINIC = RoleBook(
     name="clinic",
     roles={
         role.name: role
         for role in (
-            Role(
-                "planner",
-                ("question",),
-                SPEAK["planner"],
-                re.compile(rf"check {_any(TASKS)} {_any(FIELDS)} {_KEY}"),
-            ),
-            Role(
+            _role("planner", ("question",), task=f"check {_any(TASKS)}", part=_any(FIELDS), key=_KEY),
+            _role(
                 "researcher",
                 ("evidence",),
-                SPEAK["researcher"],
-                re.compile(rf"cite {_KEY} {_YEAR} first {_TREATMENT} instead {_TREATMENT} when {_ENTRY}"),
+                key=f"cite {_KEY}",
+                year=_YEAR,
+                first=f"first {_TREATMENT}",
+                instead=f"instead {_TREATMENT}",
+                when=f"when {_ENTRY}",
             ),
-            Role(
+            _role(
                 "analyst",
                 ("context",),
-                SPEAK["analyst"],
-                re.compile(rf"{_ENTRY} (?:yes|no) (?:first|instead) {_TREATMENT}"),
+                entry=_ENTRY,
+                status="(?:yes|no)",
+                branch="(?:first|instead)",
+                treatment=_TREATMENT,
             ),
-            Role("reporter", ("options",), SPEAK["reporter"], _ANSWER),
-            Role("single", ("question", "evidence", "context", "options"), SPEAK["single"], _ANSWER),
+            _role("reporter", ("options",), **_ANSWER),
+            _role("single", ("question", "evidence", "context", "options"), **_ANSWER),
         )
     },
     sections={"question": "{}", "context": "{}", "evidence": "{}", "options": "{}"},

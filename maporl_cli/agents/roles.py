@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from maporl_cli.agents.answers import Reader, read_answer
@@ -29,6 +29,7 @@ class Role:
         open_instruction: the last part of the prompt of a question without options; empty: the same.
         form: what a whole turn must look like, for roles whose language is fixed; None: anything
             but silence.
+        fields: what a turn must hold, by name; measured one by one, so that it shows which is lost.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Role:
     instruction: str
     form: re.Pattern[str] | None = None
     open_instruction: str = ""
+    fields: Mapping[str, re.Pattern[str]] = field(default_factory=dict[str, re.Pattern[str]])
 
     def has_form(self, text: str) -> bool:
         """Whether a turn's text looks as this role's turns must."""
@@ -97,6 +99,12 @@ _BRIEF_REPORTER = (
 
 _OPEN_BRIEF_REPORTER = "You are the reporter. Reply with the answer only, in the form 'Answer: …'."
 
+_REPORT = {
+    "answer": re.compile(r"\banswer\s*:", re.IGNORECASE),
+    "confidence": re.compile(r"\(\s*\d{1,3}\s*%?\s*\)"),
+    "disclaimer": re.compile(r"\bnot medical advice\b", re.IGNORECASE),
+}
+
 _FLAGS = " Answer any safety flag with 'Flag answered:'."
 
 GUIDE = RoleBook(
@@ -127,12 +135,14 @@ GUIDE = RoleBook(
                 ("question", "options"),
                 _REPORTER + _FLAGS,
                 open_instruction=_OPEN_REPORTER + _FLAGS,
+                fields=_REPORT,
             ),
             Role(
                 "single",
                 ("question", "context", "evidence", "options"),
                 _REPORTER,
                 open_instruction=_OPEN_REPORTER,
+                fields=_REPORT,
             ),
         )
     },

@@ -9,12 +9,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+# YAML reads a bare `off` as false.
+Guarding = Annotated[
+    Literal["off", "warn", "stop"], BeforeValidator(lambda value: "off" if value is False else value)
+]
 
 
 class Section(BaseModel):
@@ -231,6 +235,12 @@ class TrainConfig(Section):
     eval_every: Annotated[int, Field(ge=0)] = 0
     """Steps between evaluations during training; 0: only before and after."""
     keep_checkpoints: Count = 2
+    guards: Guarding = "warn"
+    """Whether a training that collapses is told of, or stopped, naming the last good checkpoint: dead groups,
+    entropy, length, format, language, and a reward that no longer goes with accuracy."""
+    guard_window: Annotated[int, Field(ge=4)] = 5
+    """Steps that guards compare with twice as many before (fewer than 4 could not tell a change from noise);
+    trends are looked for over four times as many."""
     cold_start: ColdStartConfig = ColdStartConfig()
 
 

@@ -30,6 +30,8 @@ _NO_SCIENCE = (
     "monitoring",
     "train.save_every",
     "train.keep_checkpoints",
+    "train.guards",
+    "train.guard_window",
     "data.dataloader_num_workers",
     "placement",
     "eval.batch_size",

@@ -25,8 +25,10 @@ def metric_panels(metrics: Sequence[Mapping[str, Any]]) -> list[Panel]:
         metrics: a mapping a step, as `jsonl.read_metrics` gives it.
     """
     names = list(dict.fromkeys(name for row in metrics for name in row))
-    agents = [name.removesuffix(":loss") for name in names if name.endswith(":loss") and name != "train:loss"]
-    rewards = [name for name in names if ":" in name and name.split(":")[0] not in {"train", "eval", *agents}]
+    measured = [name.split(":")[0] for name in names if name.endswith((":length", ":loss"))]
+    agents = [name for name in dict.fromkeys(measured) if name != "train"]
+    others = {"train", "eval", "guard", *agents}
+    rewards = [name for name in names if ":" in name and name.split(":")[0] not in others]
     drawn = (
         (
             "Accuracy",
@@ -52,6 +54,15 @@ def metric_panels(metrics: Sequence[Mapping[str, Any]]) -> list[Panel]:
         ("Loss", "Policy loss of each agent.", _of_agents(agents, "loss"), False),
         ("Entropy", "Of each agent, in nats a sampled token.", _of_agents(agents, "entropy"), False),
         ("Gradient norm", "Of each agent, before clipping.", _of_agents(agents, "grad_norm"), False),
+        ("Length", "Sampled tokens of a turn, by agent.", _of_agents(agents, "length"), False),
+        ("Form", "Share of well-formed turns, by agent.", _of_agents(agents, "format"), True),
+        ("New words", "Share of words that the question does not give.", _of_agents(agents, "novel"), True),
+        (
+            "What learning is after",
+            "Correlation of reward and right answers within groups.",
+            {"train:agreement": "agreement"},
+            False,
+        ),
         (
             "Left out of learning",
             "Groups without spread; turns cut at their token limit.",

@@ -57,6 +57,13 @@ def _facts(run: RunDir, metrics: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     facts = {"State": "finished" if read_object(run.results) else "not finished"}
     if metrics:
         facts["Last step"] = str(metrics[-1]["step"])
+    fired: dict[str, str] = {}
+    for row in metrics:
+        for name in row:
+            if name.startswith("guard:"):
+                fired.setdefault(name, f"{name.removeprefix('guard:')} at step {row['step']}")
+    if fired:
+        facts["Guards that fired"] = ", ".join(fired.values())
     seconds = [row["train:seconds"] for row in metrics if "train:seconds" in row]
     if seconds:
         facts["Training time"] = duration(sum(seconds))

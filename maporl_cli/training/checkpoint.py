@@ -66,11 +66,14 @@ class Checkpoints:
     Args:
         directory: the run's `checkpoints/`.
         keep: how many of the newest are kept, beside the first.
+        reach: how many steps late it may be noticed that training went wrong. So one that is older is kept
+            as well, and the one that will take its place.
     """
 
-    def __init__(self, directory: Path, *, keep: int) -> None:
+    def __init__(self, directory: Path, *, keep: int, reach: int = 0) -> None:
         self._directory = directory
         self._keep = keep
+        self._reach = reach
         self._first = directory / "step_000000"
 
     def save(
@@ -112,10 +115,17 @@ class Checkpoints:
         atomic_write(self._directory / "latest", target.name)
         # What is newer than the checkpoint just written was passed over as damaged when the run went on.
         written = self._newest_first()
-        place = written.index(target)
-        for path in [*written[:place], *written[place + self._keep :]]:
-            if path != self._first:
+        there = written[written.index(target) :]
+        kept = {self._first, *there[: self._keep], *self._good(there)}
+        for path in written:
+            if path not in kept:
                 discard(path)
+
+    def _good(self, newest_first: Sequence[Path]) -> Sequence[Path]:
+        newest, oldest = _step(newest_first[0]), len(newest_first) - 1
+        old = (n for n, path in enumerate(newest_first) if _step(path) <= newest - self._reach)
+        place = next(old, oldest)
+        return newest_first[max(0, place - 1) : place + 1]
 
     def latest(self) -> Path | None:
         """The newest checkpoint that is whole; damaged ones are passed over. None before the first.
@@ -134,6 +144,10 @@ class Checkpoints:
             )
         return whole
 
+    def before(self, step: int) -> Path | None:
+        """The newest whole checkpoint of an earlier step; None where there is none."""
+        return next((path for path in self._newest_first() if _step(path) < step and _is_whole(path)), None)
+
     def start(self) -> Path:
         """The checkpoint of step 0, of the team before training.
 
@@ -150,9 +164,11 @@ class Checkpoints:
         return self._first
 
     def _newest_first(self) -> list[Path]:
-        # The longer name is the later step, also past the six digits that names are filled up to.
-        paths = self._directory.glob("step_[0-9]*")
-        return sorted(paths, key=lambda path: (len(path.name), path.name), reverse=True)
+        return sorted(self._directory.glob("step_[0-9]*"), key=_step, reverse=True)
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step_"))
 
 
 def load_checkpoint(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Protocol
 
 from maporl_cli.agents.answers import is_correct
+from maporl_cli.agents.team import Agent
 from maporl_cli.core.types import Episode
+from maporl_cli.training.conduct import conduct
 from maporl_cli.training.ranks import Ranks, place_of
 
 COMPONENT_METRICS = {
@@ -58,11 +61,14 @@ class Monitor(Protocol):
     def episodes(self, step: int, episodes: Sequence[Episode]) -> None: ...
 
 
-def step_metrics(shares: Sequence[StepShare]) -> dict[str, float]:
+def step_metrics(shares: Sequence[StepShare], agents: Sequence[Agent]) -> dict[str, float]:
     """What the ranks' shares say together.
 
     Means are over the scored episodes of the step; a component that applied to none is absent, not
     zero. An agent that several replicas updated was updated alike on each.
+
+    Args:
+        agents: the whole team.
     """
     episodes = episodes_of(shares)
     groups = sum(len(share.groups) for share in shares)
@@ -83,11 +89,37 @@ def step_metrics(shares: Sequence[StepShare]) -> dict[str, float]:
     for name in sorted(names):
         values = [score.components[name] for score in scores if name in score.components]
         metrics[COMPONENT_METRICS.get(name, f"reward:{name}")] = fmean(values)
+    metrics |= conduct(episodes, agents)
     for share in shares:
         metrics |= share.learned
+    if (agreed := agreement([group for share in shares for group in share.groups])) is not None:
+        metrics["train:agreement"] = agreed
     losses = [value for name, value in metrics.items() if name.endswith(":loss")]
     if losses:
         metrics["train:loss"] = fmean(losses)
     if len(shares) > 1:
         metrics["train:idle"] = fmean(share.idle for share in shares if share.idle is not None)
     return metrics
+
+
+def agreement(groups: Sequence[Sequence[Episode]]) -> float | None:
+    """Pearson's correlation of reward and correctness within groups, over all groups' deviations from their
+    means: what learning is after. 1 where only right answers earn more; less, the more else is paid for.
+
+    Returns:
+        None where no group holds right and wrong answers, or no group's rewards differ.
+    """
+    both = rewards = rights = 0.0
+    for group in groups:
+        pairs = [
+            (episode.score.total, float(is_correct(episode.question, episode.answer)))
+            for episode in group
+            if episode.score is not None
+        ]
+        if not pairs:
+            continue
+        reward, right = (fmean(values) for values in zip(*pairs, strict=True))
+        both += sum((x - reward) * (y - right) for x, y in pairs)
+        rewards += sum((x - reward) ** 2 for x, _ in pairs)
+        rights += sum((y - right) ** 2 for _, y in pairs)
+    return both / math.sqrt(rewards * rights) if rewards and rights else None

@@ -18,6 +18,7 @@ from maporl_cli.training.advantage import AnyEstimator
 from maporl_cli.training.checkpoint import Checkpoints, Progress
 from maporl_cli.training.credit import CreditRule
 from maporl_cli.training.experience import Gathered, gather
+from maporl_cli.training.guards import Guards
 from maporl_cli.training.metrics import Monitor, StepShare, episodes_of, step_metrics
 from maporl_cli.training.questions import question_batch
 from maporl_cli.training.ranks import Ranks
@@ -40,6 +41,7 @@ class Trainer:
         steps: the step to end at.
         monitor: gets each step's metrics and episodes; on other ranks than 0, that it was, and its waiting.
         evaluator: called every `train.eval_every` steps; its metrics are logged with the step's.
+        guards: told what each step measured; they may stop a training that collapses.
         checkpoints: where checkpoints go.
         stop: asked after each step.
         ranks, timeline: with whom the work is shared, and what this rank did when.
@@ -56,6 +58,7 @@ class Trainer:
     steps: int
     monitor: Monitor
     evaluator: Callable[[], Mapping[str, float]]
+    guards: Guards
     checkpoints: Checkpoints
     stop: StopRequest
     ranks: Ranks
@@ -66,7 +69,7 @@ class Trainer:
 
         Raises:
             Interrupted: a rank was asked to stop; a checkpoint of the last finished step is on disk.
-            RunFailed: a probability, loss or gradient is not finite, or a rank is lost.
+            RunFailed: a probability, loss or gradient is not finite, a guard stopped it, or a rank is lost.
         """
         while progress.step < self.steps:
             try:
@@ -100,15 +103,20 @@ class Trainer:
         with self.timeline.phase("gather", step=step):
             shares = self.ranks.gather(share.of(self.ranks), f"the results of step {step}")
         with self.timeline.phase("results", step=step):
-            metrics = step_metrics(shares) if shares else {"train:idle": idle}
+            metrics, alarms = {"train:idle": idle}, []
             if shares:
                 self.monitor.episodes(step, episodes_of(shares))
+                metrics = step_metrics(shares, self.team.agents)
+                alarms = self.guards.watch(step, metrics)
+                metrics |= {alarm.metric: 1.0 for alarm in alarms}
         seconds = time.monotonic() - began
-        progress = self.ranks.broadcast(progress.after(metrics, seconds), f"the end of step {step}")
+        told = progress.after(metrics, seconds), alarms
+        progress, alarms = self.ranks.broadcast(told, f"the end of step {step}")
         if self.config.train.eval_every and step % self.config.train.eval_every == 0:
             with suppress(Interrupted):  # the step is done, and its checkpoint is written below
                 metrics |= self.evaluator()
         self.monitor.log(step, metrics | {"train:seconds": seconds})
+        self.guards.heed(step, alarms)
         return progress
 
     def _roll_out(self, step: int) -> list[list[Episode]] | None:

@@ -35,6 +35,8 @@ _DECIDE_MEMORY = (
 )
 Rows = Sequence[tuple[int, ...]]
 """Token ids, a row a turn."""
+_SMALLEST_SCALE = 1.0
+"""A gradient that overflows below it is too large for fp16 as it is, or NaN: no scale would help."""
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
@@ -107,9 +109,9 @@ class Learner:
 
         Returns:
             `<agent>:loss`, `:entropy` (nats a token), `:grad_norm`, `:tokens`, `:clipped` (share),
-            and `:kl` (nats a token) where the loss holds it, over all replicas, as they were in the
-            last epoch; `:explained_variance` of what a value head expected before the first one;
-            only `:tokens` when nothing was learned.
+            `:kl` (nats a token) where the loss holds it, and `:loss_scale` in fp16, over all replicas, as
+            they were in the last epoch; `:explained_variance` of what a value head expected before the
+            first one; only `:tokens` when nothing was learned.
 
         Raises:
             NotFinite: a loss or gradient is, and the weights are as they were; or the updated weights
@@ -134,7 +136,8 @@ class Learner:
                 targets = [target for experience in experiences for target in experience.targets]
                 share = explained_variance(expected, targets, self.summed)
                 metrics[f"{self.agent}:explained_variance"] = share
-            self.policy.version += 1
+            if self._scaler.is_enabled():
+                metrics[f"{self.agent}:loss_scale"] = self._scaler.get_scale()
         with warnings.catch_warnings():
             # torch warns of a schedule that moves on without an update, as in a step of dead groups.
             warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
@@ -183,12 +186,14 @@ class Learner:
 
     def _learn(self, experiences: Sequence[Experience], tokens: int) -> tuple[list[float], float]:
         """All epochs; of the last one, what `_accumulate` tells, and the gradient's norm."""
-        sums, grad_norm = [0.0], 0.0
+        sums: list[float] = []
+        norms: list[float] = []
         for _ in range(self._config.update_epochs):
             sums = self._accumulate(experiences, tokens)
             self._share_gradient()
-            grad_norm = self._step()
-        return sums, grad_norm
+            norms.append(self._step())
+        self.policy.version += any(math.isfinite(norm) for norm in norms)  # the scaler skips the others
+        return sums, norms[-1]
 
     def _share_gradient(self) -> None:
         """Sum the gradient over the replicas; each divided its own by the active tokens of all."""
@@ -252,9 +257,13 @@ class Learner:
     def _step(self) -> float:
         self._scaler.unscale_(self._optimizer)
         grad_norm = float(clip_grad_norm_(self._parameters, self._config.max_grad_norm))
+        scale = self._scaler.get_scale()
+        if not math.isfinite(grad_norm):
+            if not self._scaler.is_enabled():
+                raise NotFinite("gradient", self.agent)
+            if scale < _SMALLEST_SCALE:
+                raise NotFinite(f"gradient, also at a loss scale of {scale:g},", self.agent)
         # An infinite gradient is fp16's business as usual: the scaler skips the step and halves its scale.
-        if not math.isfinite(grad_norm) and not self._scaler.is_enabled():
-            raise NotFinite("gradient", self.agent)
         self._scaler.step(self._optimizer)
         self._scaler.update()
         # Told now, before a checkpoint keeps them: the next forward would be the first to notice.

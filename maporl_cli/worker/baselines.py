@@ -35,7 +35,10 @@ def baseline_config(config: Config, name: str) -> Config:
         )
     # One agent has nobody to talk to, so it takes one turn.
     team = config.team.model_copy(update={"agents": (seat,), "max_rounds_per_episode": 1})
-    return config.model_copy(update={"team": team})
+    # Its collapse is a result, and no reason to stop the run that it is compared with.
+    guards = "off" if config.train.guards == "off" else "warn"
+    train = config.train.model_copy(update={"guards": guards})
+    return config.model_copy(update={"team": team, "train": train})
 
 
 def baseline_steps(config: Config, name: str, team: Progress, before: Mapping[str, Any]) -> int:

@@ -34,6 +34,7 @@ from maporl_cli.monitoring.log_file import LogSink
 from maporl_cli.monitoring.monitor import Monitor, Sink
 from maporl_cli.monitoring.wandb_sink import WandbSink
 from maporl_cli.training.checkpoint import Checkpoints, Progress, load_checkpoint, load_weights
+from maporl_cli.training.guards import Guards, reach
 from maporl_cli.training.ranks import Files
 from maporl_cli.training.trainer import Trainer
 from maporl_cli.training.update import Learner
@@ -95,7 +96,9 @@ class TeamRun:
         self._start = start
         self._label = f"{label}: " if label else ""
         self._team = label or "team"
-        self._checkpoints = Checkpoints(run.checkpoints, keep=self._config.train.keep_checkpoints)
+        train = self._config.train
+        late = reach(train.guard_window) if train.guards != "off" else 0
+        self._checkpoints = Checkpoints(run.checkpoints, keep=train.keep_checkpoints, reach=late)
 
     def go(self) -> Outcome:
         """Run whatever is still to be done."""
@@ -212,6 +215,7 @@ class TeamRun:
                 steps=steps,
                 monitor=monitor,
                 evaluator=lambda: _as_metrics(self._evaluate(session, Greedy(), "during")),
+                guards=self._guards(),
                 checkpoints=self._checkpoints,
                 stop=self._narrator.stop,
                 ranks=self._ranks,
@@ -226,6 +230,17 @@ class TeamRun:
             if idle:
                 self._narrator.say(f"{self._label}ranks waited {fmean(idle):.0%} of the rollouts")
         return progress
+
+    def _guards(self) -> Guards:
+        history = read_metrics(self._run.metrics) if self._ranks.rank == 0 else []
+        config = self._config
+        return Guards(
+            config.train,
+            config.team.names,
+            history,
+            self._checkpoints,
+            lambda text: self._narrator.say(self._label + text),
+        )
 
     def _monitor(self, steps: int) -> Monitor:
         sinks: list[Sink] = [ConsoleSink(self._narrator.display, steps)]

@@ -158,6 +158,8 @@ class TestValues:
             ("train.max_steps=null", None),
             ("eval.baselines=[single]", ("single",)),
             ("data.train=a=b.jsonl", "a=b.jsonl"),
+            ("train.guards=off", "off"),
+            ("train.guards=stop", "stop"),
             (" train.batch_size =32", 32),
         ],
     )
@@ -177,6 +179,8 @@ class TestValues:
             ("train.max_steps=true", "other than true or false"),
             ("train.gradient_accumulation_steps=often", "'auto' or a whole number"),
             ("model.dtype=fp8", "'auto', 'fp32', 'bf16' or 'fp16'"),
+            ("train.guards=perhaps", "'off', 'warn' or 'stop'"),
+            ("train.guard_window=3", "greater than or equal to 4"),
             ("data.allow_test_set=perhaps", "expected true or false"),
             ("run.plugins=a.py", "a list, such as"),
             ("run.name=a/b", "expected text that matches"),

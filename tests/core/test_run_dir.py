@@ -157,6 +157,8 @@ class TestScience:
         "monitoring.wandb_tags",
         "train.save_every",
         "train.keep_checkpoints",
+        "train.guards",
+        "train.guard_window",
         "data.dataloader_num_workers",
         "placement.timeout",
         "eval.batch_size",

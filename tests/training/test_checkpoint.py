@@ -40,8 +40,8 @@ def made():
     return team, learners(team)
 
 
-def write(folder, made, *steps, keep=100):
-    checkpoints = Checkpoints(folder, keep=keep)
+def write(folder, made, *steps, keep=100, reach=0):
+    checkpoints = Checkpoints(folder, keep=keep, reach=reach)
     for step in steps:
         checkpoints.save(Progress(step, step * 10, step / 2), *made, RANKS)
     return checkpoints
@@ -169,6 +169,28 @@ def test_the_newest_and_the_first_are_kept(tmp_path, made):
     assert checkpoints.start() == tmp_path / "step_000000"
     write(tmp_path, made, 5, keep=1)
     assert names(tmp_path) == ["step_000000", "step_000005"]
+
+
+@pytest.mark.parametrize(("every", "keep", "reach"), [(1, 1, 6), (2, 1, 7), (3, 2, 5), (4, 1, 3), (1, 9, 4)])
+def test_one_from_before_a_late_discovery_is_kept(tmp_path, made, every, keep, reach):
+    """Between any two saves a guard may fire over the last `reach` steps, and needs an older one."""
+    for step in range(0, 30, every):
+        checkpoints = write(tmp_path, made, step, keep=keep, reach=reach)
+        assert len(names(tmp_path)) <= keep + 3, "the first, the old one and its successor"
+        for noticed in range(step, step + every):
+            good = checkpoints.before(noticed - reach + 1)
+            assert (good is None) == (noticed < reach)
+            if good is not None:
+                age = noticed - int(good.name[-6:])
+                assert reach <= age <= 2 * reach + every
+
+
+def test_a_damaged_one_is_not_named_as_good(tmp_path, made):
+    checkpoints = write(tmp_path, made, 0, 5, 10)
+    truncate(tmp_path / "step_000005")
+    assert checkpoints.before(10) == tmp_path / "step_000000"
+    assert checkpoints.before(11) == tmp_path / "step_000010"
+    assert checkpoints.before(0) is None
 
 
 @pytest.mark.parametrize("damage", [lambda path: truncate(path), shutil.rmtree], ids=["truncated", "gone"])

@@ -3,8 +3,10 @@
 import pytest
 from support import question, turn
 
+from maporl_cli.agents.roles import Role
+from maporl_cli.agents.team import Agent
 from maporl_cli.core.types import Episode, Score
-from maporl_cli.training.metrics import StepShare, step_metrics
+from maporl_cli.training.metrics import StepShare, agreement, step_metrics
 
 
 def played(answer, *turns, **components):
@@ -12,12 +14,16 @@ def played(answer, *turns, **components):
     return Episode(question(answer="A"), 0, 1, turns=list(turns), answer=answer, score=score)
 
 
+SEATS = ("planner", "reporter")
+AGENTS = [Agent(name, Role(name, (), ""), None, 8, 1.0) for name in SEATS]
+"""How they speak is measured in test_conduct.py."""
 TWO = [turn("planner", tokens=2), turn("reporter", tokens=3)]
 FOUR = [*TWO, turn("planner", round=1, tokens=2, finished=False), turn("reporter", round=1, tokens=1)]
 
 
 def measured(*episodes, dead=0, groups=2):
-    return step_metrics([StepShare([episodes, *[()] * (groups - 1)], dead, {}, 0.0)])
+    metrics = step_metrics([StepShare([episodes, *[()] * (groups - 1)], dead, {}, 0.0)], AGENTS)
+    return {name: value for name, value in metrics.items() if name.partition(":")[0] not in SEATS}
 
 
 def test_by_hand():
@@ -61,9 +67,48 @@ def test_the_shares_of_several_ranks_are_one_step():
     again = StepShare([], 0, {"reporter:loss": -0.25}, 0.25)
     second = StepShare([[played("B", *TWO, accuracy=0.0)]], 0, {"planner:loss": 0.5}, 0.75)
     last = StepShare([], 0, {"reporter:loss": -0.25}, 0.5)
-    metrics = step_metrics([first, again, second, last])
+    metrics = step_metrics([first, again, second, last], AGENTS)
     assert metrics["train:accuracy"] == 0.5
     assert metrics["train:dead_groups"] == 0.5
     assert metrics["train:loss"] == 0.125, "the mean over agents"
     assert metrics["train:idle"] == 0.5
     assert metrics["train:tokens"] == 22
+    assert (metrics["planner:length"], metrics["reporter:length"]) == (2.0, 3.0)
+
+
+def earning(*pairs):
+    """A group: (reward, right) by episode."""
+    return [
+        Episode(
+            question(answer="A"), 0, 1, answer="A" if right else "B", score=Score(total, 1.0, total, {}, {})
+        )
+        for total, right in pairs
+    ]
+
+
+def test_agreement_by_hand():
+    right, wrong = (1.0, True), (0.0, False)
+    assert agreement([earning(right, wrong, wrong)]) == pytest.approx(1.0)
+    assert agreement([earning((0.0, True), (1.0, False))]) == pytest.approx(-1.0)
+    # Half is paid for being right and half for something else: both deviate by ±½·½ in every pairing.
+    mixed = earning((1.0, True), (0.5, True), (0.5, False), (0.0, False))
+    assert agreement([mixed]) == pytest.approx(0.5**0.5)
+    # A group of wrong answers that are paid differently says nothing of right ones, and is learned from.
+    assert agreement([earning(right, wrong), earning((0.6, False), (0.0, False))]) == pytest.approx(
+        0.5 / ((0.5 + 0.18) * 0.5) ** 0.5
+    )
+
+
+def test_agreement_compares_within_groups_only():
+    """An easy question that pays little beside a hard one that pays much is no disagreement."""
+    easy, hard = earning((0.2, True), (0.2, True), (0.0, False)), earning((1.0, True), (0.8, False))
+    assert agreement([easy, hard]) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    "group",
+    [[], earning((1.0, True), (0.5, True)), earning((0.5, True), (0.5, False))],
+    ids=["empty", "all right", "all equal"],
+)
+def test_without_a_contrast_there_is_no_agreement(group):
+    assert agreement([group]) is None

@@ -30,6 +30,7 @@ from maporl_cli.training.checkpoint import Checkpoints, Progress, copy_weights, 
 from maporl_cli.training.cold_start import Demonstration, imitate
 from maporl_cli.training.credit import credit_rules
 from maporl_cli.training.critic import Critic
+from maporl_cli.training.guards import Guards
 from maporl_cli.training.rollout import rollout
 from maporl_cli.training.stop import StopRequest
 from maporl_cli.training.trainer import Trainer
@@ -117,6 +118,7 @@ class Run:
     rounds: int = 1
     questions: Sequence[Question] = tuple(QUESTIONS)
     stop_in_rollout: bool = False
+    history: Sequence[dict[str, float]] = ()
 
     def __post_init__(self):
         settings = {
@@ -160,6 +162,7 @@ class Run:
         ]
         self.checkpoints = Checkpoints(self.folder, keep=self.config.train.keep_checkpoints)
         self.monitor = Recorder()
+        self.said: list[str] = []
         self.stop = StopRequest()
         self.evaluator = lambda: {"eval:accuracy": 0.25}
 
@@ -176,6 +179,7 @@ class Run:
             steps=until or self.steps,
             monitor=self.monitor,
             evaluator=lambda: self.evaluator(),
+            guards=Guards(self.config.train, NAMES, self.history, self.checkpoints, self.said.append),
             checkpoints=self.checkpoints,
             stop=self.stop,
             ranks=self.ranks,
@@ -222,6 +226,7 @@ def test_what_a_step_measures_and_keeps(tmp_path, start):
     assert [step for step, found in run.monitor.metrics.items() if "eval:accuracy" in found] == [2, 4]
     first = run.monitor.metrics[1]
     expected = {"train:loss", "train:seconds", "planner:loss", "reporter:grad_norm", "reporter:entropy"}
+    expected |= {"planner:length", "planner:format", "reporter:novel", "train:agreement"}
     assert expected <= set(first)
     assert first["train:loss"] == pytest.approx((first["planner:loss"] + first["reporter:loss"]) / 2)
     for played in run.monitor.played.values():
@@ -410,6 +415,30 @@ def test_damaged_weights_stop_the_run_and_name_step_agent_and_checkpoint(tmp_pat
     assert "step 4" in told.value.where
     assert str(tmp_path / "step_000002") in told.value.where
     assert sorted(run.monitor.metrics) == [1, 2, 3], "nothing is made up for the failed step"
+
+
+BETTER_DAYS = [
+    {"step": step, "train:accuracy": 0.99, "train:reward": 1.0, "planner:length": 30.0 + step % 3}
+    for step in range(-20, 0)
+]
+"""A past in which the planner spoke ten times as long, and the team was right."""
+
+
+@pytest.mark.parametrize("action", ["warn", "stop", "off"])
+def test_a_guard_warns_or_stops_after_the_step_that_it_fired_at(tmp_path, start, action):
+    train = {"guards": action, "guard_window": 4, "save_every": 1, "keep_checkpoints": 9}
+    run = Run(tmp_path, start, steps=6, train=train, history=BETTER_DAYS)
+    run.checkpoints.save(Progress(), run.policies, run.learners, run.ranks)
+    if action == "stop":
+        with pytest.raises(RunFailed, match="guard length") as told:
+            run.go()
+        assert told.value.where == f"step 4; last good checkpoint: {tmp_path / 'step_000000'}"
+        assert not (tmp_path / "step_000004").exists(), "what it stopped at is not gone on from"
+    else:
+        assert run.go().step == 6
+    marked = [step for step, found in run.monitor.metrics.items() if "guard:length" in found]
+    assert marked == {"warn": [4, 5, 6], "stop": [4], "off": []}[action]
+    assert len(run.said) == (action == "warn")
 
 
 def test_a_failure_before_the_first_checkpoint(tmp_path, start):

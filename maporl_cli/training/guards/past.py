@@ -1,0 +1,130 @@
+"""What guards look at: the steps of a run so far, and the tests that tell a change from noise."""
+
+# scipy leaves its signatures untyped.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportAttributeAccessIssue=false
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import isfinite
+from statistics import fmean
+from typing import Literal
+
+import numpy as np
+from scipy.stats import kendalltau, mannwhitneyu
+
+Rows = Sequence[Mapping[str, float | None]]
+"""The metrics of consecutive training steps; a metric that was not measured is absent or None."""
+
+ACCURACY, REWARD = "train:accuracy", "train:reward"
+SOLVED = 0.9
+"""From this accuracy on there is little left to learn: low entropy and dead groups are then success."""
+SIGNIFICANT = 0.005
+"""Below this p-value a change is one. The tests are looked at after every step, so it bounds no error rate:
+each guard also asks for a change of some size."""
+
+
+@dataclass(frozen=True)
+class Past:
+    """A run up to now.
+
+    Attributes:
+        rows: every finished step, the last one included.
+        window: `train.guard_window`, the steps that count as "now".
+        agents: the names of the team.
+    """
+
+    rows: Rows
+    window: int
+    agents: Sequence[str]
+
+    @property
+    def now(self) -> Rows:
+        """The last `window` steps."""
+        return self.rows[-self.window :]
+
+    @property
+    def lately(self) -> Rows:
+        """The last four windows: long enough for a trend to show."""
+        return self.rows[-reach(self.window) :]
+
+    @cached_property
+    def best(self) -> Rows:
+        """The two windows of steps in a row, before `now`, whose accuracy was best (of equals the last);
+        empty where the run is younger than that."""
+        before, size = self.rows[: -self.window], 2 * self.window
+        if len(before) < size:
+            return ()
+        sums = np.convolve(values(before, ACCURACY), np.ones(size), "valid")
+        begin = len(sums) - 1 - int(np.argmax(sums[::-1]))
+        return before[begin : begin + size]
+
+    @property
+    def best_steps(self) -> str:
+        """Which steps `best` are, in words."""
+        begin = first_step(self.best)
+        return f"steps {begin} to {begin + len(self.best) - 1}, where accuracy was best,"
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """That a guard fired.
+
+    Attributes:
+        guard: its name.
+        since: the first of the steps that it fired over.
+        what: what it saw, as a clause.
+        fix: what to do about it.
+        good: the last checkpoint from before `since`, where it was looked for.
+    """
+
+    guard: str
+    since: int
+    what: str
+    fix: str
+    good: str = ""
+
+    @property
+    def metric(self) -> str:
+        """The metric that is 1 in a step at whose end it fired."""
+        return f"guard:{self.guard}"
+
+
+def reach(window: int) -> int:
+    """The most steps that a guard fires over."""
+    return 4 * window
+
+
+def first_step(rows: Rows) -> int:
+    """The step of the first row."""
+    return int(rows[0]["step"] or 0)
+
+
+def values(rows: Rows, name: str) -> list[float]:
+    """A metric, where it was measured."""
+    return [value for row in rows if (value := row.get(name)) is not None and isfinite(value)]
+
+
+def means(before: Rows, after: Rows, name: str) -> tuple[float, float] | None:
+    """The metric's mean before and after; None where it was measured in less than half of the steps."""
+    found = values(before, name), values(after, name)
+    if any(2 * len(measured) < len(rows) for measured, rows in zip(found, (before, after), strict=True)):
+        return None
+    return (fmean(found[0]), fmean(found[1])) if all(found) else None
+
+
+def moved(before: Rows, after: Rows, name: str, where: Literal["greater", "less"]) -> bool:
+    """Whether the metric is greater (less) after than before: Mann and Whitney's U, which asks for no
+    distribution and forgives a single odd step."""
+    test = mannwhitneyu(values(after, name), values(before, name), alternative=where)
+    return bool(test.pvalue < SIGNIFICANT)
+
+
+def trends(rows: Rows, name: str, where: Literal["greater", "less"]) -> bool:
+    """Whether the metric rises (falls) over the steps: Kendall's τ with their order (Mann 1945)."""
+    measured = values(rows, name)
+    test = kendalltau(range(len(measured)), measured, alternative=where)
+    return bool(test.pvalue < SIGNIFICANT)  # a constant has no τ, and NaN is not below anything
