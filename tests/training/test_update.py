@@ -340,6 +340,7 @@ def test_scaled_gradients_give_the_same_update():
     batch = experiences(plain)
     one = learner(plain, max_grad_norm=0.1).update(batch)
     other = learner(scaled, max_grad_norm=0.1, scale=True).update(batch)
+    assert other.pop("planner:loss_scale") == 2.0**16  # torch's first
     assert other == pytest.approx(one, rel=1e-5)
     for name, weight in weights(plain).items():
         assert torch.allclose(weights(scaled)[name], weight, atol=1e-6), name
