@@ -141,7 +141,8 @@ def ours(case: Case, part: slice = slice(None), **settings):
     if "kl_coeff" in settings:
         options["reference"] = rows["ref_per_token_logps"]
     old = rows["old_per_token_logps"]
-    return policy_loss(new, old, rows["advantages"], mask.bool(), TOKENS, entropy=entropy, **options)
+    advantages = rows["advantages"].unsqueeze(1).expand_as(new)
+    return policy_loss(new, old, advantages, mask.bool(), TOKENS, entropy=entropy, **options)
 
 
 def theirs(case: Case, part: slice = slice(None)) -> torch.Tensor:

@@ -64,7 +64,10 @@ def experiences(policy: CausalPolicy) -> list[Experience]:
         Turn("planner", 0, prompt, sample.token_ids, sample.logprobs, "", True, 0)
         for prompt, sample in zip(PROMPTS, samples, strict=True)
     ]
-    return [Experience(turn, advantage) for turn, advantage in zip(turns, ADVANTAGES, strict=True)]
+    return [
+        Experience(turn, [advantage] * len(turn.token_ids))
+        for turn, advantage in zip(turns, ADVANTAGES, strict=True)
+    ]
 
 
 def learner(policy: CausalPolicy, agent: str = "planner", *, scale: bool = False, **settings) -> Learner:
