@@ -149,12 +149,13 @@ def _told(
     log = run.rank_log(rank)
     output = sorted(folder.rglob(f"attempt_*/{rank}/stderr.log"))[-1:]
     if failure.exitcode < 0:
+        begun = f"with --resume --name {run.path.name} to go on from the last checkpoint"
         return RankFailed(
             f"{who} was killed by {signal.Signals(-failure.exitcode).name}.",
             where=str(log),
             why=_last_lines(log, earlier[rank], output),
-            fix=f"run the same command with --resume --name {run.path.name} to go on from the last "
-            "checkpoint; where the machine ran out of memory, lower train.per_device_train_batch_size",
+            fix=f"run the same command {begun if run.config.is_file() else 'again'}; where the machine ran "
+            "out of memory, lower train.per_device_train_batch_size",
             code=1,
         )
     if not told:

@@ -70,6 +70,7 @@ class Exchange:
         mates = sorted({owner for owner in self._owners.values() if owner != rank})
         self._posted = 0
         self._plays: dict[int, list[str]] = {}
+        self._plays_lock = threading.Lock()
         self._box = _Box(mates)
         for mate in mates if mine.replica is not None else ():
             ear: dist.Store = store.clone()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
@@ -95,7 +96,6 @@ class Exchange:
         except Exception:
             self._post(place.play, _FAILED)  # on another host, nobody else would tell the mates
             raise
-        self._tidy(place.play)
         self._post(place.play, _written(place, turns))
         return turns
 
@@ -104,23 +104,26 @@ class Exchange:
         self._posted += 1
         parts = [letter[start : start + _PART] for start in range(0, len(letter), _PART)]
         keys = [key, *(f"{key}/{number}" for number in range(1, len(parts)))]
-        self._plays.setdefault(play, []).extend(keys)
+        with self._plays_lock:
+            self._plays.setdefault(play, []).extend(keys)
         parts[0] = f"{len(parts)}:".encode() + parts[0]
         with self._store_there():
             # The first comes last: whoever sees it sees all.
             for name, part in reversed(list(zip(keys, parts, strict=True))):
                 self._store.set(name, part)  # pyright: ignore[reportArgumentType]
 
-    def _tidy(self, play: int) -> None:
-        """Take down what everybody has read.
+    def _tidy(self, play: int, store: dist.Store) -> None:
+        """Take down what everybody has read, when a mate's letter of `play` has come.
 
-        A mate posts in a play only after it has read all of the play before; this rank has heard
-        from every mate in the last play, so the one before that has been read by all.
+        A rank posts in a play only after it has read all of the play before. So this mate has heard
+        from everybody in the last play, and everybody has read the one before that. A listener does
+        it, who may wait for a store that is gone; a rank that speaks must not.
         """
-        for old in [number for number in self._plays if number < play - 1]:
-            for key in self._plays.pop(old):
-                with self._store_there():
-                    self._store.delete_key(key)
+        with self._plays_lock:
+            old = [number for number in self._plays if number < play - 1]
+            keys = [key for number in old for key in self._plays.pop(number)]
+        for key in keys:
+            store.delete_key(key)
 
     @contextmanager
     def _store_there(self) -> Generator[None]:
@@ -134,16 +137,17 @@ class Exchange:
         for number in count():
             try:
                 letter = _whole(store, f"{mate}/{number}")
+                if letter == _STOPPED:
+                    self._box.put(mate, None)
+                elif letter == _FAILED:
+                    self._box.fail(RuntimeError(f"rank {mate} failed"))
+                else:
+                    place, turns = _read(letter)
+                    self._box.put(mate, (place, turns))
+                    self._tidy(place.play, store)
             except RuntimeError as error:  # the store is gone, and with it the rank that keeps it
                 self._box.fail(error)
                 return
-            if letter == _STOPPED:
-                self._box.put(mate, None)
-            elif letter == _FAILED:
-                self._box.fail(RuntimeError(f"rank {mate} failed"))
-            else:
-                place, turns = _read(letter)
-                self._box.put(mate, (place, turns))
 
     async def _receive(self, place: Place, owner: int) -> list[Turn]:
         arrived = self._box.expect(place)

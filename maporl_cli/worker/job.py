@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
 from typing import Any
 
 import torch
@@ -27,6 +29,8 @@ from maporl_cli.training.ranks import LostContact, OneRank, Ranks
 from maporl_cli.training.schedule import schedule_idle
 
 _MUCH_WAITING = 0.2
+_ANSWERS_WITHIN = 5.0
+"""Seconds; it is asked when all that a rank still has to do is to say why it ends."""
 
 
 def open_store() -> dist.Store | None:
@@ -112,9 +116,19 @@ class First:
         """Whether no other rank has told before; one of each host does where the ranks never met."""
         if self.store is None:
             return os.environ.get("LOCAL_RANK", "0") == "0"
+        store, me, told = self.store, str(self.rank), Queue[str]()
+
+        def ask() -> None:
+            try:
+                told.put(store.compare_set("first failure", "", me).decode())
+            except RuntimeError:  # the store is gone: better twice than not at all
+                told.put(me)
+
+        # In a thread: where the store's host was lost nobody answers, and the client waits without end.
+        Thread(target=ask, daemon=True).start()
         try:
-            return self.store.compare_set("first failure", "", str(self.rank)) == str(self.rank).encode()
-        except RuntimeError:  # the store is gone with its host: better twice than not at all
+            return told.get(timeout=_ANSWERS_WITHIN) == me
+        except Empty:
             return True
 
 

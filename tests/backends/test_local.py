@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -131,6 +132,20 @@ def test_a_rank_that_is_killed_ends_the_run_with_its_name(tmp_path):
     assert code == 1
     assert "Rank 1 (researcher) was killed by SIGKILL." in said
     assert said.count("Fix:") == 1, said
+
+
+def test_a_rank_that_is_killed_before_there_is_a_run_leaves_none_to_go_on_with(tmp_path):
+    going = Going(tmp_path, "--nproc", "2")
+    deadline = time.monotonic() + 120
+    while not (ranks := going.ranks()):
+        assert time.monotonic() < deadline, going.said
+        time.sleep(0.05)
+    list(ranks.values())[-1].kill()
+    code, said = going.end()
+    assert code == 1
+    assert "was killed by SIGKILL." in said
+    assert "Fix: run the same command again" in said
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("number", STOPS)

@@ -148,3 +148,19 @@ def test_two_hosts_train_and_survive_the_loss_of_one(hosts, tmp_path):
 
     go(RunDir(config(tmp_path, "one").parent).load_config())
     assert weights(tmp_path / "run") == weights(tmp_path / "one")
+
+
+def test_ranks_also_end_where_the_host_of_their_store_is_lost(hosts, tmp_path):
+    """Nobody answers them any more, not even who is to tell of it. (torchrun waits on, for its own store.)"""
+    settings = config(tmp_path, "run")
+    near, far = (tmp_path / f"host-{index}.out" for index in range(2))
+    first = hosts[0].start(settings, near)
+    second = hosts[1].start(settings, far)
+    until(tmp_path / "run" / "training.log", "step 5/12", first, near)
+    hosts[0].lose()
+    until(far, "Fix:", second, far)
+    assert "failed. It waited in vain for" in far.read_text()
+    deadline = time.monotonic() + 60
+    while len(hosts[1].processes()) > 1:
+        assert time.monotonic() < deadline, "ranks are left"
+        time.sleep(0.1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from threading import Event
 
 import pytest
 import torch
@@ -163,6 +164,19 @@ def test_ranks_that_would_wait_are_told_how_not_to():
 def test_where_ranks_never_met_one_of_each_host_tells(torchrun, local, tells):
     torchrun(RANK=4 + local, LOCAL_RANK=local)
     assert First(None, 4 + local).claim() is tells
+
+
+class Mute:
+    """The store of a host that was lost: nobody is there to refuse the question, or to answer it."""
+
+    def compare_set(self, *_: str) -> bytes:
+        Event().wait()
+        return b""
+
+
+def test_a_rank_whose_store_answers_nothing_tells_of_its_failure_itself(monkeypatch):
+    monkeypatch.setattr(job, "_ANSWERS_WITHIN", 0.05)
+    assert First(Mute(), 3).claim()  # type: ignore[arg-type]
 
 
 def test_a_launch_keeps_its_name_when_its_ranks_are_started_again_and_no_other_has_it(tmp_path, monkeypatch):
