@@ -37,8 +37,8 @@ from maporl_cli.training.ranks import Ranks, share_of
 BATCH = 32
 """Episodes of one optimizer step."""
 HEAD_STEP = 0.3
-"""Log-odds by which one step may move the head, which starts at zero: its learning rate is that over the width
-of what it reads (as Yang et al. 2022, arXiv 2203.03466, scale a last layer's)."""
+"""Log-odds by which one step may move the head, which starts at zero: its learning rate is that over the
+width of what it reads (as Yang et al. 2022, arXiv 2203.03466, scale a last layer's)."""
 
 _DECIDE_MEMORY = (
     "train.per_device_train_batch_size, or set model.gradient_checkpointing=true or model.finetune=lora"
