@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import re
 
-from maporl_cli.agents.answers import is_correct
 from maporl_cli.core.types import Episode
 from maporl_cli.rewards.component import Measure, register_component
+from maporl_cli.rewards.stances import chance_right
 
 FREE = 80
 """Characters an agent may use at no cost: a short sentence."""
@@ -36,7 +36,8 @@ def brevity(episode: Episode) -> Measure | None:
     if not episode.question.options:
         return None
     # Saying little is easy for a team that need not be right, and no wrong answer may out-earn a right one.
-    if not is_correct(episode.question, episode.answer):
+    chance = chance_right(episode)  # 0 or 1 where the gold answer is known
+    if not chance:
         return Measure(0.0, "the answer is wrong, so its brevity is worth nothing")
     for turn in episode.turns:
         if not _SAYS_SOMETHING.search(turn.text):
@@ -48,7 +49,7 @@ def brevity(episode: Episode) -> Measure | None:
     length = sum(len(turn.text) for turn in episode.turns) / len(agents)
     if length >= WORTHLESS:
         return Measure(0.0, f"{length:.0f} characters an agent; from {WORTHLESS} on they earn nothing")
-    return Measure(min(1.0, (WORTHLESS - length) / (WORTHLESS - FREE)))
+    return Measure(chance * min(1.0, (WORTHLESS - length) / (WORTHLESS - FREE)))
 
 
 register_component("brevity", brevity)

@@ -31,6 +31,26 @@ register_component("ids", ids)
 """
 """A plug-in. Tiny policies so young answer nothing right; its reward differs anyway, so every step learns."""
 
+HALF_KNOWN = """
+from dataclasses import replace
+from maporl_cli.data.benchmarks import benchmark, benchmark_names, register_benchmark
+
+clinic = benchmark("clinic")
+
+class HalfKnown:
+    name, roles = "half_known", "clinic"
+    evaluation, vocabulary = clinic.evaluation, clinic.vocabulary
+    copying, demonstration = clinic.copying, clinic.demonstration
+
+    def train(self, seed):
+        for number, question in enumerate(clinic.train(seed)):
+            yield replace(question, answer="") if number % 2 else question
+
+if "half_known" not in benchmark_names():  # of another test, from another folder
+    register_benchmark(HalfKnown())
+"""
+"""A plug-in: the benchmark `half_known`, the clinic without every second training question's answer."""
+
 
 def small(folder: Path, *sets: str, name: str = "run") -> Config:
     places = [f"run.output_dir={folder}", f"run.name={name}"]

@@ -110,7 +110,13 @@ def read_quoted_answer(question: Question, report: str) -> str | None:
 
 
 def is_correct(question: Question, answer: str | None) -> bool:
-    """Whether `answer` is the gold one; free text is compared without case and spacing."""
+    """Whether `answer` is the gold one; free text is compared without case and spacing.
+
+    Raises:
+        ValueError: the question has no gold answer, and so no answer is right or wrong.
+    """
+    if not question.has_gold:
+        raise ValueError(f"question {question.id} has no gold answer to compare with")
     if answer is None:
         return False
     if question.options:

@@ -20,7 +20,7 @@ from maporl_cli.agents.roles import role_book
 from maporl_cli.agents.stage import Stage
 from maporl_cli.agents.team import Agent, Team
 from maporl_cli.agents.tiny import END, tiny_model, tiny_tokenizer
-from maporl_cli.core.config import AgentConfig, Config
+from maporl_cli.core.config import VERIFIER, AgentConfig, Config
 from maporl_cli.core.errors import ConfigError, MissingError
 from maporl_cli.core.randomness import keyed_generator
 from maporl_cli.data.benchmarks import ColdStarts, benchmark, benchmark_names
@@ -44,6 +44,11 @@ def cold_starts_of(config: Config) -> ColdStarts | None:
         return None
     found = benchmark(config.data.train)
     return found if isinstance(found, ColdStarts) else None
+
+
+def verifier_seat(config: Config) -> AgentConfig:
+    """The model of the reward's verifier is built as if it were one more agent, like the last."""
+    return config.team.agents[-1].model_copy(update={"name": VERIFIER, "trained": True})
 
 
 def default_device() -> torch.device:
@@ -81,6 +86,7 @@ def build_policies(
     """One policy for each of the named agents; agents of one model share one reading of its weights.
 
     Args:
+        names: of agents, and `verifier` for the model of the reward's.
         vocabulary: the words of the benchmark, for tiny policies; None where it has no closed vocabulary.
         say: told what happens while a model is pulled, on its first use.
 
@@ -91,7 +97,7 @@ def build_policies(
     """
     policies: dict[str, Policy] = {}
     by_model: dict[str, list[AgentConfig]] = {}
-    seats = [agent for agent in config.team.agents if agent.name in names]
+    seats = [seat for seat in (*config.team.agents, verifier_seat(config)) if seat.name in names]
     for agent in seats:
         by_model.setdefault(model_of(agent, config), []).append(agent)
     for name, agents in by_model.items():

@@ -102,6 +102,12 @@ def validate(
     else:
         for report in reports:
             _show(report)
+    unlabelled = sum(report.unlabelled for report in reports)
+    if unlabelled:
+        say(
+            f"{unlabelled} questions have no gold answer: they can be trained on with "
+            "--set reward.verifier=learned, and never evaluated on."
+        )
     bad = sum(len(report.bad) for report in reports)
     if bad:
         raise DataError(
@@ -200,6 +206,7 @@ def _show(report: FileReport) -> None:
     rows: list[tuple[str, str]] = [
         ("rows", str(report.questions + len(report.bad))),
         ("questions", str(report.questions)),
+        ("without a gold answer", str(report.unlabelled)),
         ("formats", _histogram(report.formats)),
         ("options", _histogram({f"{n} options" if n else "free text": c for n, c in report.options.items()})),
         ("gold letters", _histogram(report.letters)),

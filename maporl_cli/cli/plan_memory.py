@@ -51,6 +51,7 @@ def memory_part(config: Config, placement: Placement) -> Mapping[str, Any]:
         "prompt_tokens": {
             seat.name: prompt_tokens(seat, models[model_of(seat, config)]) for seat in config.team.agents
         },
+        "verifier_beside": config.team.names[-1] if config.reward.verifier == "learned" else None,
         "device": None if device is None else asdict(device) | {"usable": int(device.usable)},
         "ranks": [
             {
@@ -166,6 +167,8 @@ def _sentences(part: Mapping[str, Any], placement: Mapping[str, Any]) -> Iterato
         f"{_size(part['ranks'][0]['process'])} for the process, model, optimizer, and the largest of "
         "activations, cache and a copy of one agent's gradients, which come one after the other."
     )
+    if part["verifier_beside"]:
+        yield f"The reward's verifier is counted with {part['verifier_beside']}, as one more that learns."
     if device is None:
         yield "model.dtype=fp16 needs a GPU, and this machine has none: compare the peaks with yours."
         return

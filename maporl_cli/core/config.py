@@ -20,6 +20,9 @@ Guarding = Annotated[
     Literal["off", "warn", "stop"], BeforeValidator(lambda value: "off" if value is False else value)
 ]
 
+VERIFIER = "verifier"
+"""What metrics and checkpoints call the scorer of `reward.verifier`; no agent can be called so."""
+
 
 class Section(BaseModel):
     """A part of the config: unknown keys are errors, values never change after loading."""
@@ -94,8 +97,10 @@ class TeamConfig(Section):
         return tuple(agent.name for agent in self.agents)
 
     @model_validator(mode="after")
-    def _distinct_names(self) -> TeamConfig:
+    def _usable_names(self) -> TeamConfig:
         names = self.names
+        if VERIFIER in names:
+            raise ValueError(f"no agent can be named {VERIFIER!r}, as the reward's is; give it another name")
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two agents are named {twice[0]!r}; give each its own name")
@@ -155,6 +160,11 @@ class RewardConfig(Section):
     format_paid: Literal["task_differs", "always"] = "task_differs"
     """Only in groups whose task rewards differ, so that form never steers an update alone; or always, for
     models that have to learn the form before they get anything right."""
+    verifier: Literal["none", "learned"] = "none"
+    """Who judges training questions without a gold answer. `none`: nobody, and there may be none. `learned`:
+    a scorer, which learns from the team's episodes on the others how likely an answer is right."""
+    verifier_refresh: Count = 10
+    """Steps between the verifier's refreshes, each on the episodes since the last one."""
 
 
 class ColdStartConfig(Section):

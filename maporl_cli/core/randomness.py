@@ -59,5 +59,7 @@ def shuffle_options(question: Question, seed: int, step: int) -> Question:
     letters = list(question.options)
     order = keyed_generator("options", seed, step, question.id).permutation(len(letters))
     options = {letters[place]: question.options[letters[old]] for place, old in enumerate(order)}
+    if not question.has_gold:
+        return replace(question, options=options)
     gold = letters[int(np.flatnonzero(order == letters.index(question.answer))[0])]
     return replace(question, options=options, answer=gold)

@@ -31,7 +31,7 @@ class Question:
         id: unique within its file; derived from the content where the file has none.
         text: the stem, without the options.
         options: letter to text, in the order shown; empty for a free-text question.
-        answer: the gold letter, or the gold text where there are no options.
+        answer: the gold letter, or the gold text where there are no options; empty where nobody knows it.
         context: what is known of the patient beside the stem (a chart, notes); may be empty.
         evidence: the question's own pool of snippets; may be empty.
         rationale: an explanation of the gold answer, never shown to an agent; may be empty.
@@ -46,6 +46,11 @@ class Question:
     evidence: tuple[Snippet, ...] = ()
     rationale: str = ""
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def has_gold(self) -> bool:
+        """Whether its right answer is known."""
+        return bool(self.answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,9 @@ class Episode:
         step: the training step it belongs to; the seed's index in an evaluation.
         turns: in the order they were taken.
         answer: the final answer (letter or text) or None where none could be read.
-        score: set by the reward once the episode is finished.
+        score: set by the reward once the episode is finished; None where nobody can tell what it is worth.
+        verified: how likely the answer is right, in [0, 1], as a verifier saw it before the episode was
+            scored; None without one, and before it has learned.
     """
 
     question: Question
@@ -114,6 +121,7 @@ class Episode:
     turns: list[Turn] = field(default_factory=list[Turn])
     answer: str | None = None
     score: Score | None = None
+    verified: float | None = None
 
     @property
     def evidence(self) -> tuple[Snippet, ...]:

@@ -109,11 +109,11 @@ def _listed_option(index: int, item: object) -> tuple[object, object]:
 
 
 def gold_letter(row: Row, options: Mapping[str, str]) -> str:
-    """The gold letter that every gold field of `row` agrees on.
+    """The gold letter that every gold field of `row` agrees on; empty where none of them says anything.
 
     Raises:
-        RowError: no gold field, an unreadable one, or two that contradict each other; or another
-            option has the gold one's text, so that whoever picks it is right and marked wrong.
+        RowError: an unreadable gold field, or two that contradict each other; or another option has
+            the gold one's text, so that whoever picks it is right and marked wrong.
     """
     readings = {
         name: _letters_meant(row[name], name, options)
@@ -121,7 +121,7 @@ def gold_letter(row: Row, options: Mapping[str, str]) -> str:
         if row.get(name) not in (None, "", [])
     }
     if not readings:
-        raise RowError("the label is missing")
+        return ""
     agreed = {letter for letter in options if all(letter in meant for meant in readings.values())}
     if not agreed:
         raise RowError(f"two labels: {' and '.join(map(repr, readings))} disagree")

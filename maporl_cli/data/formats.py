@@ -21,6 +21,8 @@ _PUBMEDQA_OPTIONS = {"A": "yes", "B": "no", "C": "maybe"}
 _MEDMCQA_OPTIONS = {"A": "opa", "B": "opb", "C": "opc", "D": "opd"}
 _MEDMCQA_LABELS = {"subject_name": "subject", "topic_name": "topic"}
 
+NO_LABEL = "the label is missing"
+
 # Fields that are read as something other than a label for breakdowns.
 RESERVED_FIELDS = frozenset(
     {
@@ -42,12 +44,13 @@ class Format:
     read: Callable[[Row], Question]
 
 
-def read_row(row: object, key: str = "") -> tuple[Question, str]:
+def read_row(row: object, key: str = "", *, unlabelled: bool = False) -> tuple[Question, str]:
     """The question in a JSON value and the name of the format it was in.
 
     Args:
         row: what the line or array element holds.
         key: the row's key in a file that is one object (PubMedQA's PMID); its id then.
+        unlabelled: take a row without a label as a question without a gold answer.
 
     Raises:
         RowError: why it is not a question.
@@ -59,7 +62,10 @@ def read_row(row: object, key: str = "") -> tuple[Question, str]:
         fields = {**fields, "id": key}
     for form in FORMATS:
         if form.recognises(fields):
-            return form.read(fields), form.name
+            question = form.read(fields)
+            if not (question.has_gold or unlabelled):
+                raise RowError(NO_LABEL)
+            return question, form.name
     text(fields.get("question"), "'question'")
     raise RowError(
         f"no options and no answer: no 'options', no {MARKER!r} in the question, no free-text 'answer'"
@@ -80,9 +86,9 @@ def to_row(question: Question) -> dict[str, object]:
     row: dict[str, object] = {"id": question.id, "question": question.text}
     if question.options:
         row["options"] = [{"letter": letter, "content": text} for letter, text in question.options.items()]
-        row["label"] = [question.answer]
+        row["label"] = [question.answer] if question.has_gold else []
     else:
-        row["answer"] = question.answer
+        row["answer"] = question.answer or None
     if question.context:
         row["context"] = question.context
     if question.evidence:
@@ -114,9 +120,8 @@ def _medmcqa(row: Row) -> Question:
         letter: text(row.get(field), f"the text of option {letter} ({field!r})")
         for letter, field in _MEDMCQA_OPTIONS.items()
     }
-    if row.get("cop") == -1:
-        raise RowError("the label is missing ('cop' is -1, as in MedMCQA's test split)")
-    gold = gold_letter({"label": row.get("cop")}, options)
+    label = None if row.get("cop") == -1 else row.get("cop")
+    gold = gold_letter({"label": label}, options)
     return _question(row, text(row.get("question"), "'question'"), options, gold)
 
 
@@ -133,9 +138,9 @@ def _pubmedqa_hub(row: Row) -> Question:
 
 
 def _yes_no_maybe(row: Row, stem_field: str, sections: Iterable[object], conclusion: object) -> Question:
-    decision = text(row.get("final_decision"), "the label 'final_decision'")
+    decision = optional_text(row.get("final_decision"), "the label 'final_decision'")
     gold = [letter for letter, option in _PUBMEDQA_OPTIONS.items() if option == decision.lower()]
-    if not gold:
+    if decision and not gold:
         raise RowError("the label 'final_decision' is not yes, no or maybe")
     evidence = [{"id": f"E{number}", "text": section} for number, section in enumerate(sections, start=1)]
     fields = {
@@ -144,12 +149,14 @@ def _yes_no_maybe(row: Row, stem_field: str, sections: Iterable[object], conclus
         "evidence": evidence,
         "rationale": conclusion,
     }
-    return _question(fields, text(row.get(stem_field), repr(stem_field)), _PUBMEDQA_OPTIONS, gold[0])
+    stem = text(row.get(stem_field), repr(stem_field))
+    return _question(fields, stem, _PUBMEDQA_OPTIONS, gold[0] if gold else "")
 
 
 def _free_text(row: Row) -> Question:
-    """The guide's rows: a question, what is known of the patient, and the answer in words."""
-    return _question(row, text(row.get("question"), "'question'"), {}, text(row.get("answer"), "'answer'"))
+    """The guide's rows: a question, what is known of the patient, and the answer in words, or null."""
+    stem = text(row.get("question"), "'question'")
+    return _question(row, stem, {}, optional_text(row.get("answer"), "'answer'"))
 
 
 def _question(row: Row, stem: str, options: dict[str, str], answer: str) -> Question:
@@ -217,7 +224,11 @@ def _marked(row: Row) -> bool:
 
 FORMATS = (
     Format("pubmedqa", lambda row: "QUESTION" in row, _pubmedqa),
-    Format("pubmedqa (hub)", lambda row: "final_decision" in row, _pubmedqa_hub),
+    Format(
+        "pubmedqa (hub)",
+        lambda row: "final_decision" in row or ("pubid" in row and "options" not in row),
+        _pubmedqa_hub,
+    ),
     Format("medmcqa", lambda row: "opa" in row, _medmcqa),
     Format(
         "maporl",

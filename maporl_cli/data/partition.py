@@ -80,6 +80,25 @@ def assign(
     return sides
 
 
+def assign_labelled(
+    clusters: Sequence[int], labelled: Sequence[bool], sizes: Sizes, *, seed: int
+) -> list[Side]:
+    """As `assign`, of the labelled rows; others are trained on, or unused where one like them is held out.
+
+    Raises:
+        DataError: as `assign`.
+    """
+    known = [row for row, has_label in enumerate(labelled) if has_label]
+    sides = [Side.TRAIN] * len(clusters)
+    for row, side in zip(known, assign([clusters[row] for row in known], sizes, seed=seed), strict=True):
+        sides[row] = side
+    held_out = {cluster for cluster, side in zip(clusters, sides, strict=True) if side is Side.EVAL}
+    return [
+        side if has_label or cluster not in held_out else Side.UNUSED
+        for cluster, has_label, side in zip(clusters, labelled, sides, strict=True)
+    ]
+
+
 def _wanted(sizes: Sizes, rows: int) -> tuple[int, int]:
     """Rows wanted for training and evaluation."""
     if sizes.eval_fraction is not None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from maporl_cli.core.errors import DataError
 from maporl_cli.core.types import Question
 from maporl_cli.data.fields import RowError
-from maporl_cli.data.formats import content_id, read_row
+from maporl_cli.data.formats import NO_LABEL, content_id, read_row
 from maporl_cli.data.json_rows import Row, Unreadable, stream_rows
 
 SHOWN = 5
@@ -58,6 +58,7 @@ class QuestionReader:
         path: a `.json` file (an array, an object of rows) or a file with a JSON object a line.
         max_bad_rows: bad rows that are tolerated; `None`: any number.
         limit: stop after so many questions.
+        unlabelled: take rows without a label as questions without a gold answer; else they are bad rows.
         rows: reads the rows; a source that is no file is given here, and `path` names it.
 
     Attributes:
@@ -71,6 +72,7 @@ class QuestionReader:
         *,
         max_bad_rows: int | None = 0,
         limit: int | None = None,
+        unlabelled: bool = False,
         rows: Callable[[Path], Iterable[Row]] = stream_rows,
     ) -> None:
         self.path = path
@@ -79,6 +81,7 @@ class QuestionReader:
         self.formats: Counter[str] = Counter()
         self._max_bad_rows = max_bad_rows
         self._limit = limit
+        self._unlabelled = unlabelled
         self._seen = _Seen()
         self._repeats: Counter[str] = Counter()
 
@@ -139,7 +142,7 @@ class QuestionReader:
         try:
             if isinstance(row.value, RowError):
                 raise row.value
-            question, form = read_row(row.value, row.key)
+            question, form = read_row(row.value, row.key, unlabelled=self._unlabelled)
             question = self._with_own_id(question)
         except RowError as error:
             self.bad.append(BadRow(row.place, str(error)))
@@ -166,6 +169,7 @@ class QuestionReader:
     def _too_many_error(self) -> DataError:
         shown = "; ".join(f"{row.place}: {row.reason}" for row in self.bad[:SHOWN])
         allowed = self._max_bad_rows or 0
+        no_label = any(row.reason == NO_LABEL for row in self.bad)
         return DataError(
             f"More than {allowed} rows are not questions."
             if allowed
@@ -173,7 +177,8 @@ class QuestionReader:
             where=f"{self.path}: {shown}",
             why=f"data.max_bad_rows is {allowed}; at least {len(self.bad)} rows are bad",
             fix=f"maporl data validate {self.path} lists every bad row; correct them, or leave them out "
-            "with --set data.max_bad_rows=N (in maporl data: --max-bad-rows N)",
+            "with --set data.max_bad_rows=N (in maporl data: --max-bad-rows N)"
+            + ("; rows without a label can be trained on with --set reward.verifier=learned" * no_label),
         )
 
 

@@ -15,7 +15,7 @@ from maporl_cli.core.randomness import keyed_generator
 from maporl_cli.core.types import Question
 from maporl_cli.data.benchmarks import benchmark, benchmark_names
 from maporl_cli.data.duplicates import content_number, group_near_duplicates
-from maporl_cli.data.partition import Side, Sizes, assign
+from maporl_cli.data.partition import Side, Sizes, assign_labelled
 from maporl_cli.data.reading import SHOWN, QuestionReader
 from maporl_cli.data.test_sets import test_set_of_name, test_set_of_row
 
@@ -46,6 +46,8 @@ class _Loading:
     """What is gathered on the way."""
 
     data: DataConfig
+    unlabelled: bool
+    """Whether questions without a gold answer may be trained on."""
     sources: dict[str, str] = field(default_factory=dict[str, str])
     notes: list[str] = field(default_factory=list[str])
 
@@ -58,12 +60,16 @@ def load_split(config: Config) -> Split:
     `data.max_train_samples` and `data.max_eval_samples` draw rows at random by
     `data.sample_seed`, without holding the others; of a benchmark they are its first ones.
 
+    Questions without a gold answer are only trained on, beside some that have one, and only with
+    `reward.verifier: learned`.
+
     Raises:
         DataError: a file cannot be read, has too many bad rows, is a known public test set that
-            would be trained on, or shares questions with the other side.
+            would be trained on, or shares questions with the other side; no training question has a
+            gold answer.
         ConfigError: no such benchmark.
     """
-    loading = _Loading(config.data)
+    loading = _Loading(config.data, unlabelled=config.reward.verifier == "learned")
     data = config.data
     train_is_file = data.train not in benchmark_names()
     if train_is_file and data.eval is None:
@@ -71,6 +77,7 @@ def load_split(config: Config) -> Split:
     else:
         train = _training(loading)
         held_out = _evaluation(loading, data.eval or data.train)
+    _note_unlabelled(loading, train)
     refuse_overlap(train, held_out)
     if train_is_file and data.eval is not None:
         _note_near_duplicates(loading, train, held_out)
@@ -116,11 +123,18 @@ def _held_out(loading: _Loading) -> tuple[list[Placed], list[Placed]]:
     pool = None if limit is None else ceil(limit / (1 - data.eval_fraction))
     placed = _file(loading, Path(data.train), pool, trained_on=True)
     questions = _questions(placed)
+    _refuse_no_labels(loading, placed)
     clusters = group_near_duplicates(questions, workers=data.dataloader_num_workers)
-    sides = assign(clusters, Sizes(eval_fraction=data.eval_fraction), seed=data.sample_seed)
+    labelled = [question.has_gold for question in questions]
+    sizes = Sizes(eval_fraction=data.eval_fraction)
+    sides = assign_labelled(clusters, labelled, sizes, seed=data.sample_seed)
     train = [row for row, side in zip(placed, sides, strict=True) if side is Side.TRAIN]
     held_out = [row for row, side in zip(placed, sides, strict=True) if side is Side.EVAL]
     loading.notes.append(f"{len(held_out)} of {len(placed)} rows of {data.train} held out for evaluation")
+    if unused := sides.count(Side.UNUSED):
+        loading.notes.append(
+            f"{unused} rows of {data.train} without a gold answer left out: they nearly repeat a held-out one"
+        )
     return (
         _sample(train, limit, data.sample_seed),
         _sample(held_out, data.max_eval_samples, data.sample_seed),
@@ -131,7 +145,7 @@ def _training(loading: _Loading) -> list[Placed]:
     data = loading.data
     if data.train in benchmark_names():
         questions = benchmark(data.train).train(data.sample_seed)
-        return _benchmark_rows(data.train, questions, data.max_train_samples)
+        return _benchmark_rows(data.train, questions, data.max_train_samples, unlabelled=loading.unlabelled)
     return _file(loading, Path(data.train), data.max_train_samples, trained_on=True)
 
 
@@ -139,19 +153,53 @@ def _evaluation(loading: _Loading, source: str) -> list[Placed]:
     data = loading.data
     if source in benchmark_names():
         questions = benchmark(source).evaluation(data.sample_seed)
-        return _benchmark_rows(source, questions, data.max_eval_samples)
+        return _benchmark_rows(source, questions, data.max_eval_samples, unlabelled=False)
     return _file(loading, Path(source), data.max_eval_samples, trained_on=False)
 
 
-def _benchmark_rows(name: str, questions: Iterator[Question], limit: int | None) -> list[Placed]:
-    return [(f"{name} question {question.id}", question) for question in islice(questions, limit)]
+def _benchmark_rows(
+    name: str, questions: Iterator[Question], limit: int | None, *, unlabelled: bool
+) -> list[Placed]:
+    placed = [(f"{name} question {question.id}", question) for question in islice(questions, limit)]
+    if not unlabelled:
+        for place, question in placed:
+            if not question.has_gold:
+                raise DataError(
+                    "A question of the benchmark has no gold answer.",
+                    where=place,
+                    why="nobody could tell whether an answer is right",
+                    fix="use it for training only, with --set reward.verifier=learned",
+                )
+    return placed
+
+
+def _refuse_no_labels(loading: _Loading, train: list[Placed]) -> None:
+    """Raises DataError where a verifier would have nothing to learn from."""
+    if train and not any(question.has_gold for _, question in train):
+        raise DataError(
+            "No training question has a gold answer.",
+            where=loading.data.train,
+            why=f"the verifier would have to learn from them what a right answer is; there are {len(train)}",
+            fix="add questions with a label to the training data; maporl data validate FILE counts them",
+        )
+
+
+def _note_unlabelled(loading: _Loading, train: list[Placed]) -> None:
+    _refuse_no_labels(loading, train)
+    count = sum(not question.has_gold for _, question in train)
+    if count:
+        loading.notes.append(
+            f"{count} of {len(train)} training questions have no gold answer: the verifier judges them"
+        )
 
 
 def _file(loading: _Loading, path: Path, limit: int | None, *, trained_on: bool) -> list[Placed]:
     """The rows of a file, or `limit` of them drawn at random; notes its hash and bad rows."""
     if not path.exists() and path.suffix == "" and len(path.parts) == 1:
         benchmark(str(path))  # Says that there is neither, and which benchmark was meant.
-    reader = QuestionReader(path, max_bad_rows=loading.data.max_bad_rows)
+    reader = QuestionReader(
+        path, max_bad_rows=loading.data.max_bad_rows, unlabelled=trained_on and loading.unlabelled
+    )
     placed = ((f"{path.name} {place}", question) for place, question in reader)
     if trained_on:
         placed = _known_test_rows(loading, path, placed)

@@ -15,6 +15,9 @@ from maporl_cli.data.duplicates import Fingerprints, content_number, equal_runs
 from maporl_cli.data.reading import BadRow, QuestionReader
 from maporl_cli.data.test_sets import test_set_of_name, test_set_of_row
 
+_NO_ANSWER = 0
+"""Stands for the gold answer of a question that has none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Repeats:
@@ -36,6 +39,7 @@ class FileReport:
     Attributes:
         path: the file.
         questions: rows that are questions.
+        unlabelled: those of them without a gold answer.
         formats: rows by published format.
         options: rows by their number of options, 0 for free text.
         letters: rows by gold letter.
@@ -48,6 +52,7 @@ class FileReport:
 
     path: Path
     questions: int
+    unlabelled: int
     formats: dict[str, int]
     options: dict[int, int]
     letters: dict[str, int]
@@ -63,6 +68,7 @@ class FileReport:
             "file": str(self.path),
             "rows": self.questions + len(self.bad),
             "questions": self.questions,
+            "unlabelled": self.unlabelled,
             "formats": self.formats,
             "options": {str(number): rows for number, rows in self.options.items()},
             "letters": self.letters,
@@ -80,16 +86,18 @@ def validate(path: Path) -> FileReport:
     Raises:
         DataError: the file cannot be opened or read.
     """
-    reader = QuestionReader(path, max_bad_rows=None)
+    reader = QuestionReader(path, max_bad_rows=None, unlabelled=True)
     fingerprints, contents, answers = Fingerprints(), array("Q"), array("Q")
     places: list[str] = []
+    unlabelled = 0
     options: Counter[int] = Counter()
     letters: Counter[str] = Counter()
     test_set = test_set_of_name(path) or ""
     for place, question in reader:
         places.append(place)
         options[len(question.options)] += 1
-        if question.options:
+        unlabelled += not question.has_gold
+        if question.options and question.has_gold:
             letters[question.answer] += 1
         fingerprints.add(question)
         contents.append(content_number(question))
@@ -98,10 +106,11 @@ def validate(path: Path) -> FileReport:
         if found and not test_set:
             test_set = f"{place} is from {found}"
     exact: list[list[int]] = [rows.tolist() for rows in equal_runs(np.frombuffer(contents, np.uint64))]
-    conflicts = [rows for rows in exact if any(answers[row] != answers[rows[0]] for row in rows)]
+    conflicts = [rows for rows in exact if len({answers[row] for row in rows} - {_NO_ANSWER}) > 1]
     return FileReport(
         path=path,
         questions=len(places),
+        unlabelled=unlabelled,
         formats=dict(reader.formats.most_common()),
         options=dict(sorted(options.items())),
         letters=dict(sorted(letters.items())),
@@ -115,6 +124,8 @@ def validate(path: Path) -> FileReport:
 
 def _answer_number(question: Question) -> int:
     """Equal where the gold answers have the same text."""
+    if not question.has_gold:
+        return _NO_ANSWER
     return hash(" ".join(question.options.get(question.answer, question.answer).casefold().split())) % 2**64
 
 

@@ -38,8 +38,8 @@ class EpisodeFiles:
 def episode_record(episode: Episode) -> dict[str, Any]:
     """The episode in JSON's types, under the attributes' names of `core.types`.
 
-    The question's rationale is left out: agents never see it, and it would be repeated with
-    every episode of a group.
+    `correct` is None where the question has no gold answer. The question's rationale is left out:
+    agents never see it, and it would be repeated with every episode of a group.
     """
     question = episode.question
     return {
@@ -54,7 +54,8 @@ def episode_record(episode: Episode) -> dict[str, Any]:
             "labels": dict(question.labels),
         },
         "answer": episode.answer,
-        "correct": is_correct(question, episode.answer),
+        "correct": is_correct(question, episode.answer) if question.has_gold else None,
+        "verified": episode.verified,
         "score": None
         if episode.score is None
         else {

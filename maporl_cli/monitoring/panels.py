@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from maporl_cli.monitoring.plots import Series, line_plot
+from maporl_cli.core.config import VERIFIER
+from maporl_cli.monitoring.plots import Series, line_plot, reliability_plot
+from maporl_cli.monitoring.run_files import Judged
+from maporl_cli.training.calibration import reliability
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ def metric_panels(metrics: Sequence[Mapping[str, Any]]) -> list[Panel]:
     names = list(dict.fromkeys(name for row in metrics for name in row))
     measured = [name.split(":")[0] for name in names if name.endswith((":length", ":loss"))]
     agents = [name for name in dict.fromkeys(measured) if name != "train"]
-    others = {"train", "eval", "guard", *agents}
+    others = {"train", "eval", "guard", VERIFIER, *agents}
     rewards = [name for name in names if ":" in name and name.split(":")[0] not in others]
     drawn = (
         (
@@ -70,6 +73,29 @@ def metric_panels(metrics: Sequence[Mapping[str, Any]]) -> list[Panel]:
             True,
         ),
         ("Reward components", "", {name: name for name in rewards}, True),
+        (
+            "Verifier",
+            "Of what it said since its last refresh, before it learned from it. It knows something where its "
+            "Brier score is below that of always saying the share that has been right so far.",
+            {
+                "verifier:brier": "Brier score",
+                "verifier:brier_base": "Brier score of that share",
+                "verifier:calibration_error": "calibration error",
+                "verifier:auc": "AUC",
+            },
+            True,
+        ),
+        (
+            "Verifier's belief",
+            "Where the first rises and the second does not, the team learns to please the verifier.",
+            {
+                "verifier:believed": "mean probability, without a gold answer",
+                "train:accuracy": "accuracy, with one",
+            }
+            if "verifier:believed" in names
+            else {},
+            True,
+        ),
     )
     panels: list[Panel] = []
     for title, note, wanted, share in drawn:
@@ -77,8 +103,22 @@ def metric_panels(metrics: Sequence[Mapping[str, Any]]) -> list[Panel]:
             line for name, label in wanted.items() if (line := _series(metrics, name, label)) is not None
         ]
         if series:
-            panels.append(Panel(title, note, line_plot(title.lower().replace(" ", "-"), series, share=share)))
+            panels.append(Panel(title, note, line_plot(_slug(title), series, share=share)))
     return panels
+
+
+def reliability_panel(judged: Sequence[Judged]) -> Panel:
+    """What the verifier said, beside what it came to."""
+    bins = reliability([one.verified for one in judged], [one.correct for one in judged])
+    note = (
+        f"Of {len(judged):,} answers whose gold one is known, in the last steps. On the diagonal its "
+        "probabilities mean what they say; a larger dot stands for more answers."
+    )
+    return Panel("Verifier's reliability", note, reliability_plot("reliability", bins))
+
+
+def _slug(title: str) -> str:
+    return title.lower().replace(" ", "-").replace("'", "")
 
 
 def _of_agents(agents: Sequence[str], metric: str) -> dict[str, str]:

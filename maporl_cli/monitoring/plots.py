@@ -11,6 +11,8 @@ from statistics import fmean
 from textwrap import fill
 from typing import Any, cast
 
+from maporl_cli.training.calibration import Bin
+
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#555555")
 """Okabe and Ito's palette: told apart with any kind of colour vision."""
 _STYLES = ("-", "--", "-.", ":")
@@ -84,6 +86,32 @@ def interval_plot(name: str, rows: Sequence[Interval]) -> str:
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlim(0, 1)
         axes.xaxis.set_major_formatter(PercentFormatter(xmax=1))
+        return _svg(figure, name)
+
+
+def reliability_plot(name: str, bins: Sequence[Bin]) -> str:
+    """What was predicted against what was observed, a dot a bin, its area by the bin's count."""
+    from matplotlib.ticker import PercentFormatter
+
+    most = max(one.count for one in bins)
+    with _style():
+        figure, axes = _figure(4.4, 3.4)
+        axes.plot([0, 1], [0, 1], color="#888888", linewidth=0.8, linestyle="--")
+        axes.plot(
+            [one.predicted for one in bins], [one.observed for one in bins], color=_COLOURS[0], linewidth=1.0
+        )
+        axes.scatter(
+            [one.predicted for one in bins],
+            [one.observed for one in bins],
+            s=[10 + 90 * one.count / most for one in bins],
+            color=_COLOURS[0],
+        )
+        axes.set_xlabel("said to be right")
+        axes.set_ylabel("right")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(PercentFormatter(xmax=1))
+        axes.set_xlim(-0.03, 1.03)
+        axes.set_ylim(-0.03, 1.03)
         return _svg(figure, name)
 
 

@@ -10,9 +10,9 @@ from maporl_cli.core.atomic import atomic_write
 from maporl_cli.core.run_dir import RunDir, read_object
 from maporl_cli.monitoring.console import duration
 from maporl_cli.monitoring.jsonl import read_metrics
-from maporl_cli.monitoring.panels import metric_panels
+from maporl_cli.monitoring.panels import metric_panels, reliability_panel
 from maporl_cli.monitoring.plots import MAX_POINTS, Interval, interval_plot
-from maporl_cli.monitoring.run_files import Evaluation, read_evaluations, read_examples
+from maporl_cli.monitoring.run_files import Evaluation, read_evaluations, read_examples, read_judged
 
 
 def write_report(run: RunDir) -> Path:
@@ -35,13 +35,14 @@ def write_report(run: RunDir) -> Path:
     )
     pages.filters["percent"] = _percent
     metrics = read_metrics(run.metrics)
+    judged = read_judged(run)
     evaluations = read_evaluations(run)
     html = pages.get_template("report.html.j2").render(
         name=run.path.name,
         facts=_facts(run, metrics),
         evaluations=evaluations,
         intervals=_intervals(evaluations),
-        panels=metric_panels(metrics),
+        panels=metric_panels(metrics) + ([reliability_panel(judged)] if judged else []),
         max_points=MAX_POINTS,
         examples=read_examples(run),
         config=run.config.read_text(encoding="utf-8") if run.config.exists() else "",

@@ -17,6 +17,8 @@ _LABELS = {
     "reporter_alone": "Reporter alone, sees its own view",
     "untrained": "Untrained team",
 }
+_LAST_STEPS = 10
+"""Steps whose episodes tell how far the verifier can be relied on."""
 _KINDS = ("right", "wrong", "unreadable")
 
 
@@ -51,6 +53,14 @@ class Example:
     record: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the verifier said of an answer, in [0, 1], before it learned whether it was right."""
+
+    verified: float
+    correct: bool
+
+
 def read_evaluations(run: RunDir) -> list[Evaluation]:
     """The run's evaluations: those of its results first, then each further `eval/<name>.json`.
 
@@ -80,6 +90,17 @@ def _pair(value: list[float] | None) -> tuple[float, float] | None:
     return None if value is None else (value[0], value[1])
 
 
+def read_judged(run: RunDir) -> list[Judged]:
+    """Of the last steps, what the verifier said of the answers whose gold one is known."""
+    files = sorted(run.episodes.glob("step_*.jsonl"))[-_LAST_STEPS:]
+    return [
+        Judged(record["verified"], record["correct"])
+        for path in files
+        for record in _records(path)
+        if record.get("verified") is not None and record["correct"] is not None
+    ]
+
+
 def read_examples(run: RunDir) -> list[Example]:
     """From the first and the last step: one right, one wrong, one unreadable episode, where there are."""
     files = sorted(run.episodes.glob("step_*.jsonl"))
@@ -89,6 +110,8 @@ def read_examples(run: RunDir) -> list[Example]:
 def _examples(path: Path) -> list[Example]:
     first: dict[str, Example] = {}
     for record in _records(path):
+        if record["correct"] is None:  # nobody knows
+            continue
         kind = "unreadable" if record["answer"] is None else "right" if record["correct"] else "wrong"
         first.setdefault(kind, Example(record["step"], kind, record))
     return [first[kind] for kind in _KINDS if kind in first]

@@ -9,19 +9,23 @@ In words: over the affirmed sentences with a verb of the report,
 `clip((cos(y, ref) − cos(q, ref)) ÷ (1 − cos(q, ref)))`: what it says beyond an echo of the question.
 The reference's key concepts must be affirmed; where one is denied, it earns 0. Without a model the
 words themselves must be the gold ones.
+
+Without a gold answer it is what the report would earn if its answer were right, times the verifier's
+probability that it is: a wrong answer earns 0, so that is the accuracy to be expected.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from maporl_cli.agents.answers import is_correct
 from maporl_cli.core.types import Episode, Question
 from maporl_cli.rewards.component import Measure
 from maporl_cli.rewards.sentences import sentences
 from maporl_cli.rewards.similarity import Similarity
-from maporl_cli.rewards.stances import DECIDED, argued
+from maporl_cli.rewards.stances import DECIDED, argued, chance_right
 from maporl_cli.rewards.statements import Statement, affirmed, named, statements
 
 _LABELLED = re.compile(r"\banswer\s*+:\s*+([^.(\n]{1,80})", re.IGNORECASE)
@@ -41,12 +45,14 @@ class Accuracy:
 
     def __call__(self, episode: Episode) -> Measure:
         """How right the episode's answer is."""
-        question = episode.question
         if not episode.turns or episode.answer is None:
             return Measure(0.0, "no single answer could be read from the report")
-        if question.options:
-            return self._choice(episode)
-        return self._words(episode)
+        assumed = _assumed_right(episode)
+        found = self._choice(assumed) if episode.question.options else self._words(assumed)
+        if episode.question.has_gold:
+            return found
+        chance = chance_right(episode)
+        return Measure(chance * found.value, found.reason if chance else "the verifier gives it no chance")
 
     def _choice(self, episode: Episode) -> Measure:
         question, answer = episode.question, episode.answer
@@ -87,6 +93,7 @@ class Accuracy:
         return Measure(value, "" if value else "the report says no more of the answer than the question does")
 
     def _texts(self, episode: Episode) -> list[str]:
+        episode = _assumed_right(episode)
         question = episode.question
         if not episode.turns or episode.answer is None:
             return []
@@ -101,6 +108,14 @@ class Accuracy:
             question.text,
             question.answer,
         ]
+
+
+def _assumed_right(episode: Episode) -> Episode:
+    """The episode, with its own answer in the place of a gold one that nobody knows."""
+    question = episode.question
+    if question.has_gold or episode.answer is None:
+        return episode
+    return replace(episode, question=replace(question, answer=episode.answer))
 
 
 def short(episode: Episode) -> str:
@@ -141,6 +156,6 @@ def _affirmed_text(said: Sequence[Statement]) -> str:
     return ". ".join(statement.sentence.text for statement in said if not all(statement.denied))
 
 
-def is_right(question: Question, episode: Episode, accuracy: Measure) -> float:
-    """How far the answer is right: 0 or 1 with options, the accuracy itself in words."""
-    return float(is_correct(question, episode.answer)) if question.options else accuracy.value
+def is_right(episode: Episode, accuracy: Measure) -> float:
+    """How far the answer is right: with options whether or how likely it is, in words the accuracy itself."""
+    return chance_right(episode) if episode.question.options else accuracy.value

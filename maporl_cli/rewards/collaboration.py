@@ -27,8 +27,10 @@ _SILENT = ""
 
 
 def collaboration(episode: Episode) -> Measure | None:
-    """How the stances went; None where fewer than two turns have one."""
+    """How the stances went; None where fewer than two turns have one, or no gold answer tells them apart."""
     question = episode.question
+    if not question.has_gold:
+        return None
     taken = [
         (index, found)
         for index, turn in enumerate(episode.turns)

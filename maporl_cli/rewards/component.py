@@ -21,7 +21,11 @@ class Measure:
 
 
 Component = Callable[[Episode], Measure | None]
-"""Measures a finished episode; None where it cannot apply, which leaves it out of the reward."""
+"""Measures a finished episode; None where it cannot apply, which leaves it out of the reward.
+
+A question may have no gold answer (`question.has_gold`): then `stances.chance_right` tells how likely the
+episode's is right.
+"""
 
 ACCURACY = "accuracy"
 """Built with the config's sentence encoder, and so not registered; the total is judged by it."""

@@ -4,9 +4,10 @@
 for accuracy, `reward.safety_penalty_weight` for safety and 1 for the rest. Components that cannot
 apply leave both sums. `total` is 0 where a contraindicated act is recommended, else `½·ok + ½·S`, so
 that no wrong answer out-earns a right one, whatever the weights; `ok` is whether the answer is the
-gold one, or in free text the accuracy. Where form is paid, the total is `(½·ok + ½·S + f·form) / (1 + f)`
-with `f` = `reward.format_weight`, but at most half of accuracy's share of the weights: what a wrong
-answer could gain by its form.
+gold one, or in free text the accuracy; without a gold answer it is the verifier's probability, and each
+component its expected value, or left out (docs/reward.md). Where form is paid, the total is
+`(½·ok + ½·S + f·form) / (1 + f)` with `f` = `reward.format_weight`, but at most half of accuracy's share
+of the weights: what a wrong answer could gain by its form.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from maporl_cli.rewards.evidence_quality import EvidenceQuality
 from maporl_cli.rewards.format import well_formed
 from maporl_cli.rewards.safety import veto
 from maporl_cli.rewards.similarity import Similarity
+from maporl_cli.rewards.stances import is_judged
 
 GUARDED = "safety"
 """With this component's weight at 0, nothing is vetoed: the patients of a made-up world cannot be harmed."""
@@ -103,8 +105,10 @@ class Reward:
 
         Unless `reward.format_paid` is `always`, the format term is paid only where the group's task
         rewards differ: in a group without spread it would be the only difference, and a tiny term
-        would steer a whole update.
+        would steer a whole update. A group of which nothing is known, neither a gold answer nor what a
+        verifier says, gets no score.
         """
+        groups = [group for group in groups if all(map(is_judged, group))]
         for component in self._embedding:
             component.prepare([episode for group in groups for episode in group])
         for group in groups:
@@ -135,6 +139,6 @@ class Reward:
         harm = veto(episode) if GUARDED in self._weighted else None
         if harm is not None:
             reasons["veto"] = f"recommends {harm.act.split(';')[0]}: {harm.why} ({harm.source})"
-        ok = is_right(episode.question, episode, measured.get(ACCURACY) or self._accuracy(episode))
+        ok = is_right(episode, measured.get(ACCURACY) or self._accuracy(episode))
         values = {name: found.value for name, found in measured.items()}
         return _Task(ok, medical, harm is not None, values, reasons)

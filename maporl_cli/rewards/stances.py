@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from maporl_cli.agents.answers import is_correct, read_answer
-from maporl_cli.core.types import Question, Turn
+from maporl_cli.core.types import Episode, Question, Turn
 from maporl_cli.rewards.concepts import Concept, mentions
 from maporl_cli.rewards.directions import opposed
 from maporl_cli.rewards.sentences import READ, Sentence, last_sentence, sentences
@@ -119,6 +119,24 @@ def gives_gold(question: Question, answer: str | None) -> bool:
         return True
     wanted = frozenset[Concept]() if question.options else named(question.answer)
     return bool(wanted) and wanted <= affirmed(statements(f"It is {answer}."))
+
+
+def is_judged(episode: Episode) -> bool:
+    """Whether anything is known of how right the answer is."""
+    return episode.question.has_gold or episode.verified is not None
+
+
+def chance_right(episode: Episode) -> float:
+    """How likely the answer is right: 0 or 1 beside a gold answer, else what the verifier says.
+
+    Raises:
+        ValueError: there is no gold answer, and the verifier has said nothing.
+    """
+    if episode.question.has_gold:
+        return float(gives_gold(episode.question, episode.answer))
+    if episode.verified is None:
+        raise ValueError(f"nobody has judged the answer to question {episode.question.id}")
+    return 0.0 if episode.answer is None else episode.verified
 
 
 def _leaning(question: Question, text: str) -> str | None:

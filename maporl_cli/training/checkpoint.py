@@ -1,7 +1,7 @@
 """Checkpoints: written whole or not at all, and checked before they are believed.
 
 `checkpoints/step_000010/` holds `agents/<agent>/weights.safetensors` of every agent, `state.pt`
-beside it for those that learn,
+beside it for those that learn, the same of the reward's verifier in `verifier/` where there is one,
 `trainer.json` and, written last, `manifest.json` with the size and SHA-256 of every file. The
 directory gets its name by a rename after everything in it is on disk. What a run needs
 beside these is keyed by its seed and the step, so there is no random state and no data cursor
@@ -23,17 +23,19 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load, load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from maporl_cli.agents.policy import Policy
 from maporl_cli.core.atomic import atomic_dir, atomic_write, discard
+from maporl_cli.core.config import VERIFIER
 from maporl_cli.core.errors import ConfigError, RunFailed
 from maporl_cli.training.ranks import Files, Ranks
 from maporl_cli.training.update import Learner
+from maporl_cli.training.verifier import Verifier
 
 _MANIFEST = "manifest.json"
 _WEIGHTS = "weights.safetensors"
@@ -77,21 +79,24 @@ class Checkpoints:
         self._first = directory / "step_000000"
 
     def save(
-        self, progress: Progress, policies: Mapping[str, Policy], learners: Sequence[Learner], ranks: Ranks
+        self,
+        progress: Progress,
+        policies: Mapping[str, Policy],
+        learners: Sequence[Learner],
+        ranks: Ranks,
+        verifier: Verifier | None = None,
     ) -> Path:
         """Write the checkpoint of `progress.step`; older ones beyond `keep` are removed afterwards.
 
         Args:
             policies, learners: this rank's own.
+            verifier: the reward's, on every rank, where it has one.
         """
         target = self._directory / f"step_{progress.step:06d}"
         states = {learner.agent: learner for learner in learners}
         if not ranks.broadcast(ranks.rank == 0 and _is_whole(target), "whether a checkpoint is there"):
             # One after the other as they are asked for, so that rank 0 never has all agents in memory.
-            handed_over = (
-                (agent, ranks.hand_over(agent, lambda agent: _files(policies[agent], states.get(agent))))
-                for agent in ranks.placement.agents
-            )
+            handed_over = _handed_over(policies, states, verifier, ranks)
             if ranks.rank == 0:
                 self._write(target, progress, handed_over)
             else:
@@ -101,10 +106,10 @@ class Checkpoints:
         return target
 
     @staticmethod
-    def _write(target: Path, progress: Progress, agents: Iterable[tuple[str, Files]]) -> None:
+    def _write(target: Path, progress: Progress, learned: Iterable[tuple[str, Files]]) -> None:
         with atomic_dir(target) as draft:
-            for agent, files in agents:
-                home = draft / "agents" / agent
+            for folder, files in learned:
+                home = draft / folder
                 home.mkdir(parents=True)
                 for name, content in files.items():
                     (home / name).write_bytes(content)
@@ -172,9 +177,13 @@ def _step(path: Path) -> int:
 
 
 def load_checkpoint(
-    path: Path | None, policies: Mapping[str, Policy], learners: Sequence[Learner], ranks: Ranks
+    path: Path | None,
+    policies: Mapping[str, Policy],
+    learners: Sequence[Learner],
+    ranks: Ranks,
+    verifier: Verifier | None = None,
 ) -> Progress:
-    """Put the state of a checkpoint into this rank's policies and learners.
+    """Put the state of a checkpoint into this rank's policies and learners, and the reward's verifier.
 
     Args:
         path: the checkpoint, on rank 0; the others need not see it.
@@ -183,10 +192,10 @@ def load_checkpoint(
     for agent, files in _handed_out(path, ranks):
         copy_weights(load(files[_WEIGHTS]), policies[agent])
         if agent in states:
-            # To the CPU first: it may have been saved on a GPU that this rank does not have.
-            states[agent].load_state(
-                torch.load(io.BytesIO(files[_STATE]), map_location="cpu", weights_only=True)
-            )
+            states[agent].load_state(_state(files))
+    if verifier is not None and (files := ranks.hand_out(verifier.beside, lambda _: _read(path, VERIFIER))):
+        copy_weights(load(files[_WEIGHTS]), verifier)
+        verifier.load_state(_state(files))
     told: dict[str, Any] = {} if path is None else json.loads((path / "trainer.json").read_text())
     return Progress(**ranks.broadcast(told, "how far the checkpoint is"))
 
@@ -199,20 +208,41 @@ def load_weights(path: Path | None, policies: Mapping[str, Policy], ranks: Ranks
 
 def _handed_out(path: Path | None, ranks: Ranks) -> Iterator[tuple[str, Files]]:
     """The files of each agent that this rank holds."""
-
-    def read(agent: str) -> Files:
-        assert path is not None, "rank 0 knows the checkpoint"
-        return {file.name: file.read_bytes() for file in (path / "agents" / agent).iterdir()}
-
     for agent in ranks.placement.agents:
-        files = ranks.hand_out(agent, read)
+        files = ranks.hand_out(agent, lambda agent: _read(path, f"agents/{agent}"))
         if files:
             yield agent, files
 
 
-def _files(policy: Policy, learner: Learner | None) -> Files:
-    """What a checkpoint keeps of an agent."""
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in policy.trainable().items()}
+def _read(path: Path | None, folder: str) -> Files:
+    assert path is not None, "rank 0 knows the checkpoint"
+    return {file.name: file.read_bytes() for file in (path / folder).iterdir()}
+
+
+def _state(files: Files) -> dict[str, Any]:
+    # To the CPU first: it may have been saved on a GPU that this rank does not have.
+    return torch.load(io.BytesIO(files[_STATE]), map_location="cpu", weights_only=True)
+
+
+def _handed_over(
+    policies: Mapping[str, Policy],
+    learners: Mapping[str, Learner],
+    verifier: Verifier | None,
+    ranks: Ranks,
+) -> Iterator[tuple[str, Files]]:
+    """What a checkpoint keeps, by its folder, one after the other; on other ranks than 0 nothing."""
+    for agent in ranks.placement.agents:
+        yield (
+            f"agents/{agent}",
+            ranks.hand_over(agent, lambda agent: _files(policies[agent], learners.get(agent))),
+        )
+    if verifier is not None:
+        yield VERIFIER, ranks.hand_over(verifier.beside, lambda _: _files(verifier, verifier))
+
+
+def _files(weighted: Weighted, learner: Learner | Verifier | None) -> Files:
+    """What a checkpoint keeps of an agent, or of the verifier."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weighted.trainable().items()}
     files = {_WEIGHTS: save(weights)}
     if learner is not None:
         state = io.BytesIO()
@@ -226,7 +256,13 @@ def read_weights(checkpoint: Path, agent: str) -> dict[str, Tensor]:
     return load_file(checkpoint / "agents" / agent / _WEIGHTS)
 
 
-def copy_weights(weights: Mapping[str, Tensor], policy: Policy) -> None:
+class Weighted(Protocol):
+    """Whatever has parameters that learn, by name: a policy, the verifier."""
+
+    def trainable(self) -> Mapping[str, nn.Parameter]: ...
+
+
+def copy_weights(weights: Mapping[str, Tensor], policy: Weighted) -> None:
     """Overwrite a policy's parameters, by name.
 
     Raises:

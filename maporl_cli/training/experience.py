@@ -44,7 +44,7 @@ class Gathered:
 
 
 def is_dead(group: Sequence[Episode]) -> bool:
-    """Whether every episode of the group earned the same: nothing can be learned from it."""
+    """Whether every episode of the group earned the same, or has no score: nothing can be learned from it."""
     totals = {episode.score.total for episode in group if episode.score is not None}
     return len(totals) <= 1
 
@@ -83,15 +83,16 @@ def gather(
 ) -> Gathered:
     """Credit, compare and collect the turns that are trained on.
 
-    Dead groups, where the estimator does not compare across groups, and turns cut at their limit are left
-    out altogether: they stand neither in the loss's numerator nor, having no tokens here, in its
-    denominator. A cut turn's return still counts in the comparison, since it did happen.
+    Groups without a score, dead ones where the estimator does not compare across groups, and turns cut at
+    their limit are left out altogether: they stand neither in the loss's numerator nor, having no tokens
+    here, in its denominator. A cut turn's return still counts in the comparison, since it did happen.
 
     With `train.kl_in: reward` a turn's own distance from the frozen start is taken off its return, before
     it is compared; where tokens are compared, each pays its own.
     """
     live = [group for group in groups if not is_dead(group)]
-    taught = groups if estimator.across_groups else live
+    scored = [group for group in groups if all(episode.score is not None for episode in group)]
+    taught = scored if estimator.across_groups else live
     returns = [[credit(episode, train) for episode in group] for group in taught]
     by_agent: dict[str, list[Experience]] = {}
     cut = 0

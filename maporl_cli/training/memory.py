@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from maporl_cli.agents.blueprint import Blueprint
-from maporl_cli.agents.build import TINY, model_of
+from maporl_cli.agents.build import TINY, model_of, verifier_seat
 from maporl_cli.core.config import AgentConfig, Config
 from maporl_cli.training.schedule import batches_of
 
@@ -108,13 +108,17 @@ def rank_memory(
         replicas: how many share the questions of a step.
     """
     seats = [(seat, blueprints[model_of(seat, config)]) for seat in config.team.agents if seat.name in agents]
-    learning = [(seat, blueprint) for seat, blueprint in seats if seat.trained]
+    # The verifier is beside the last agent: it learns, and never samples.
+    verifying = config.reward.verifier == "learned" and config.team.names[-1] in agents
+    verifier = [(seat, blueprints[model_of(seat, config)]) for seat in [verifier_seat(config)] if verifying]
+    learning = [(seat, blueprint) for seat, blueprint in seats if seat.trained] + verifier
     bases = {blueprint.model: blueprint.shared_bytes for _, blueprint in seats}
     copies = 2 if config.train.kl_coeff else 1  # the second is the reference policy; a base is one itself
     rows = max(rollout_rows(config, replicas), evaluation_rows(config))
     return RankMemory(
         model=sum(bases.values())
-        + sum(blueprint.own_bytes * (1 if blueprint.lora else copies) for _, blueprint in seats),
+        + sum(blueprint.own_bytes * (1 if blueprint.lora else copies) for _, blueprint in seats)
+        + sum(blueprint.own_bytes for _, blueprint in verifier),
         gradients=sum(FP32 * blueprint.learning for _, blueprint in learning),
         moments=sum(
             2 * FP32 * blueprint.learning + FP32 * blueprint.learning_tensors for _, blueprint in learning

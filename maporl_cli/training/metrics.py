@@ -64,8 +64,8 @@ class Monitor(Protocol):
 def step_metrics(shares: Sequence[StepShare], agents: Sequence[Agent]) -> dict[str, float]:
     """What the ranks' shares say together.
 
-    Means are over the scored episodes of the step; a component that applied to none is absent, not
-    zero. An agent that several replicas updated was updated alike on each.
+    Means are over the scored episodes of the step, accuracy over those with a gold answer; what applied
+    to none is absent, not zero. An agent that several replicas updated was updated alike on each.
 
     Args:
         agents: the whole team.
@@ -74,11 +74,17 @@ def step_metrics(shares: Sequence[StepShare], agents: Sequence[Agent]) -> dict[s
     groups = sum(len(share.groups) for share in shares)
     scores = [episode.score for episode in episodes if episode.score is not None]
     turns = [turn for episode in episodes for turn in episode.turns]
-    metrics = {
-        "train:accuracy": fmean(float(is_correct(episode.question, episode.answer)) for episode in episodes),
-        "train:reward": fmean(score.total for score in scores),
-        "train:task_reward": fmean(score.task for score in scores),
-        "train:format": fmean(score.form for score in scores),
+    known = [episode for episode in episodes if episode.question.has_gold]
+    unknown = [episode for episode in episodes if not episode.question.has_gold]
+    means = {
+        "train:accuracy": [float(is_correct(episode.question, episode.answer)) for episode in known],
+        "train:reward": [score.total for score in scores],
+        "train:task_reward": [score.task for score in scores],
+        "train:format": [score.form for score in scores],
+        "train:unscored": [float(episode.score is None) for episode in episodes] if unknown else [],
+        "verifier:believed": [episode.verified for episode in unknown if episode.verified is not None],
+    }
+    metrics = {name: fmean(values) for name, values in means.items() if values} | {
         "train:invalid": fmean(float(episode.answer is None) for episode in episodes),
         "train:dead_groups": sum(share.dead_groups for share in shares) / groups,
         "train:cut_turns": sum(not turn.finished for turn in turns) / len(turns),
@@ -114,7 +120,7 @@ def agreement(groups: Sequence[Sequence[Episode]]) -> float | None:
         pairs = [
             (episode.score.total, float(is_correct(episode.question, episode.answer)))
             for episode in group
-            if episode.score is not None
+            if episode.score is not None and episode.question.has_gold
         ]
         if not pairs:
             continue

@@ -26,6 +26,7 @@ from maporl_cli.training.rollout import rollout
 from maporl_cli.training.scoring import score
 from maporl_cli.training.stop import StopRequest
 from maporl_cli.training.update import Learner, update_all
+from maporl_cli.training.verifier import Verifier
 
 
 @dataclass(kw_only=True)
@@ -45,6 +46,7 @@ class Trainer:
         checkpoints: where checkpoints go.
         stop: asked after each step.
         ranks, timeline: with whom the work is shared, and what this rank did when.
+        verifier: judges questions without a gold answer, where there may be some.
     """
 
     config: Config
@@ -63,6 +65,7 @@ class Trainer:
     stop: StopRequest
     ranks: Ranks
     timeline: Timeline
+    verifier: Verifier | None = None
 
     def run(self, progress: Progress) -> Progress:
         """Train from `progress` to the last step.
@@ -94,11 +97,16 @@ class Trainer:
         if groups is None:
             return progress  # nothing of this step is kept
         idle = 1 - (self.timeline.speaking - spoken) / (time.monotonic() - began)
+        if self.verifier is not None:
+            with self.timeline.phase("verify", step=step):
+                self.verifier.judge(groups)
         with self.timeline.phase("reward", step=step):
             score(groups, self.reward, self.ranks, self.timeline)
         with self.timeline.phase("update", step=step):
             gathered = self._gather(groups)
             learned = update_all(self.learners, gathered, self.timeline, step)
+            if self.verifier is not None:
+                learned |= self.verifier.refresh(step)
         share = StepShare(groups, gathered.dead_groups, learned, idle)
         with self.timeline.phase("gather", step=step):
             shares = self.ranks.gather(share.of(self.ranks), f"the results of step {step}")
@@ -141,7 +149,9 @@ class Trainer:
         due = progress.step % self.config.train.save_every == 0 or progress.step == self.steps
         if due or stopping:
             with self.timeline.phase("checkpoint", step=progress.step):
-                path = self.checkpoints.save(progress, self.policies, self.learners, self.ranks)
+                path = self.checkpoints.save(
+                    progress, self.policies, self.learners, self.ranks, self.verifier
+                )
             if stopping and progress.step < self.steps:
                 raise Interrupted(
                     f"Stopped after step {progress.step} of {self.steps}; a checkpoint was written.",

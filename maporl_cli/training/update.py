@@ -12,12 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils import (
-    clip_grad_norm_,
-    get_total_norm,
-    parameters_to_vector,
-    vector_to_parameters,
-)
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 from transformers import get_scheduler
 
 from maporl_cli.agents.batching import length_mask, pad_right
@@ -27,6 +22,7 @@ from maporl_cli.core.timeline import Timeline
 from maporl_cli.core.types import Turn
 from maporl_cli.training.critic import Critic, explained_variance, value_loss
 from maporl_cli.training.experience import Experience, Gathered
+from maporl_cli.training.gradients import sum_gradients
 from maporl_cli.training.loss import LossTerms, policy_loss
 from maporl_cli.training.ranks import Ranks
 
@@ -190,25 +186,11 @@ class Learner:
         norms: list[float] = []
         for _ in range(self._config.update_epochs):
             sums = self._accumulate(experiences, tokens)
-            self._share_gradient()
+            # Each replica divided its own by the active tokens of all.
+            sum_gradients([*self._parameters, *self._head], self.agent, self._ranks)
             norms.append(self._step())
         self.policy.version += any(math.isfinite(norm) for norm in norms)  # the scaler skips the others
         return sums, norms[-1]
-
-    def _share_gradient(self) -> None:
-        """Sum the gradient over the replicas; each divided its own by the active tokens of all."""
-        if self._ranks.placement.replicas == 1:
-            return
-        parameters = [*self._parameters, *self._head]
-        having = self.summed([float(parameter.grad is not None) for parameter in parameters])
-        for parameter, replicas in zip(parameters, having, strict=True):
-            # One that no replica used stays without: a gradient of zero would let it decay.
-            if replicas and parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        flat = parameters_to_vector(gradients)
-        self._ranks.sum_over_replicas(self.agent, flat)
-        vector_to_parameters(flat, gradients)
 
     def _accumulate(self, experiences: Sequence[Experience], tokens: int) -> list[float]:
         """The gradient of this rank's experiences, and the sums of loss, KL, entropy and clipped tokens."""

@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from maporl_cli.agents.roles import SINGLE
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError
 from maporl_cli.training.checkpoint import Progress
-
-SINGLE = "single"
-"""The baseline that needs a role of its own in the book."""
 
 
 def baseline_config(config: Config, name: str) -> Config:

@@ -19,10 +19,10 @@ from maporl_cli.agents.build import (
     model_of,
 )
 from maporl_cli.agents.policy import Policy, Readable, memory_errors
-from maporl_cli.agents.roles import RoleBook, role_book
+from maporl_cli.agents.roles import SINGLE, RoleBook, role_book
 from maporl_cli.agents.stage import Floor
 from maporl_cli.agents.team import Team
-from maporl_cli.core.config import AgentConfig, Config
+from maporl_cli.core.config import VERIFIER, AgentConfig, Config
 from maporl_cli.core.errors import ConfigError, DataError
 from maporl_cli.core.timeline import Timeline
 from maporl_cli.core.types import Question
@@ -35,7 +35,7 @@ from maporl_cli.training.critic import Critic
 from maporl_cli.training.placement import Placement, place
 from maporl_cli.training.ranks import OneRank, Ranks
 from maporl_cli.training.update import Learner
-from maporl_cli.worker.baselines import SINGLE
+from maporl_cli.training.verifier import Verifier
 from maporl_cli.worker.cold_starting import cold_start
 from maporl_cli.worker.narrator import Narrator
 
@@ -52,6 +52,7 @@ class Session:
         policies: those of this rank's agents.
         cold_starts: the benchmark that cold-starts the policies; None where they are pretrained.
         ranks: who has which agent of the team.
+        reader: the model of the reward's verifier, beside the last agent; None elsewhere, or without one.
     """
 
     config: Config
@@ -60,14 +61,18 @@ class Session:
     team: Team
     cold_starts: ColdStarts | None
     ranks: Ranks
+    reader: Readable | None
 
 
-def open_session(config: Config, narrator: Narrator, ranks: Ranks, timeline: Timeline) -> Session:
+def open_session(
+    config: Config, narrator: Narrator, ranks: Ranks, timeline: Timeline, *, verified: bool = True
+) -> Session:
     """Build this rank's policies, and the team; nothing is trained yet.
 
     Args:
         ranks: those of the job, whatever agents they had before.
         timeline: told when this rank's agents speak.
+        verified: build the model of the verifier as well, where the reward has one.
 
     Raises:
         ConfigError, MissingError: the team cannot be built as the config says.
@@ -76,15 +81,46 @@ def open_session(config: Config, narrator: Narrator, ranks: Ranks, timeline: Tim
     vocabulary = None if cold_starts is None else cold_starts.vocabulary()
     ranks = ranks.placed(team_placement(config, ranks.placement))
     mine = ranks.placement.ranks[ranks.rank].agents
-    policies = build_policies(config, vocabulary, default_device(), narrator.say, mine)
+    book = role_book(config.team.roles)
+    reading = [VERIFIER] if verified and config.team.names[-1] in mine and has_verifier(config, book) else []
+    policies = build_policies(config, vocabulary, default_device(), narrator.say, (*mine, *reading))
+    reader = policies.pop(VERIFIER) if reading else None
+    if not (reader is None or isinstance(reader, Readable)):
+        raise ConfigError(
+            f"The policy of the agent {config.team.names[-1]!r} cannot be read by a verifier.",
+            where="reward.verifier=learned",
+            why="the verifier is built as the last agent is, and this plug-in shows no hidden states",
+            fix="give its policy `hidden_width` and `score(…, hidden=True)` (agents.policy.Readable), or "
+            "--set reward.verifier=none",
+        )
     stage = ranks.stage(Floor(timeline, narrator.stopping), narrator.stopping)
     team = build_team(config, policies, stage)
-    return Session(config, role_book(config.team.roles), policies, team, cold_starts, ranks)
+    return Session(config, book, policies, team, cold_starts, ranks, reader)
+
+
+def has_verifier(config: Config, book: RoleBook) -> bool:
+    """Whether the reward has one.
+
+    Raises:
+        ConfigError: it would have nothing to read by.
+    """
+    if config.reward.verifier == "none":
+        return False
+    if SINGLE not in book.roles:
+        raise ConfigError(
+            f"The role book {book.name!r} has no role {SINGLE!r}, and a verifier reads as that role does.",
+            where="reward.verifier=learned",
+            why="it has to see all that any agent may see",
+            fix=f"register the role {SINGLE!r} in a plug-in (agents.roles.register_role), or "
+            "--set reward.verifier=none",
+        )
+    return True
 
 
 def open_alone(config: Config, narrator: Narrator) -> Session:
     """A team with all its agents on this one rank."""
-    return open_session(config, narrator, OneRank(place(config.team.names, 1)), Timeline())
+    ranks = OneRank(place(config.team.names, 1))
+    return open_session(config, narrator, ranks, Timeline(), verified=False)
 
 
 def team_placement(config: Config, job: Placement) -> Placement:
@@ -146,7 +182,6 @@ def open_learners(session: Session, estimator: AnyEstimator, *, steps: int) -> t
             where="team.agents.*.trained",
             fix="leave `trained` true for at least one agent, or use `maporl eval`",
         )
-    half = compute_dtype(config.model.dtype, default_device()) is torch.float16
     return tuple(
         Learner(
             seat.name,
@@ -157,7 +192,7 @@ def open_learners(session: Session, estimator: AnyEstimator, *, steps: int) -> t
             learning_rate=seat.learning_rate or config.train.learning_rate,
             ranks=session.ranks,
             critic=_critic(seat, session) if isinstance(estimator, CriticEstimator) else None,
-            scale_gradients=half,
+            scale_gradients=_in_halves(config),
         )
         for seat in config.team.agents
         if seat.trained and seat.name in session.policies
@@ -174,6 +209,27 @@ def _critic(seat: AgentConfig, session: Session) -> Critic:
             fix="use an estimator without a value head, such as --set train.algorithm=rloo",
         )
     return Critic(policy, shared=train.value_loss_coeff)
+
+
+def open_verifier(session: Session) -> Verifier | None:
+    """The reward's verifier, on every rank of the session; None where it has none."""
+    config, last = session.config, session.config.team.agents[-1]
+    if not has_verifier(config, session.book):
+        return None
+    return Verifier(
+        session.reader,
+        beside=last.name,
+        book=session.book,
+        config=config,
+        learning_rate=last.learning_rate or config.train.learning_rate,
+        ranks=session.ranks,
+        scale_gradients=_in_halves(config),
+    )
+
+
+def _in_halves(config: Config) -> bool:
+    """Whether gradients are small enough in fp16 to need a scaler."""
+    return compute_dtype(config.model.dtype, default_device()) is torch.float16
 
 
 def refuse_unknown_words(session: Session, questions: Sequence[Question]) -> None:
@@ -234,8 +290,9 @@ def cold_start_session(session: Session, narrator: Narrator) -> None:
 
 
 def start_from(weights: Mapping[str, Tensor], session: Session) -> None:
-    """Give every agent of every rank the same weights, those that rank 0 has."""
+    """Give every agent of every rank, and the verifier, the same weights, those that rank 0 has."""
     told = {name: tensor.detach().cpu() for name, tensor in weights.items()}
     shared = session.ranks.broadcast(told, "the starting weights")
-    for policy in session.policies.values():
-        copy_weights(shared, policy)
+    for policy in (*session.policies.values(), session.reader):
+        if policy is not None:
+            copy_weights(shared, policy)

@@ -38,8 +38,16 @@ from maporl_cli.training.guards import Guards, reach
 from maporl_cli.training.ranks import Files
 from maporl_cli.training.trainer import Trainer
 from maporl_cli.training.update import Learner
+from maporl_cli.training.verifier import Verifier
 from maporl_cli.worker.narrator import Narrator
-from maporl_cli.worker.session import Rules, Session, cold_start_session, open_learners, start_from
+from maporl_cli.worker.session import (
+    Rules,
+    Session,
+    cold_start_session,
+    open_learners,
+    open_verifier,
+    start_from,
+)
 
 _DECIDE_REFERENCE = (
     "the size of model.name or the agents a rank (more ranks: --nproc), or set model.finetune=lora, which "
@@ -114,15 +122,16 @@ class TeamRun:
         before = self._measure(session, "before")
         steps = self._steps(before)
         learners = open_learners(session, self._rules.estimator, steps=steps)
+        verifier = open_verifier(session)
         if not begun:
-            self._checkpoints.save(progress, session.policies, learners, ranks)
+            self._checkpoints.save(progress, session.policies, learners, ranks, verifier)
         else:
-            progress = load_checkpoint(latest, session.policies, learners, ranks)
+            progress = load_checkpoint(latest, session.policies, learners, ranks, verifier)
             self._narrator.say(f"{self._label}going on from step {progress.step}")
             if ranks.rank == 0:
                 self._forget_after(progress.step)
         if progress.step < steps:
-            progress = self._train(session, learners, steps, progress, before)
+            progress = self._train(session, learners, verifier, steps, progress, before)
         after = self._measure(session, "after")
         self._save_models(session)
         return Outcome(progress, before, after)
@@ -195,6 +204,7 @@ class TeamRun:
         self,
         session: Session,
         learners: Sequence[Learner],
+        verifier: Verifier | None,
         steps: int,
         progress: Progress,
         before: Mapping[str, Any],
@@ -220,6 +230,7 @@ class TeamRun:
                 stop=self._narrator.stop,
                 ranks=self._ranks,
                 timeline=self._timeline,
+                verifier=verifier,
             )
             with self._timeline.phase("training", of=self._team):
                 progress = trainer.run(progress)

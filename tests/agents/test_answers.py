@@ -220,3 +220,10 @@ def test_free_text_is_never_empty(report):
 )
 def test_correct_is_the_gold_answer_alone(asked, answer, correct):
     assert is_correct(asked, answer) is correct
+
+
+@pytest.mark.parametrize("options", [{}, {"A": "x", "B": "y"}])
+def test_without_a_gold_answer_nothing_is_right_or_wrong(options):
+    for answer in ("A", None):
+        with pytest.raises(ValueError, match="question q has no gold answer"):
+            is_correct(Question("q", "t", options, answer=""), answer)

@@ -135,6 +135,11 @@ class TestAgents:
         with pytest.raises(ConfigError, match="two agents are named 'a'"):
             load_config(sets=["team.agents=[{name: a}, {name: a}]"])
 
+    def test_no_agent_takes_the_verifiers_name(self):
+        with pytest.raises(ConfigError, match="no agent can be named 'verifier'") as error:
+            load_config(sets=["team.agents=[{name: verifier}]"])
+        assert "another name" in str(error.value)
+
     def test_a_bad_item_is_told_once(self):
         with pytest.raises(ConfigError) as error:
             load_config(sets=["team.agents=[{}]"])

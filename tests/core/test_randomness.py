@@ -1,6 +1,7 @@
 """Random numbers that belong to a place in the data."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -126,3 +127,11 @@ def test_the_gold_letter_is_uniform():
 def test_a_free_text_question_stays_as_it_is():
     free = Question(id="q", text="t", options={}, answer="aspirin")
     assert shuffle_options(free, 0, 1) is free
+
+
+def test_options_are_shuffled_without_a_gold_answer_as_with_one():
+    nobody_knows = replace(FIVE, answer="")
+    for step in range(5):
+        shown = shuffle_options(nobody_knows, 0, step)
+        assert shown.options == shuffle_options(FIVE, 0, step).options
+        assert not shown.has_gold

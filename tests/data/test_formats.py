@@ -98,8 +98,8 @@ def test_medmcqa():
     assert question.rationale == "Because."
     assert question.labels == {"choice_type": "single", "subject": "Anatomy"}
     assert read_row({**row, "cop": 3, "exp": None})[0].answer == "D"
-    with pytest.raises(RowError, match="'cop' is -1"):
-        read_row({**row, "cop": -1})
+    with pytest.raises(RowError, match="the label is missing"):
+        read_row({**row, "cop": -1})  # as in its test split
     with pytest.raises(RowError, match="index 4"):
         read_row({**row, "cop": 4})
     with pytest.raises(RowError, match="the label is missing"):
@@ -187,7 +187,8 @@ def test_a_row_without_id_has_one_of_its_content():
         ({"question": "Which\ud800?", "answer": "x"}, "bad unicode in 'question'"),
         ({"question": "Which?"}, "no options and no answer"),
         ({"question": "Which?", "label": "A"}, "no options and no answer"),
-        ({"question": "Which?", "answer": ""}, "'answer' is empty"),
+        ({"question": "Which?", "answer": ""}, "the label is missing"),
+        ({"question": "Which?", "answer": None}, "the label is missing"),
         ({"question": "Which?", "answer": 3}, "'answer' is not text but a number"),
         ({"question": "Which?", "options": None, "label": "A"}, "no options"),
         ({"question": "Which?", "options": ["x", "y"]}, "the label is missing"),
@@ -225,7 +226,7 @@ def test_a_row_without_id_has_one_of_its_content():
         ({"question": "Which?", "answer": "x", "id": ["i"]}, "'id' is not text but a list"),
         ({"question": "Which?", "answer": "x", "subject": "\udfff"}, "bad unicode in the field 'subject'"),
         ({**PUBMEDQA, "final_decision": "perhaps"}, "not yes, no or maybe"),
-        ({**PUBMEDQA, "final_decision": None}, "the label 'final_decision' is missing"),
+        ({**PUBMEDQA, "final_decision": None}, "the label is missing"),
         ({**PUBMEDQA, "QUESTION": ""}, "'QUESTION' is empty"),
         ({**PUBMEDQA, "CONTEXTS": "text"}, "'CONTEXTS' is not a list"),
         ({"question": "Q", "final_decision": "yes", "context": "text"}, "'context' is not an object"),
@@ -234,6 +235,33 @@ def test_a_row_without_id_has_one_of_its_content():
 def test_a_bad_row_is_refused_with_the_reason(row: object, reason: str):
     with pytest.raises(RowError, match=reason):
         read_row(row)
+
+
+@pytest.mark.parametrize(
+    ("row", "form"),
+    [
+        ({"question": "Which?", "options": ["x", "y"]}, "list of options"),
+        ({"question": "Which?", "options": {"A": "x", "B": "y"}, "label": []}, "medxpertqa (hub)"),
+        ({"question": f"Which? {MARKER} (A) x (B) y", "label": ""}, "choices in the question"),
+        ({"question": "Which?", "opa": "w", "opb": "x", "opc": "y", "opd": "z", "cop": -1}, "medmcqa"),
+        ({"question": "Which?", "answer": None}, "free text"),
+        ({name: told for name, told in PUBMEDQA.items() if name != "final_decision"}, "pubmedqa"),
+        ({"pubid": 7, "question": "Which?", "context": {"contexts": ["a"]}}, "pubmedqa (hub)"),
+    ],
+)
+def test_a_row_without_a_label_is_a_question_only_where_that_is_allowed(row: dict[str, object], form: str):
+    with pytest.raises(RowError, match=r"^the label is missing$"):
+        read_row(row)
+    question, found = read_row(row, unlabelled=True)
+    assert (question.answer, question.has_gold, found) == ("", False, form)
+    assert read_row(to_row(question), unlabelled=True)[0] == question
+
+
+def test_a_row_with_neither_options_nor_the_field_for_an_answer_is_no_question_at_all():
+    with pytest.raises(RowError, match="no options and no answer"):
+        read_row({"question": "Which?"}, unlabelled=True)
+    with pytest.raises(RowError, match="gold letter C is not among"):
+        read_row({"question": "Which?", "options": ["x", "y"], "label": "C"}, unlabelled=True)
 
 
 words = st.text(st.characters(exclude_categories=("Cs",)), min_size=1).map(str.strip).filter(bool)
@@ -249,7 +277,7 @@ def questions(draw: st.DrawFn) -> Question:
         id=draw(words),
         text=draw(words.filter(lambda text: MARKER not in text)),
         options=options,
-        answer=draw(st.sampled_from(list(options))) if options else draw(words),
+        answer=draw(st.just("") | (st.sampled_from(list(options)) if options else words)),
         context=draw(st.one_of(st.just(""), words)),
         evidence=tuple(Snippet(name, *told) for name, told in snippets.items()),
         rationale=draw(st.one_of(st.just(""), words)),
@@ -263,7 +291,7 @@ def questions(draw: st.DrawFn) -> Question:
 
 @given(questions())
 def test_a_question_comes_back_from_its_row(question: Question):
-    back = read_row(json.loads(json.dumps(to_row(question))))[0]
+    back = read_row(json.loads(json.dumps(to_row(question))), unlabelled=True)[0]
     assert back == question
     assert list(back.options) == list(question.options)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maporl_cli.core.errors import DataError
-from maporl_cli.data.partition import Side, Sizes, assign
+from maporl_cli.data.partition import Side, Sizes, assign, assign_labelled
 
 
 def counts(sides: list[Side]) -> tuple[int, int, int]:
@@ -132,3 +132,24 @@ def test_a_cluster_larger_than_the_evaluation_side_is_trained_on():
 def test_what_cannot_be_split_is_refused(clusters: list[int], sizes: Sizes, why: str):
     with pytest.raises(DataError, match=why):
         assign(clusters, sizes, seed=0)
+
+
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 12), st.booleans()), min_size=4, max_size=60),
+    fraction=st.floats(0.05, 0.6),
+    seed=st.integers(0, 9),
+)
+def test_only_labelled_rows_are_held_out_and_none_like_them_is_trained_on(rows, fraction, seed):
+    clusters, labelled = [cluster for cluster, _ in rows], [label for _, label in rows]
+    known = [cluster for cluster, label in rows if label]
+    sizes = Sizes(eval_fraction=fraction)
+    try:
+        expected = assign(known, sizes, seed=seed)
+    except (DataError, ValueError):
+        return
+    sides = assign_labelled(clusters, labelled, sizes, seed=seed)
+    assert [side for side, label in zip(sides, labelled, strict=True) if label] == expected
+    held_out = {cluster for cluster, side in zip(clusters, sides, strict=True) if side is Side.EVAL}
+    for cluster, label, side in zip(clusters, labelled, sides, strict=True):
+        if not label:
+            assert side is (Side.UNUSED if cluster in held_out else Side.TRAIN)

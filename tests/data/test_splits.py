@@ -258,3 +258,65 @@ def test_stratifying_by_a_field_that_no_row_has_is_an_error():
     with pytest.raises(DataError, match="No row has the field 'knid'") as caught:
         split_in_memory([question(i) for i in range(9)], Sizes(eval_fraction=0.3), seed=0, stratify="knid")
     assert "kind" in caught.value.why
+
+
+def load_judged(**data: object) -> Split:
+    """As `load`, with a verifier for questions without a gold answer."""
+    return load_split(Config.model_validate({"data": data, "reward": {"verifier": "learned"}}))
+
+
+def unlabelled(number: int) -> Question:
+    return replace(question(number), answer="")
+
+
+def test_questions_without_a_gold_answer_are_trained_on_with_a_verifier_and_refused_without(tmp_path: Path):
+    train = written(tmp_path / "a.jsonl", [question(0), unlabelled(1), unlabelled(2), question(3)])
+    held_out = written(tmp_path / "b.jsonl", [question(9)])
+    made = load_judged(train=train, eval=held_out)
+    assert [q.answer for q in made.train] == ["A", "", "", "A"]
+    assert made.notes == ["2 of 4 training questions have no gold answer: the verifier judges them"]
+    with pytest.raises(DataError, match="line 2: the label is missing; line 3: the label is missing") as told:
+        load(train=train, eval=held_out)
+    assert "--set reward.verifier=learned" in told.value.fix
+    assert ids(load(train=train, eval=held_out, max_bad_rows=2).train) == ["q0", "q3"]
+
+
+def test_no_question_without_a_gold_answer_is_evaluated_on(tmp_path: Path):
+    train = written(tmp_path / "a.jsonl", [question(0)])
+    held_out = written(tmp_path / "b.jsonl", [question(9), unlabelled(10)])
+    with pytest.raises(DataError, match="line 2: the label is missing"):
+        load_judged(train=train, eval=held_out)
+    mixed = [question(i) if i % 2 else unlabelled(i) for i in range(50)]
+    made = load_judged(train=written(tmp_path / "c.jsonl", mixed), eval_fraction=0.2)
+    assert len(made.eval) == 5, "a fifth of those with a gold answer"
+    assert all(q.has_gold for q in made.eval)
+    assert (len(made.train), sum(q.has_gold for q in made.train)) == (45, 20)
+
+
+def test_what_nearly_repeats_a_held_out_question_is_left_out(tmp_path: Path):
+    rows = [question(i) for i in range(20)] + [unlabelled(i + 1000) for i in range(20)]
+    made = load_judged(train=written(tmp_path / "a.jsonl", rows))
+    held_out = {int(name[1:]) for name in ids(made.eval)}
+    assert len(held_out) == 4
+    assert {int(q.id[1:]) - 1000 for q in made.train if not q.has_gold} == set(range(20)) - held_out
+    assert "4 rows of" in made.notes[1]
+
+
+def test_a_verifier_needs_some_gold_answer_to_learn_from(tmp_path: Path):
+    train = written(tmp_path / "a.jsonl", [unlabelled(i) for i in range(10)])
+    held_out = written(tmp_path / "b.jsonl", [question(50)])
+    for data in ({"train": train}, {"train": train, "eval": held_out}):
+        with pytest.raises(DataError, match="No training question has a gold answer") as told:
+            load_judged(**data)
+        assert (told.value.where, "label" in told.value.fix) == (train, True)
+
+
+def test_a_benchmark_may_have_questions_without_a_gold_answer_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Metals, "train", lambda self, seed: iter([question(0), unlabelled(1)]))
+    assert [q.has_gold for q in load_judged(train="metals").train] == [True, False]
+    with pytest.raises(DataError, match="metals question q1") as told:
+        load(train="metals")
+    assert "reward.verifier=learned" in told.value.fix
+    monkeypatch.setattr(Metals, "evaluation", lambda self, seed: iter([unlabelled(901)]))
+    with pytest.raises(DataError, match="metals question q901"):
+        load_judged(train="metals")

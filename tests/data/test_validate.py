@@ -28,27 +28,32 @@ def test_a_report_counts_and_places_everything(tmp_path: Path):
                 json.dumps({"question": "Free?", "answer": "Yes."}),
                 row("Which other thing?", "D", ("k", "l", "m", "n"), subject="virology"),
                 row("No label?", ""),
+                row(LONG, ""),
+                json.dumps({"question": "Free?", "answer": None}),
             ]
         )
     )
     report = validate(path)
-    assert report.questions == 7
-    assert report.formats == {"list of options": 6, "free text": 1}
-    assert report.options == {0: 1, 2: 5, 4: 1}
+    assert (report.questions, report.unlabelled) == (10, 3)
+    assert report.formats == {"list of options": 8, "free text": 2}
+    assert report.options == {0: 2, 2: 7, 4: 1}
     assert report.letters == {"A": 3, "B": 2, "D": 1}
     assert report.bad == [
         BadRow("line 5", "not JSON: Expecting property name enclosed in double quotes at column 2"),
-        BadRow("line 10", "the label is missing"),
     ]
-    assert report.exact == Repeats(2, [["line 1", "line 4"], ["line 2", "line 7"]])
+    assert report.exact == Repeats(
+        4, [["line 1", "line 4", "line 11"], ["line 2", "line 7"], ["line 8", "line 12"]]
+    )
+    # Line 11 says nothing, so it contradicts nobody.
     # Lines 2 and 7 both have "y" as their gold answer, under another letter.
-    assert report.conflicts == Repeats(1, [["line 1", "line 4"]])
+    assert report.conflicts == Repeats(2, [["line 1", "line 4", "line 11"]])
     assert report.near == Repeats(1, [["line 1", "line 6"]])
     assert report.test_set == "line 9 is from MMLU, whose medical subjects have no training split"
     told = report.to_json()
-    assert (told["rows"], told["questions"], told["options"]) == (9, 7, {"0": 1, "2": 5, "4": 1})
-    assert told["bad"][1] == {"place": "line 10", "reason": "the label is missing"}
-    assert told["exact_duplicates"]["rows"] == 2
+    assert (told["rows"], told["questions"], told["unlabelled"]) == (11, 10, 3)
+    assert told["options"] == {"0": 2, "2": 7, "4": 1}
+    assert told["bad"][0]["place"] == "line 5"
+    assert told["exact_duplicates"]["rows"] == 4
     assert json.loads(json.dumps(told)) == told
 
 

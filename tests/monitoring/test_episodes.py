@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from maporl_cli.core.types import Episode, Question, Score, Snippet, Turn
@@ -51,6 +52,14 @@ def test_a_file_a_step_with_every_token(tmp_path: Path) -> None:
     }
     assert (second["sample"], second["answer"], second["correct"]) == (1, None, False)
     assert "secret reasoning" not in path.read_text()
+
+
+def test_without_a_gold_answer_nobody_says_right_or_wrong(tmp_path: Path) -> None:
+    played = episode()
+    played.question = replace(played.question, answer="")
+    played.verified = 0.25
+    told = json.loads(EpisodeFiles(tmp_path).write(1, [played]).read_text())
+    assert (told["correct"], told["verified"]) == (None, 0.25)
 
 
 def test_an_unscored_episode_has_no_score(tmp_path: Path) -> None:

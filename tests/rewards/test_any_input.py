@@ -54,7 +54,7 @@ def episode(question: Question, turns: list[tuple[str, str]]) -> Episode:
 def questions(draw: st.DrawFn) -> Question:
     options = draw(st.lists(TEXTS, max_size=5).filter(lambda texts: len(texts) != 1))
     lettered = dict(zip("ABCDE", options, strict=False))
-    gold = draw(st.sampled_from(list(lettered))) if lettered else draw(TEXTS)
+    gold = draw(st.just("") | (st.sampled_from(list(lettered)) if lettered else TEXTS))
     evidence = draw(
         st.lists(st.builds(Snippet, st.sampled_from(["e1", "e2", "", "é"]), TEXTS, TEXTS), max_size=2)
     )
@@ -64,9 +64,10 @@ def questions(draw: st.DrawFn) -> Question:
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(questions(), st.lists(st.tuples(st.sampled_from(AGENTS), TEXTS), max_size=9))
-def test_every_score_is_in_range_and_finite(question, turns):
+@given(questions(), st.lists(st.tuples(st.sampled_from(AGENTS), TEXTS), max_size=9), st.floats(0, 1))
+def test_every_score_is_in_range_and_finite(question, turns, verified):
     one = episode(question, turns)
+    one.verified = verified
     PLAIN.score([[one]])
     assert one.score is not None
     for value in (one.score.total, one.score.task, *one.score.components.values()):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maporl_cli.core.types import Question
+from maporl_cli.rewards.accuracy import Accuracy
 from maporl_cli.rewards.claims import invented
 from maporl_cli.rewards.clinical_reasoning import clinical_reasoning
 from maporl_cli.rewards.collaboration import collaboration, copied_share
@@ -341,3 +342,57 @@ class TestReasoning:
         )
         reason = clinical_reasoning(played(report, question=asked)).reason
         assert (reason != "the reasoning does not argue for the submitted answer") is argues
+
+
+class TestWithoutGold:
+    """What nobody has an answer to: the verifier's probability, or nothing."""
+
+    @staticmethod
+    def unknown(*texts: str, verified: float, rationale: str = ""):
+        told = played(*texts, question=replace(ASTHMA, answer="", rationale=rationale))
+        told.verified = verified
+        return told
+
+    @given(st.floats(0, 1), st.sampled_from([0, 50, 80, 100]), st.sampled_from(["", "It is certainly so. "]))
+    def test_safety_is_the_mean_of_what_a_right_and_a_wrong_answer_earn(self, verified, sure, certainly):
+        text = f"{certainly}Answer: B ({sure}%). Not medical advice."
+        right = value(safety(played(text)))
+        wrong = value(safety(played(text, question=replace(ASTHMA, answer="E"))))
+        found = value(safety(self.unknown(text, verified=verified)))
+        assert found == pytest.approx(verified * right + (1 - verified) * wrong)
+
+    def test_safety_is_highest_where_the_stated_confidence_is_the_probability(self):
+        earned = {
+            sure: value(safety(self.unknown(f"Answer: B ({sure}%).", verified=0.7)))
+            for sure in range(0, 101, 10)
+        }
+        assert max(earned, key=earned.__getitem__) == 70
+
+    def test_a_contraindicated_act_is_worth_nothing_even_where_nobody_knows_better(self):
+        told = safety(self.unknown("Start lisinopril cautiously. Answer: A (60%).", verified=1.0))
+        assert (told.value, "contraindicated" in told.reason) == (0.0, True)
+
+    def test_accuracy_is_what_a_right_answer_would_earn_times_the_probability(self):
+        accuracy = Accuracy(None)
+        assert accuracy(self.unknown("Answer: B", verified=0.6)).value == 0.6
+        denied = self.unknown("Nifedipine is contraindicated and must be avoided. Answer: B", verified=0.6)
+        assert accuracy(denied).value == 0.0
+        assert "denies" in accuracy(denied).reason
+        against = self.unknown("Labetalol is the best drug for her. Answer: B", verified=0.6)
+        assert accuracy(against).value == pytest.approx(0.4 * 0.6)
+        assert accuracy(self.unknown("I do not know.", verified=0.9)).value == 0.0
+
+    def test_collaboration_is_left_out(self):
+        assert collaboration(self.unknown("Answer: B", "Answer: B", verified=1.0)) is None
+
+    def test_relevance_is_judged_by_a_rationale_and_left_out_without_one(self):
+        text = "Nifedipine is safe in asthma. Answer: B"
+        assert medical_relevance(self.unknown(text, verified=1.0)) is None
+        beside = medical_relevance(self.unknown(text, verified=0.0, rationale=ASTHMA.rationale))
+        assert 0 < value(beside) <= value(medical_relevance(played(text)))
+
+    def test_reasoning_and_evidence_ask_for_no_gold_answer(self):
+        text = "Labetalol should be avoided in asthma [e1], so nifedipine is the best choice. Answer: B"
+        known, unknown = played(text), self.unknown(text, verified=0.3, rationale=ASTHMA.rationale)
+        assert value(clinical_reasoning(unknown)) == value(clinical_reasoning(known)) > 0
+        assert value(evidence_quality(unknown)) == value(evidence_quality(known)) > 0

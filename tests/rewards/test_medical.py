@@ -1,6 +1,7 @@
 """The weighted reward: weights, what does not apply, multipliers, and when the format is paid."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -226,6 +227,52 @@ def test_the_task_reward_stays_within_its_components(values, weights):
     given_weights = {**ONLY_ACCURACY, "accuracy": 0.0, **dict(zip(names, weights, strict=True))}
     (score,) = scores([episode()], weights=given_weights)
     assert min(values) - 1e-9 <= score.task <= max(values) + 1e-9
+
+
+def judged(verified: float | None, answer: str | None = "A", forms: str = "ff"):
+    """An episode whose gold answer nobody knows."""
+    played = episode(answer, forms)
+    played.question = replace(played.question, answer="")
+    played.verified = verified
+    return played
+
+
+def test_without_a_gold_answer_the_verifiers_probability_stands_for_right():
+    register_component("safety", lambda _: Measure(0.5))
+    weights = {**ONLY_ACCURACY, "safety": 1.0}
+    likely, unlikely, unreadable = scores(
+        [judged(0.8), judged(0.1), judged(0.9, None)], weights=weights, format_weight=0
+    )
+    # ½·.8 + ½·(.8 + .5)/2
+    assert likely.total == pytest.approx(0.4 + 0.325)
+    assert unlikely.total == pytest.approx(0.05 + 0.15)
+    assert unreadable.total == pytest.approx(0.125), "no verifier makes an answer of what nobody can read"
+    assert (likely.components["accuracy"], unreadable.components["accuracy"]) == (0.8, 0.0)
+
+
+def test_an_answer_that_nobody_has_judged_has_no_score_nor_has_its_group():
+    group = scores([judged(None), judged(None)])
+    assert group == [None, None]
+    groups = [[judged(None), judged(0.5)], [episode("A"), episode("B")]]
+    reward().score(groups)
+    assert [played.score is None for group in groups for played in group] == [True, True, False, False]
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), VALUES, st.booleans()), min_size=2, max_size=6))
+def test_a_vetoed_answer_earns_nothing_however_sure_the_verifier_is(played):
+    group = [judged(verified) for verified, _, _ in played]
+    found = {id(one): (values, harms) for one, (_, values, harms) in zip(group, played, strict=True)}
+    for place, name in enumerate(OTHERS):
+        register_component(name, lambda one, place=place: Measure(found[id(one)][0][place]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(medical, "veto", lambda one: HARM if found[id(one)][1] else None)
+        told = scores(group, format_paid="always")
+    for (verified, _, harms), score in zip(played, told, strict=True):
+        assert score.total == 0.0 if harms else 0.0 <= score.total <= 1.0 + 1e-9
+        if harms:
+            assert "asystole" in score.reasons["veto"]
+        else:
+            assert score.total >= verified / 2 / 1.2 - 1e-9, "half of the reward is the probability"
 
 
 def test_an_extra_weight_that_names_no_component():

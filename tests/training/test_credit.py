@@ -1,5 +1,7 @@
 """Credit against tables worked by hand."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,6 +118,13 @@ class TestInfluence:
         episode = scored(turns, 0.5)
         # a: wrong; b: right, and a follows (+1000); a: wrong, then accepts (+10)
         assert influence_credit(episode, WEIGHTS) == pytest.approx([0.5, 1000.5, 10.5])
+
+    def test_without_a_gold_answer_there_is_only_the_team_s_credit(self):
+        turns = [turn(agent, round=r, text=f"Answer: {'AB'[r]}") for r in (0, 1) for agent in "ab"]
+        unknown = scored(turns, 0.5)
+        unknown.question = replace(unknown.question, answer="")
+        assert influence_credit(unknown, TrainConfig()) == [0.5] * 4
+        assert maporl_credit(unknown, TrainConfig(gamma=0.3)) == [0.5] * 4
 
     def test_one_agent_has_nobody_to_influence(self):
         assert earned("+", "-", "+", agents="a") == [0.0, 0.0, 0.0]

@@ -120,6 +120,18 @@ def test_an_estimator_that_compares_across_groups_learns_from_dead_ones():
     assert advantages(collect([right, wrong], estimator="reinforce_pp_baseline"), "planner") == []
 
 
+@pytest.mark.parametrize("estimator", ["rloo", "reinforce_pp"])
+def test_a_group_without_scores_is_dead_whatever_the_estimator(estimator):
+    """Nobody knows what its episodes are worth, so it takes no part in a mean or a spread either."""
+    unjudged = [rounds(AGENTS, total=1.0) for _ in range(2)]
+    for episode in unjudged:
+        episode.score = None
+    live = [rounds(AGENTS, total=value) for value in (1.0, 0.0)]
+    gathered = collect([unjudged, live], estimator=estimator)
+    assert gathered.dead_groups == 1
+    assert advantages(gathered, "planner") == advantages(collect([live], estimator=estimator), "planner")
+
+
 def test_what_was_earned_decides_whether_a_group_is_dead():
     """Whether form alone is paid for is the reward's business: `reward.format_paid`."""
     same = [rounds(AGENTS, total=1.0, task=task) for task in (0.5, 0.6)]

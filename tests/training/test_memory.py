@@ -132,6 +132,23 @@ def test_the_preset_clinic_is_exact():
     assert found.moments == 4 * (2 * 4 * parameters + 4 * tensors)
 
 
+@pytest.mark.parametrize("model", [{}, {"finetune": "lora"}], ids=str)
+def test_a_verifier_is_one_more_agent_beside_the_last_that_keeps_no_reference(directory, model):
+    """With LoRA, one more adapter on the base that the last agent brings."""
+    settings = {"model": {"name": str(directory), **model}, "train": {"kl_coeff": 0.1}}
+    without = config("planner", "analyst", **settings)
+    with_it = config("planner", "analyst", reward={"verifier": "learned"}, **settings)
+    (print_,) = prints = blueprints(without)
+    one = prints[print_]
+    for agents in (["planner"], ["analyst"], ["planner", "analyst"]):
+        plain, judged = (rank_memory(each, agents, prints, replicas=1) for each in (without, with_it))
+        there = int("analyst" in agents)
+        assert judged.model - plain.model == there * one.own_bytes
+        assert judged.gradients - plain.gradients == there * 4 * one.learning
+        assert judged.moments > plain.moments or not there
+        assert judged.cache == plain.cache
+
+
 def test_agents_of_two_models(directory):
     settings = config("planner", {"name": "analyst", "model": str(directory)})
     prints = blueprints(settings)

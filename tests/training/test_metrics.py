@@ -1,5 +1,7 @@
 """What a step's episodes say, by hand."""
 
+from dataclasses import replace
+
 import pytest
 from support import question, turn
 
@@ -112,3 +114,29 @@ def test_agreement_compares_within_groups_only():
 )
 def test_without_a_contrast_there_is_no_agreement(group):
     assert agreement([group]) is None
+
+
+def unknown(answer, verified, scored):
+    episode = played(answer, *TWO, accuracy=0.5)
+    episode.question = replace(episode.question, answer="")
+    episode.verified = verified
+    if not scored:
+        episode.score = None
+    return episode
+
+
+def test_accuracy_counts_only_questions_with_a_gold_answer():
+    metrics = measured(
+        played("A", *TWO), unknown("A", 0.9, True), unknown("B", 0.5, True), unknown("A", None, False)
+    )
+    assert metrics["train:accuracy"] == 1.0
+    assert metrics["verifier:believed"] == pytest.approx(0.7)
+    assert metrics["train:unscored"] == 0.25
+    assert metrics["train:reward"] == 0.75, "over the scored ones"
+    assert not {"train:unscored", "verifier:believed"} & set(measured(played("A", *TWO)))
+
+
+def test_a_step_without_a_score_or_a_gold_answer_has_no_such_means():
+    metrics = measured(unknown("A", None, False), dead=2)
+    assert not {"train:accuracy", "train:reward", "train:format", "verifier:believed"} & set(metrics)
+    assert (metrics["train:unscored"], metrics["train:dead_groups"]) == (1.0, 1.0)

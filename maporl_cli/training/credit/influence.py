@@ -30,12 +30,14 @@ Verdict = bool | None
 
 
 def influence_credit(episode: Episode, train: TrainConfig) -> list[float]:
-    """The team's credit and the turn's incentives, one sum a turn.
+    """The team's credit and the turn's incentives, one sum a turn; without a gold answer only the former.
 
     Raises:
         ValueError: the episode has no score yet.
     """
     question = episode.question
+    if not question.has_gold:
+        return team_credit(episode, train)
     speakers = [turn.agent for turn in episode.turns]
     taken = [stance(question, turn) for turn in episode.turns]
     verdicts = [None if answer is None else gives_gold(question, answer) for answer in taken]

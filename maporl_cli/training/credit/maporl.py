@@ -5,7 +5,7 @@ mean of scores, each round's weighted by how far ahead it is.
 
 The paper scores every turn with a verifier. Here one scores 1 where the answer it stands for is right and 0
 where it is wrong. One that stands for none, such as a plan, and the episode's last, which is the team's
-answer, score the episode's total.
+answer, score the episode's total; so does every turn on a question without a gold answer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ def maporl_credit(episode: Episode, train: TrainConfig) -> list[float]:
         raise ValueError("credit needs a scored episode")
     taken = [stance(episode.question, turn) for turn in episode.turns[:-1]]
     total = episode.score.total
-    scores = [total if answer is None else float(gives_gold(episode.question, answer)) for answer in taken]
+    known = episode.question.has_gold
+    scores = [
+        float(gives_gold(episode.question, answer)) if known and answer is not None else total
+        for answer in taken
+    ]
     return looking_ahead([turn.round for turn in episode.turns], [*scores, total], train.gamma)
 
 
