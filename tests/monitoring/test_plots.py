@@ -3,7 +3,15 @@ from itertools import pairwise
 
 import pytest
 
-from maporl_cli.monitoring.plots import MAX_POINTS, Interval, Series, interval_plot, line_plot
+from maporl_cli.monitoring.plots import (
+    MAX_POINTS,
+    Interval,
+    Series,
+    interval_plot,
+    line_plot,
+    reliability_plot,
+)
+from maporl_cli.training.calibration import Bin
 
 NUMBERS = list(range(5))
 
@@ -94,3 +102,14 @@ def test_labels_are_text(label: str) -> None:
     svg = line_plot("x", [Series(label, NUMBERS, NUMBERS)])
     assert "<script" not in svg
     assert label not in svg
+
+
+def test_reliability_is_a_dot_a_bin_beside_the_diagonal() -> None:
+    """Observed equal to predicted lies on the diagonal; said too low, above it (in SVG: further up)."""
+    svg = reliability_plot("r", [Bin(0.25, 0.25, 10), Bin(0.5, 0.9, 40), Bin(0.75, 0.75, 10)])
+    for words in (">said to be right<", ">right<"):
+        assert words in svg
+    diagonal, drawn = lines(svg)
+    (left, bottom), (right, top) = diagonal
+    shares = [((x - left) / (right - left), (bottom - y) / (bottom - top)) for x, y in drawn]
+    assert shares == [pytest.approx(point, abs=1e-3) for point in ((0.25, 0.25), (0.5, 0.9), (0.75, 0.75))]
