@@ -448,9 +448,9 @@ def test_too_little_memory_in_an_update_names_the_agent_and_what_to_lower():
 
 def test_a_replica_without_experiences_takes_part_also_in_its_first_fp16_update():
     policy = tiny_policy()
-    mine = learner(policy, scale=True)
-    mine._share_gradient = lambda: [  # as the other replica's would be, after the sum
-        setattr(parameter, "grad", torch.zeros_like(parameter)) for parameter in policy.trainable().values()
-    ]
-    mine.summed = lambda values: [4.0] * len(values)
+    parameters = list(policy.trainable().values())
+    # Tokens, who has a gradient, the gradient, metrics.
+    size = sum(parameter.numel() for parameter in parameters)
+    theirs = TwoReplicas([[4.0], [1.0] * len(parameters), [0.0] * size, [0.0] * 4])
+    mine = learner(policy, scale=True, ranks=theirs)
     assert mine.update([])["planner:tokens"] == 4.0
