@@ -80,7 +80,7 @@ def show_plan(loaded: Loaded, world_size: int, json: bool, measured: Measured | 
     lines = (
         *batch_lines(batch),
         *placement_lines(where),
-        *time_lines(time, where),
+        *time_lines(time, where, batch),
         *memory_lines(memory, where),
     )
     for line in lines:
@@ -89,15 +89,18 @@ def show_plan(loaded: Loaded, world_size: int, json: bool, measured: Measured | 
 
 def batch_part(config: Config, replicas: int) -> Part:
     """The batch arithmetic of a training, in questions, episodes and steps."""
-    from maporl_cli.core.batch_arithmetic import accumulation_steps
+    from maporl_cli.core.batch_arithmetic import accumulation_steps, episodes_a_question
     from maporl_cli.training.questions import total_steps
 
     questions = 0 if config.train.max_steps is not None else _training_questions(config)
+    places = len(config.team.agents) * config.team.max_rounds_per_episode
     return {
         "steps": total_steps(config.train, questions),
         "questions": config.train.batch_size,
+        "sampling": config.rollout.sampling,
+        "places": places,
         "group_size": config.rollout.group_size,
-        "episodes": config.train.batch_size * config.rollout.group_size,
+        "episodes": config.train.batch_size * episodes_a_question(config.rollout, places),
         "per_device_train_batch_size": config.train.per_device_train_batch_size,
         "gradient_accumulation_steps": accumulation_steps(config, replicas),
         "replicas": replicas,
@@ -107,10 +110,17 @@ def batch_part(config: Config, replicas: int) -> Part:
 def batch_lines(part: Part) -> Iterator[str]:
     """The batch arithmetic as a sentence."""
     shared = f", on each of {part['replicas']} replicas" if part["replicas"] > 1 else ""
+    passes = f"{part['gradient_accumulation_steps']} × {part['per_device_train_batch_size']}"
+    if part["sampling"] == "comb":
+        yield (
+            f"{part['steps']} steps of {part['questions']} questions × (1 spine + {part['places']} places × "
+            f"{part['group_size'] - 1} siblings) = {part['episodes']} episodes, or fewer where spines settle"
+        )
+        yield f"early; an agent learns from {passes} turns at a time{shared}"
+        return
     yield (
         f"{part['steps']} steps of {part['questions']} questions × {part['group_size']}"
-        f" = {part['episodes']} episodes, {part['gradient_accumulation_steps']} × "
-        f"{part['per_device_train_batch_size']} at a time{shared}"
+        f" = {part['episodes']} episodes, {passes} at a time{shared}"
     )
 
 

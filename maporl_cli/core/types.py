@@ -6,7 +6,7 @@ reward make an `Episode`. Nothing here knows torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -106,6 +106,7 @@ class Episode:
         turns: in the order they were taken.
         answer: the final answer (letter or text) or None where none could be read.
         score: set by the reward once the episode is finished.
+        inherited: how many of its first turns were not taken for it: it goes on from another episode's.
     """
 
     question: Question
@@ -114,8 +115,28 @@ class Episode:
     turns: list[Turn] = field(default_factory=list[Turn])
     answer: str | None = None
     score: Score | None = None
+    inherited: int = 0
+
+    @property
+    def taken(self) -> list[Turn]:
+        """The turns that were generated for this episode."""
+        return self.turns[self.inherited :]
 
     @property
     def evidence(self) -> tuple[Snippet, ...]:
         """What any agent of the episode was shown, each snippet once."""
         return tuple(dict.fromkeys(snippet for turn in self.turns for snippet in turn.evidence))
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Episodes of one question that are compared with each other.
+
+    Attributes:
+        episodes: the same up to where they are compared.
+        place: index of the only turn that is compared, and learned from: what comes after it was said in
+            another context in each episode; None: all turns are, since nothing but the question is shared.
+    """
+
+    episodes: Sequence[Episode]
+    place: int | None = None

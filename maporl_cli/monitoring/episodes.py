@@ -45,6 +45,7 @@ def episode_record(episode: Episode) -> dict[str, Any]:
     return {
         "step": episode.step,
         "sample": episode.sample,
+        "inherited": episode.inherited,
         "question": {
             "id": question.id,
             "text": question.text,

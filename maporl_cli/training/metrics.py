@@ -8,8 +8,9 @@ from statistics import fmean
 from typing import Protocol
 
 from maporl_cli.agents.answers import is_correct
-from maporl_cli.core.types import Episode
+from maporl_cli.core.types import Episode, Group
 from maporl_cli.training.ranks import Ranks, place_of
+from maporl_cli.training.rollout import distinct_episodes
 
 COMPONENT_METRICS = {
     "medical_relevance": "medical:relevance",
@@ -32,7 +33,7 @@ class StepShare:
         idle: the share of its rollout time in which none of its agents spoke; None where it has none.
     """
 
-    groups: Sequence[Sequence[Episode]]
+    groups: Sequence[Group]
     dead_groups: int
     learned: Mapping[str, float]
     idle: float | None
@@ -46,8 +47,8 @@ class StepShare:
 
 
 def episodes_of(shares: Sequence[StepShare]) -> list[Episode]:
-    """All episodes of the step."""
-    return [episode for share in shares for group in share.groups for episode in group]
+    """All episodes of the step, each once."""
+    return [episode for share in shares for episode in distinct_episodes(share.groups)]
 
 
 class Monitor(Protocol):
@@ -62,12 +63,14 @@ def step_metrics(shares: Sequence[StepShare]) -> dict[str, float]:
     """What the ranks' shares say together.
 
     Means are over the scored episodes of the step; a component that applied to none is absent, not
-    zero. An agent that several replicas updated was updated alike on each.
+    zero. An agent that several replicas updated was updated alike on each. A turn that several episodes
+    share counts once.
     """
-    episodes = episodes_of(shares)
+    played = episodes_of(shares)
+    turns = [turn for episode in played for turn in episode.taken]
+    episodes = [episode for episode in played if _is_fair(episode)]
     groups = sum(len(share.groups) for share in shares)
     scores = [episode.score for episode in episodes if episode.score is not None]
-    turns = [turn for episode in episodes for turn in episode.turns]
     metrics = {
         "train:accuracy": fmean(float(is_correct(episode.question, episode.answer)) for episode in episodes),
         "train:reward": fmean(score.total for score in scores),
@@ -91,3 +94,12 @@ def step_metrics(shares: Sequence[StepShare]) -> dict[str, float]:
     if len(shares) > 1:
         metrics["train:idle"] = fmean(share.idle for share in shares if share.idle is not None)
     return metrics
+
+
+def _is_fair(episode: Episode) -> bool:
+    """Whether an episode is one as if drawn by itself.
+
+    A sibling in a comb is where it parted from its spine in the first round, since every spine came so far;
+    in later rounds only those of questions that the team had not settled have siblings.
+    """
+    return episode.turns[episode.inherited].round == 0

@@ -12,7 +12,7 @@ from maporl_cli.agents.team import Team
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import Interrupted, RunFailed
 from maporl_cli.core.timeline import Timeline
-from maporl_cli.core.types import Episode, Question
+from maporl_cli.core.types import Group, Question
 from maporl_cli.rewards.medical import Reward
 from maporl_cli.training.advantage import Estimator
 from maporl_cli.training.checkpoint import Checkpoints, Progress
@@ -86,9 +86,10 @@ class Trainer:
     def _step(self, progress: Progress) -> Progress:
         began, spoken = time.monotonic(), self.timeline.speaking
         step = progress.step + 1
-        with self.timeline.phase("rollout", step=step):
-            groups = self._roll_out(step)
-        if groups is None:
+        try:
+            with self.timeline.phase("rollout", step=step):
+                groups = self._roll_out(step)
+        except Interrupted:
             return progress  # nothing of this step is kept
         idle = 1 - (self.timeline.speaking - spoken) / (time.monotonic() - began)
         with self.timeline.phase("reward", step=step):
@@ -111,21 +112,13 @@ class Trainer:
         self.monitor.log(step, metrics | {"train:seconds": seconds})
         return progress
 
-    def _roll_out(self, step: int) -> list[list[Episode]] | None:
-        """The groups of this rank's replica; None on every rank where one of them was asked to stop."""
-        train, plan = self.config.train, self.config.rollout
-        seed = self.config.run.seed
-        batch = question_batch(self.questions, step, train.batch_size, seed)
-        size, parts = plan.group_size, plan.microbatches
-        try:
-            groups = rollout(
-                self.team, batch, step=step, seed=seed, group_size=size, microbatches=parts, ranks=self.ranks
-            )
-        except Interrupted:
-            groups = None
-        return None if self.ranks.any(groups is None, f"the rollout of step {step}") else groups
+    def _roll_out(self, step: int) -> list[Group]:
+        """The groups of this rank's replica."""
+        seed, plan = self.config.run.seed, self.config.rollout
+        batch = question_batch(self.questions, step, self.config.train.batch_size, seed)
+        return rollout(self.team, batch, step=step, seed=seed, plan=plan, ranks=self.ranks)
 
-    def _gather(self, groups: Sequence[Sequence[Episode]]) -> Gathered:
+    def _gather(self, groups: Sequence[Group]) -> Gathered:
         return gather(groups, self.learners, self.credit, self.estimator, self.config.train)
 
     def _checkpoint(self, progress: Progress) -> None:

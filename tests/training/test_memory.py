@@ -345,6 +345,17 @@ def test_rows_of_a_rollout(sizes, replicas, rows):
     assert rollout_rows(settings, replicas) == rows
 
 
+def test_rows_of_a_comb_are_the_siblings_at_a_place():
+    """Eight questions on two replicas, three siblings each, in two parts."""
+    settings = config(
+        "planner",
+        "reporter",
+        rollout={"group_size": 4, "microbatches": 2, "sampling": "comb"},
+        train={"batch_size": 8, "per_device_train_batch_size": 4},
+    )
+    assert rollout_rows(settings, 2) == 6
+
+
 def test_rows_of_an_evaluation():
     assert evaluation_rows(config("planner", eval={"batch_size": 9})) == 9
     assert evaluation_rows(config("planner", eval={"batch_size": 9}, data={"max_eval_samples": 5})) == 5

@@ -1,15 +1,20 @@
 """What a step's episodes say, by hand."""
 
+from dataclasses import replace
+from itertools import count
+
 import pytest
 from support import question, turn
 
-from maporl_cli.core.types import Episode, Score
-from maporl_cli.training.metrics import StepShare, step_metrics
+from maporl_cli.core.types import Episode, Group, Score
+from maporl_cli.training.metrics import StepShare, episodes_of, step_metrics
+
+SAMPLES = count()
 
 
 def played(answer, *turns, **components):
     score = Score(task=0.5, form=0.25, total=0.75, components=components, reasons={})
-    return Episode(question(answer="A"), 0, 1, turns=list(turns), answer=answer, score=score)
+    return Episode(question(answer="A"), next(SAMPLES), 1, turns=list(turns), answer=answer, score=score)
 
 
 TWO = [turn("planner", tokens=2), turn("reporter", tokens=3)]
@@ -17,7 +22,7 @@ FOUR = [*TWO, turn("planner", round=1, tokens=2, finished=False), turn("reporter
 
 
 def measured(*episodes, dead=0, groups=2):
-    return step_metrics([StepShare([episodes, *[()] * (groups - 1)], dead, {}, 0.0)])
+    return step_metrics([StepShare([Group(episodes), *[Group(())] * (groups - 1)], dead, {}, 0.0)])
 
 
 def test_by_hand():
@@ -57,9 +62,9 @@ def test_components_go_by_the_guides_names_and_only_where_they_were_measured():
 
 def test_the_shares_of_several_ranks_are_one_step():
     """Two replicas of two ranks: one rank of each speaks for its episodes, each for its agent."""
-    first = StepShare([[played("A", *TWO, accuracy=1.0)]], 1, {"planner:loss": 0.5}, 0.5)
+    first = StepShare([Group([played("A", *TWO, accuracy=1.0)])], 1, {"planner:loss": 0.5}, 0.5)
     again = StepShare([], 0, {"reporter:loss": -0.25}, 0.25)
-    second = StepShare([[played("B", *TWO, accuracy=0.0)]], 0, {"planner:loss": 0.5}, 0.75)
+    second = StepShare([Group([played("B", *TWO, accuracy=0.0)])], 0, {"planner:loss": 0.5}, 0.75)
     last = StepShare([], 0, {"reporter:loss": -0.25}, 0.5)
     metrics = step_metrics([first, again, second, last])
     assert metrics["train:accuracy"] == 0.5
@@ -67,3 +72,27 @@ def test_the_shares_of_several_ranks_are_one_step():
     assert metrics["train:loss"] == 0.125, "the mean over agents"
     assert metrics["train:idle"] == 0.5
     assert metrics["train:tokens"] == 22
+
+
+class TestComb:
+    """A spine of two rounds and a sibling at its second and its third place, which is in the second round."""
+
+    spine = played("A", *FOUR, accuracy=1.0)
+    second = replace(played("B", *TWO, accuracy=0.0), inherited=1)
+    third = replace(played("B", *FOUR, accuracy=0.0), inherited=2)
+    groups = (Group([spine, second], 1), Group([replace(spine), third], 2))
+
+    def test_a_turn_that_episodes_share_was_taken_once(self):
+        metrics = step_metrics([StepShare(self.groups, 0, {}, 0.0)])
+        # The spine's 4 · 3 + (2 + 3 + 2 + 1), the reporter's 3 + 3, and the second round's 2 · 3 + (2 + 1).
+        assert metrics["train:tokens"] == 20 + 6 + 9
+        assert metrics["train:cut_turns"] == 2 / 7
+
+    def test_a_sibling_in_a_later_round_is_not_one_by_itself(self):
+        """Where the spine had settled there would be none: those that are are of the harder questions."""
+        metrics = step_metrics([StepShare(self.groups, 0, {}, 0.0)])
+        assert metrics["train:accuracy"] == 1 / 2
+        assert metrics["train:rounds"] == 3 / 2
+
+    def test_every_episode_is_kept_once(self):
+        assert episodes_of([StepShare(self.groups, 0, {}, 0.0)]) == [self.spine, self.second, self.third]

@@ -19,7 +19,7 @@ from support import alone, floor, tiny_policy
 from maporl_cli.agents.evidence import NoEvidence
 from maporl_cli.agents.roles import Role, RoleBook
 from maporl_cli.agents.team import Agent, Team
-from maporl_cli.core.config import Config
+from maporl_cli.core.config import Config, RolloutConfig
 from maporl_cli.core.errors import Interrupted, RunFailed
 from maporl_cli.core.randomness import keyed_generator
 from maporl_cli.core.timeline import Timeline
@@ -201,10 +201,14 @@ def tokens(recorder: Recorder) -> dict[int, list]:
     }
 
 
-@pytest.mark.parametrize("trained", [NAMES, ("planner",)])
-def test_a_team_learns(tmp_path, start, trained):
+@pytest.mark.parametrize(
+    ("trained", "sampling"), [(NAMES, "chain"), (("planner",), "chain"), (NAMES, "comb")]
+)
+def test_a_team_learns(tmp_path, start, trained, sampling):
     """Also the planner alone, whose reward comes only through what its teammate makes of its word."""
-    run = Run(tmp_path, start, steps=16, seed=1, trained=trained, questions=FREE)
+    run = Run(
+        tmp_path, start, steps=16, seed=1, trained=trained, questions=FREE, rollout={"sampling": sampling}
+    )
     run.go()
     accuracy = [run.monitor.metrics[step]["train:accuracy"] for step in range(1, 17)]
     assert 0 < accuracy[0] < 0.5, "chance is a quarter"
@@ -314,30 +318,29 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path, start):
     assert same(again.weights(), run.weights())
 
 
+@pytest.mark.parametrize("sampling", ["chain", "comb"])
 @pytest.mark.parametrize("microbatches", [2, 3, 4, 9])
-def test_microbatches_change_no_episode(tmp_path, start, microbatches):
+def test_microbatches_change_no_episode(tmp_path, start, sampling, microbatches):
     run = Run(tmp_path, start, steps=1)
-    settings = {"step": 3, "seed": 1, "group_size": 5}
     whole, parts = (
-        rollout(run.team, QUESTIONS[:4], microbatches=count, ranks=run.ranks, **settings)
+        rollout(
+            run.team,
+            QUESTIONS[:4],
+            step=3,
+            seed=1,
+            plan=RolloutConfig(group_size=5, sampling=sampling, microbatches=count),
+            ranks=run.ranks,
+        )
         for count in (1, microbatches)
     )
-    assert [len(group) for group in parts] == [5] * 4
+    assert [len(group.episodes) for group in parts] == [5] * (4 if sampling == "chain" else 8)
     for one, other in zip(whole, parts, strict=True):
-        for first, second in zip(one, other, strict=True):
+        assert one.place == other.place
+        for first, second in zip(one.episodes, other.episodes, strict=True):
             assert first.question == second.question
             assert (first.sample, first.step, first.answer) == (second.sample, second.step, second.answer)
             assert [t.token_ids for t in first.turns] == [t.token_ids for t in second.turns]
-    assert len({episode.turns[0].token_ids for group in whole for episode in group}) > 2
-
-
-def test_a_question_that_comes_twice_in_a_step_is_not_played_the_same_way_twice(tmp_path, start):
-    run = Run(tmp_path, start, steps=1)
-    settings = {"step": 3, "seed": 1, "group_size": 5, "microbatches": 1}
-    first, second = rollout(run.team, QUESTIONS[:1] * 2, ranks=run.ranks, **settings)
-    assert [episode.sample for episode in (*first, *second)] == list(range(10))
-    said, again = ([[turn.token_ids for turn in e.turns] for e in group] for group in (first, second))
-    assert said != again
+    assert len({episode.turns[0].token_ids for group in whole for episode in group.episodes}) > 2
 
 
 def test_a_stop_request_ends_after_the_step_with_a_checkpoint(tmp_path, start):

@@ -129,3 +129,41 @@ def test_the_gradient_of_two_replicas_is_that_of_the_whole_batch(tmp_path):
         assert any(tensor.abs().max() > 1e-3 for tensor in shared.values())
     told = json.loads((tmp_path / "eight" / "manifest.json").read_text())["topology"]
     assert (told["world_size"], told["replicas"]) == (8, 2)
+
+
+SHORT = ["train.max_steps=2", "train.eval_every=0", "train.cold_start.role_steps=20", "eval.baselines=[]"]
+SHARINGS = {
+    "comb": ["rollout.sampling=comb", "rollout.group_size=3", "train.per_device_train_batch_size=3"],
+}
+
+
+def shared_out(run: Path) -> list[tuple]:
+    """Every episode's draws and reward."""
+    episodes = [json.loads(line) for file in sorted(run.glob("episodes/*")) for line in file.open()]
+    return [
+        (
+            (one["step"], one["question"]["id"], one["sample"], one["inherited"], one["answer"]),
+            [turn["token_ids"] for turn in one["turns"]],
+            one["score"]["total"],
+        )
+        for one in episodes
+    ]
+
+
+@pytest.mark.parametrize(("sharing", "counts"), [("comb", (2, 4))])
+def test_groups_and_credit_are_the_same_on_more_ranks(tmp_path, sharing, counts):
+    sets = [*SHORT, *SHARINGS[sharing]]
+    train_here(config(tmp_path, "one", *sets))
+    expected = shared_out(tmp_path / "one")
+    rows = [json.loads(line) for line in (tmp_path / "one" / "metrics.jsonl").open()]
+    assert any(row.get("planner:grad_norm", 0) > 0 for row in rows)
+    assert {episode[0][3] for episode in expected} >= {0, 1, 2, 3}
+    for count in counts:
+        on_ranks(count, train_here, config(tmp_path, f"on-{count}", *sets))
+        run = tmp_path / f"on-{count}"
+        assert shared_out(run) == expected
+        ours = [json.loads(line) for line in (run / "metrics.jsonl").open()]
+        for key in ("train:tokens", "train:dead_groups", "train:accuracy"):
+            assert [row.get(key) for row in ours] == [row.get(key) for row in rows]
+        for name, tensor in weights(tmp_path / "one").items():
+            torch.testing.assert_close(weights(run)[name], tensor, rtol=0, atol=1e-5)
