@@ -36,14 +36,17 @@ def show_plan(loaded: Loaded, world_size: int, json: bool, measured: Measured | 
 
     Raises:
         UsageError: there are more of them than a plan can look at.
-        ConfigError: the team cannot be placed on them, or the batch arithmetic does not come out even.
+        ConfigError: the team cannot be placed on them, the batch arithmetic does not come out even, or
+            the credit rule does not go with the rest.
         DataError: nothing can be predicted from what was measured.
     """
+    from maporl_cli.agents.roles import role_book
     from maporl_cli.cli.plan_memory import memory_lines, memory_part
     from maporl_cli.cli.plan_time import time_lines, time_part
     from maporl_cli.core.config_yaml import to_yaml
     from maporl_cli.training.fit import hosts_for
     from maporl_cli.training.placement import place
+    from maporl_cli.worker.session import open_credit
 
     if world_size > _MOST_RANKS:
         raise UsageError(
@@ -57,6 +60,7 @@ def show_plan(loaded: Loaded, world_size: int, json: bool, measured: Measured | 
         from maporl_cli.worker.plugins import load_plugins
 
         load_plugins(config.run.plugins)
+    open_credit(config, role_book(config.team.roles))
     placement = place(config.team.names, world_size, hosts_for(world_size))
     batch = batch_part(config, placement.replicas)
     where = placement_part(placement)

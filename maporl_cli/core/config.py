@@ -184,7 +184,8 @@ class TrainConfig(Section):
     """How a turn's return is compared: `rloo`, `grpo`, `dr_grpo`, `reinforce_pp`, `reinforce_pp_baseline`, or
     one that a plug-in registers."""
     credit: str = "team"
-    """How the reward is shared out to the turns: `team`, `influence`, or one that a plug-in registers."""
+    """How the reward is shared out to the turns: `team`, `influence`, `leave_one_out`, `potential`, or one
+    that a plug-in registers."""
     influence: InfluenceConfig = InfluenceConfig()
     learning_rate: Positive = 1e-3
     num_epochs: Count = 1

@@ -107,6 +107,7 @@ class Episode:
         answer: the final answer (letter or text) or None where none could be read.
         score: set by the reward once the episode is finished.
         inherited: how many of its first turns were not taken for it: it goes on from another episode's.
+        measured: what a credit rule had measured of it, by name: a number a turn, or a number between turns.
     """
 
     question: Question
@@ -116,6 +117,7 @@ class Episode:
     answer: str | None = None
     score: Score | None = None
     inherited: int = 0
+    measured: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
 
     @property
     def taken(self) -> list[Turn]:

@@ -65,5 +65,6 @@ def episode_record(episode: Episode) -> dict[str, Any]:
             "components": dict(episode.score.components),
             "reasons": dict(episode.score.reasons),
         },
+        "measured": {name: list(values) for name, values in episode.measured.items()},
         "turns": [asdict(turn) for turn in episode.turns],
     }

@@ -31,19 +31,22 @@ class StepShare:
         dead_groups: how many of them had no spread in their rewards.
         learned: the metrics of the agents that it updated.
         idle: the share of its rollout time in which none of its agents spoke; None where it has none.
+        credit_tokens: read and sampled in its replica to measure what the credit rule asks for; None where it
+            asks for nothing.
     """
 
     groups: Sequence[Group]
     dead_groups: int
     learned: Mapping[str, float]
     idle: float | None
+    credit_tokens: int | None = None
 
     def of(self, ranks: Ranks) -> StepShare:
         """What to send: one rank speaks for its replica, the others would only repeat its episodes."""
         if place_of(ranks).replica is None:
             return replace(self, idle=None)
         seat, _ = ranks.placement.seat(ranks.rank)
-        return self if seat == 0 else replace(self, groups=(), dead_groups=0)
+        return self if seat == 0 else replace(self, groups=(), dead_groups=0, credit_tokens=None)
 
 
 def episodes_of(shares: Sequence[StepShare]) -> list[Episode]:
@@ -86,6 +89,9 @@ def step_metrics(shares: Sequence[StepShare]) -> dict[str, float]:
     for name in sorted(names):
         values = [score.components[name] for score in scores if name in score.components]
         metrics[COMPONENT_METRICS.get(name, f"reward:{name}")] = fmean(values)
+    spent = [share.credit_tokens for share in shares if share.credit_tokens is not None]
+    if spent:
+        metrics["credit:tokens"] = float(sum(spent))
     for share in shares:
         metrics |= share.learned
     losses = [value for name, value in metrics.items() if name.endswith(":loss")]

@@ -16,8 +16,8 @@ from maporl_cli.core.types import Group, Question
 from maporl_cli.rewards.medical import Reward
 from maporl_cli.training.advantage import Estimator
 from maporl_cli.training.checkpoint import Checkpoints, Progress
-from maporl_cli.training.credit import CreditRule
-from maporl_cli.training.experience import Gathered, gather
+from maporl_cli.training.credit import Credit, Means
+from maporl_cli.training.experience import Gathered, gather, taught_by
 from maporl_cli.training.metrics import Monitor, StepShare, episodes_of, step_metrics
 from maporl_cli.training.questions import question_batch
 from maporl_cli.training.ranks import Ranks
@@ -50,7 +50,7 @@ class Trainer:
     policies: Mapping[str, Policy]
     learners: Sequence[Learner]
     reward: Reward
-    credit: CreditRule
+    credit: Credit
     estimator: Estimator
     questions: Sequence[Question]
     steps: int
@@ -89,15 +89,17 @@ class Trainer:
         try:
             with self.timeline.phase("rollout", step=step):
                 groups = self._roll_out(step)
+            idle = 1 - (self.timeline.speaking - spoken) / (time.monotonic() - began)
+            with self.timeline.phase("reward", step=step):
+                score(groups, self.reward, self.ranks, self.timeline)
+            with self.timeline.phase("credit", step=step):
+                tokens = self._measure(groups)
         except Interrupted:
             return progress  # nothing of this step is kept
-        idle = 1 - (self.timeline.speaking - spoken) / (time.monotonic() - began)
-        with self.timeline.phase("reward", step=step):
-            score(groups, self.reward, self.ranks, self.timeline)
         with self.timeline.phase("update", step=step):
             gathered = self._gather(groups)
             learned = update_all(self.learners, gathered, self.timeline, step)
-        share = StepShare(groups, gathered.dead_groups, learned, idle)
+        share = StepShare(groups, gathered.dead_groups, learned, idle, tokens)
         with self.timeline.phase("gather", step=step):
             shares = self.ranks.gather(share.of(self.ranks), f"the results of step {step}")
         with self.timeline.phase("results", step=step):
@@ -117,6 +119,13 @@ class Trainer:
         seed, plan = self.config.run.seed, self.config.rollout
         batch = question_batch(self.questions, step, self.config.train.batch_size, seed)
         return rollout(self.team, batch, step=step, seed=seed, plan=plan, ranks=self.ranks)
+
+    def _measure(self, groups: Sequence[Group]) -> int | None:
+        """Measure what the credit rule asks for; the tokens it took, None where it asks for nothing."""
+        if self.credit.measurement is None:
+            return None
+        means = Means(self.config, self.team, self.reward, self.ranks, self.timeline)
+        return self.credit.measurement.take(groups, taught_by(groups, self.estimator), means)
 
     def _gather(self, groups: Sequence[Group]) -> Gathered:
         return gather(groups, self.learners, self.credit, self.estimator, self.config.train)

@@ -121,6 +121,11 @@ class TestConfigAndArithmetic:
         found = plan(*sets)["batch"]
         assert (found["episodes"], found["gradient_accumulation_steps"]) == (464, 4)
 
+    def test_rules_that_do_not_combine_are_refused_before_anything_is_planned(self, dry_run):
+        code, out, err = dry_run("--set", "rollout.sampling=comb", "--set", "train.credit=leave_one_out")
+        assert (code, out) == (3, "")
+        assert "Fix: --set rollout.sampling=chain, or --set train.credit=team" in err
+
     def test_what_it_prints_is_a_config(self, dry_run):
         Path("my.yaml").write_text(dry_run("--world-size", "4")[1])
         assert load_config(file=Path("my.yaml")).config == load_config(preset="clinic").config
@@ -354,6 +359,11 @@ class TestTime:
         told = " ".join(comments(out))
         assert "Caution: it was measured with team.evidence_top_k=" in told
         assert "Caution: batches of 1 to 4 turns were measured, and these begin with 128 to 128" in told
+
+    def test_what_credit_measures_is_left_out_and_said(self, run, plan):
+        assert not any("credit" in told for told in self.cautions(run, plan))
+        told = self.cautions(run, plan, "--set", "train.credit=leave_one_out")
+        assert "what train.credit=leave_one_out has to measure takes no time here" in told
 
     def cautions(self, run, plan, *sets: str) -> list[str]:
         return plan("--rates", str(run), *sets)["time"]["cautions"]

@@ -112,5 +112,9 @@ class TestInfluence:
 
 
 def test_registered():
-    assert list(credit_rules())[:2] == ["team", "influence"]  # an example may have been loaded before
-    assert credit_rules()["team"] is team_credit
+    # An example may have been loaded before.
+    assert list(credit_rules())[:4] == ["team", "influence", "leave_one_out", "potential"]
+    assert credit_rules()["team"].rule is team_credit
+    assert credit_rules()["team"](scored(FOUR, 0.8), TrainConfig()) == [0.8] * 4
+    measured = [name for name, credit in credit_rules().items() if credit.measurement is not None]
+    assert measured == ["leave_one_out", "potential"]

@@ -132,6 +132,15 @@ def test_the_preset_clinic_is_exact():
     assert found.moments == 4 * (2 * 4 * parameters + 4 * tensors)
 
 
+def test_a_rule_that_asks_the_last_agent_s_start_takes_one_copy_more():
+    team = ("planner", "reporter")
+    plain, read = (config(*team, train={"credit": credit}) for credit in ("team", "potential"))
+    prints = blueprints(plain)
+    for agents, more in ((team, 1), (("planner",), 0), (("reporter",), 1)):
+        took = rank_memory(read, agents, prints, 1).model - rank_memory(plain, agents, prints, 1).model
+        assert took == more * prints["tiny"].own_bytes
+
+
 def test_agents_of_two_models(directory):
     settings = config("planner", {"name": "analyst", "model": str(directory)})
     prints = blueprints(settings)

@@ -74,6 +74,13 @@ def test_the_shares_of_several_ranks_are_one_step():
     assert metrics["train:tokens"] == 22
 
 
+def test_what_credit_took_is_summed_over_replicas_where_it_takes_anything():
+    group = [Group([played("A", *TWO, accuracy=1.0)])]
+    shares = [StepShare(group, 0, {}, 0.0, tokens) for tokens in (30, None, 12)]
+    assert step_metrics(shares)["credit:tokens"] == 42.0
+    assert "credit:tokens" not in step_metrics(shares[1:2])
+
+
 class TestComb:
     """A spine of two rounds and a sibling at its second and its third place, which is in the second round."""
 

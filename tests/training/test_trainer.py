@@ -45,6 +45,7 @@ BOOK = RoleBook(
     option="({letter}) {text}",
     turn="{text}",
     separator=" ",
+    write=lambda _, letter: letter,
 )
 QUESTIONS = [
     Question(f"q{index}", f"w{1 + index % 2}", {"A": "w5", "B": "w6"}, answer="A") for index in range(6)
@@ -116,6 +117,7 @@ class Run:
     rounds: int = 1
     questions: Sequence[Question] = tuple(QUESTIONS)
     stop_in_rollout: bool = False
+    credit: str = "team"
 
     def __post_init__(self):
         settings = {
@@ -135,6 +137,7 @@ class Run:
         self.ranks = alone(*NAMES)
         for policy in self.policies.values():
             copy_weights(self.start, policy)
+            policy.keep_reference()
         self.team = Team(
             [Agent(name, BOOK.role(name), self.policies[name], 3, 1.0) for name in NAMES],
             BOOK,
@@ -155,6 +158,7 @@ class Run:
             for name in self.trained
         ]
         self.checkpoints = Checkpoints(self.folder, keep=self.config.train.keep_checkpoints)
+        self.reward = Reward(self.config.reward, BOOK)
         self.monitor = Recorder()
         self.stop = StopRequest()
         self.evaluator = lambda: {"eval:accuracy": 0.25}
@@ -165,8 +169,8 @@ class Run:
             team=self.team,
             policies=self.policies,
             learners=self.learners,
-            reward=Reward(self.config.reward, BOOK),
-            credit=credit_rules()["team"],
+            reward=self.reward,
+            credit=credit_rules()[self.credit],
             estimator=estimators()["rloo"],
             questions=self.questions,
             steps=until or self.steps,
@@ -201,14 +205,30 @@ def tokens(recorder: Recorder) -> dict[int, list]:
     }
 
 
+def test_a_reader_reads_combs_as_well(tmp_path, start):
+    """A spine is read in each group it stands in that is learned from."""
+    run = Run(tmp_path, start, steps=1, credit="potential", rollout={"sampling": "comb"})
+    run.go()
+    assert run.monitor.metrics[1]["credit:tokens"] > 0
+    assert run.monitor.metrics[1]["train:dead_groups"] < 1
+    assert len(run.monitor.played[1]) == 4 * (1 + 2 * 5)
+    updates = [name for name in ("planner:loss", "reporter:loss") if name in run.monitor.metrics[1]]
+    assert updates
+
+
 @pytest.mark.parametrize(
-    ("trained", "sampling"), [(NAMES, "chain"), (("planner",), "chain"), (NAMES, "comb")]
+    ("trained", "sampling", "credit"),
+    [
+        (NAMES, "chain", "team"),
+        (("planner",), "chain", "team"),
+        (NAMES, "comb", "team"),
+        (NAMES, "chain", "leave_one_out"),
+    ],
 )
-def test_a_team_learns(tmp_path, start, trained, sampling):
+def test_a_team_learns(tmp_path, start, trained, sampling, credit):
     """Also the planner alone, whose reward comes only through what its teammate makes of its word."""
-    run = Run(
-        tmp_path, start, steps=16, seed=1, trained=trained, questions=FREE, rollout={"sampling": sampling}
-    )
+    settings = {"trained": trained, "rollout": {"sampling": sampling}, "credit": credit}
+    run = Run(tmp_path, start, steps=16, seed=1, questions=FREE, **settings)
     run.go()
     accuracy = [run.monitor.metrics[step]["train:accuracy"] for step in range(1, 17)]
     assert 0 < accuracy[0] < 0.5, "chance is a quarter"
@@ -382,6 +402,35 @@ def test_a_stop_request_in_a_rollout_gives_the_step_up(tmp_path, start):
     again = Run(tmp_path / "stopped", start, steps=4)
     assert again.resume().step == 4
     assert same(again.weights(), whole.weights())
+
+
+def test_a_stop_request_while_credit_is_measured_gives_the_step_up(tmp_path, start):
+    run = Run(tmp_path, start, steps=4, credit="leave_one_out")
+    score = run.reward.score
+
+    def stop_soon(groups):
+        score(groups)
+        run.stop_in_rollout = run.stop.requested = len(run.monitor.metrics) == 1
+
+    run.reward.score = stop_soon
+    with pytest.raises(Interrupted, match="step 1 of 4"):
+        run.go()
+    assert sorted(run.monitor.metrics) == [1]
+
+
+@pytest.mark.parametrize("credit", ["leave_one_out", "potential"])
+def test_what_credit_takes_to_measure_is_counted(tmp_path, start, credit):
+    run = Run(tmp_path, start, steps=2, credit=credit)
+    progress = run.go()
+    spent = {key: sum(run.monitor.metrics[n][f"{key}:tokens"] for n in (1, 2)) for key in ("train", "credit")}
+    assert spent["credit"] > 0
+    assert progress.tokens == sum(spent.values())
+    name = {"leave_one_out": "lost", "potential": "readings"}[credit]
+    for played in run.monitor.played.values():
+        groups = [played[at : at + 6] for at in range(0, len(played), 6)]
+        live = [len({e.score.total for e in group}) > 1 for group in groups]
+        assert [[name in e.measured for e in group] for group in groups] == [[on] * 6 for on in live]
+        assert any(live)
 
 
 def test_a_stop_request_in_the_last_step_changes_nothing(tmp_path, start):

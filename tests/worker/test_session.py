@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from maporl_cli.agents.roles import BRIEF, GUIDE
 from maporl_cli.core.config import Config
+from maporl_cli.core.errors import ConfigError
 from maporl_cli.training.placement import place
 from maporl_cli.worker.baselines import baseline_config
-from maporl_cli.worker.session import team_placement
+from maporl_cli.worker.session import open_rules, team_placement
 
 TEAM = ("planner", "researcher", "analyst", "reporter")
 ONE = {"per_device_train_batch_size": 1}
@@ -27,3 +31,18 @@ def test_a_baseline_uses_as_many_ranks_as_share_the_questions_evenly(questions, 
 def test_the_team_stays_where_the_job_has_it(ranks):
     job = place(TEAM, ranks)
     assert team_placement(Config.model_validate({"train": {"batch_size": 12, **ONE}}), job) == job
+
+
+def test_rules_that_do_not_fit_are_refused():
+    reward = {"similarity_model": None}
+
+    def rules(credit: str, sampling: str = "chain", book=BRIEF):
+        config = {"reward": reward, "train": {"credit": credit}, "rollout": {"sampling": sampling}}
+        return open_rules(Config.model_validate(config), book)
+
+    assert rules("leave_one_out").credit.measurement is not None
+    assert rules("potential", "comb").credit.measurement is not None
+    with pytest.raises(ConfigError, match="do not combine"):
+        rules("leave_one_out", "comb")
+    with pytest.raises(ConfigError, match="does not say how an answer is written"):
+        rules("potential", book=replace(GUIDE, write=None))
