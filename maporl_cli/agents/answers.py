@@ -10,6 +10,9 @@ from maporl_cli.core.types import Question
 Reader = Callable[[Question, str], str | None]
 """Reads the answer that a report commits to: a letter or free text, or None where there is none."""
 
+Writer = Callable[[Question, str], str]
+"""Writes a report that commits to the option of a letter and says nothing else: what a `Reader` reads."""
+
 # A confidence, "85", "(85%)", "(about 85 % sure)", "(I'd say 85%)", or citations, "[e1] [2]", may stand
 # between a letter and what follows it.
 _GAP = r"[^\S\n]*+"

@@ -72,6 +72,7 @@ CLINIC = RoleBook(
     snippet="{text}",
     turn=f"{{text}} {END}",  # a turn is heard as it was said, its end included
     separator=" ",
+    write=lambda question, letter: f"answer {question.options[letter]} ({letter})",
     read=read_quoted_answer,  # or a letter guessed beside a treatment that is not on offer would be paid
 )
 

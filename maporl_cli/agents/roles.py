@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from maporl_cli.agents.answers import Reader, read_answer
+from maporl_cli.agents.answers import Reader, Writer, read_answer
 from maporl_cli.core.errors import ConfigError
 
 SINGLE = "single"
@@ -59,6 +59,7 @@ class RoleBook:
             `text`) and one earlier turn (`agent`, `text`).
         separator: what stands between the parts.
         read: reads the answer out of a report.
+        write: writes a report for an option; None where nobody needs to know how likely one is.
     """
 
     name: str
@@ -69,6 +70,7 @@ class RoleBook:
     turn: str = "{agent}: {text}"
     separator: str = "\n"
     read: Reader = read_answer
+    write: Writer | None = None
 
     def role(self, name: str) -> Role:
         """The role of the seat `name`.
@@ -155,11 +157,13 @@ GUIDE = RoleBook(
         "evidence": "Evidence:\n{}",
         "options": "Options:\n{}",
     },
+    write=lambda _, letter: f"Answer: {letter}",  # what follows the letter is the same for each
 )
 
 BRIEF = replace(
     GUIDE,
     name="brief",
+    write=lambda _, letter: f"Answer: ({letter})",
     roles={
         role.name: role
         for role in (

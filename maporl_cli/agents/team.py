@@ -2,9 +2,10 @@
 
 Training, evaluation, `maporl ask` and a served endpoint all run this graph. Its state is a
 batch with a mask of the episodes still active: a node is one batched call of an agent over
-the active ones, and the edge after the last agent loops while any is active. Several batches
-may be on their way through the graph at once; where and when their turns are taken is the
-stage's business (`agents.stage`).
+the active ones, and the edge after the last agent loops while any is active. A batch enters the
+graph where its episodes stand, so that one which holds turns already is played on from there.
+Several batches may be on their way through the graph at once; where and when their turns are
+taken is the stage's business (`agents.stage`).
 """
 
 from __future__ import annotations
@@ -64,15 +65,20 @@ class Team:
         evidence: where snippets come from.
         max_rounds: passes through the team at most.
         stage: decides where and when turns are taken.
+
+    Attributes:
+        agents, book: as given.
+        max_turns: that an episode can have.
     """
 
     def __init__(
         self, agents: Sequence[Agent], book: RoleBook, evidence: Evidence, max_rounds: int, stage: Stage
     ) -> None:
         self.agents = tuple(agents)
-        self._book = book
+        self.book = book
         self._evidence = evidence
         self._max_rounds = max_rounds
+        self.max_turns = max_rounds * len(self.agents)
         self._stage = stage
         self._plays = 0
         graph = StateGraph(Batch)
@@ -81,13 +87,14 @@ class Team:
         for name, agent in zip(names, self.agents, strict=True):
             graph.add_node(name, self._node(agent))
         graph.add_node("close_round", self._close_round)
-        for before, after in zip([START, *names], [*names, "close_round"], strict=True):
+        for before, after in zip(names, [*names[1:], "close_round"], strict=True):
             graph.add_edge(before, after)
+        graph.add_conditional_edges(START, self._entry(names), [*names, "close_round"])
         graph.add_conditional_edges("close_round", self._next_round(names[0]), [names[0], END])
         self._graph = graph.compile()
 
     def play(self, episodes: Sequence[Episode], draws: Draws) -> None:
-        """Run the team on one batch of empty episodes; as `play_all`."""
+        """Run the team on one batch of episodes; as `play_all`."""
         self.play_all([episodes], draws)
 
     def play_all(
@@ -96,14 +103,18 @@ class Team:
         draws: Draws,
         on_end: Callable[[int], None] | None = None,
     ) -> None:
-        """Run the team on batches of empty episodes at once, filling in their turns and answers.
+        """Run the team on batches of episodes at once, filling in their turns and answers.
 
+        An episode that holds turns already is played on from there, draw for draw as if it had been played
+        from its beginning; one that ends with a round has its answer read, and its end decided on, anew.
         Ranks that share the team must all be given the same batches.
 
         Args:
+            batches: the episodes of a batch hold equally many turns, in the team's speaking order.
             on_end: told the index of each batch as it ends.
 
         Raises:
+            ValueError: the episodes of a batch do not stand at the same place.
             DataError: a prompt does not fit a model's context; names the question and the agent.
             NotFinite: a policy gave no probabilities; names the agent.
         """
@@ -117,8 +128,11 @@ class Team:
 
         async def play(index: int, episodes: Sequence[Episode]) -> None:
             active = [True] * len(episodes)
+            round = self._round_of(episodes)
             await self._graph.ainvoke(
-                Batch(play=self._plays, index=index, episodes=episodes, draws=draws, active=active, round=0),
+                Batch(
+                    play=self._plays, index=index, episodes=episodes, draws=draws, active=active, round=round
+                ),
                 config={"recursion_limit": steps},
             )
             if on_end is not None:
@@ -147,8 +161,7 @@ class Team:
         return speak
 
     def _take_turns(self, agent: Agent, active: Sequence[Episode], round: int, draws: Draws) -> list[Turn]:
-        policy = agent.policy
-        assert policy is not None, "the stage has turns taken where the policy is"
+        policy = _policy_of(agent)
         found = [self._retrieve(agent, episode) for episode in active]
         prompts = self._prompts(agent, policy, active, found)
         with memory_errors(agent.name, "sampling its turns", _DECIDE_MEMORY):
@@ -176,6 +189,15 @@ class Team:
             for prompt, sample, snippets in zip(prompts, samples, found, strict=True)
         ]
 
+    def prompts(self, agent: Agent, episodes: Sequence[Episode]) -> list[tuple[int, ...]]:
+        """What the agent would be asked in each episode if it spoke now, as token ids; its policy is here.
+
+        Raises:
+            DataError: a prompt does not fit the model's context.
+        """
+        found = [self._retrieve(agent, episode) for episode in episodes]
+        return self._prompts(agent, _policy_of(agent), episodes, found)
+
     def _retrieve(self, agent: Agent, episode: Episode) -> tuple[Snippet, ...]:
         if "evidence" not in agent.role.sees:
             return ()
@@ -190,7 +212,7 @@ class Team:
         found: Sequence[tuple[Snippet, ...]],
     ) -> list[tuple[int, ...]]:
         texts = [
-            render_prompt(self._book, agent.role, episode.question, snippets, episode.turns)
+            render_prompt(self.book, agent.role, episode.question, snippets, episode.turns)
             for episode, snippets in zip(episodes, found, strict=True)
         ]
         # The episodes of a group ask the same until their teammates' turns differ.
@@ -208,6 +230,20 @@ class Team:
                 )
         return [encoded[text] for text in texts]
 
+    def _round_of(self, episodes: Sequence[Episode]) -> int:
+        """The round in which these episodes stand; one that has heard all agents has yet to end."""
+        taken = {len(episode.turns) for episode in episodes}
+        if len(taken) > 1:
+            raise ValueError(f"the episodes of a batch have different numbers of turns: {sorted(taken)}")
+        return max(0, taken.pop() - 1) // len(self.agents)
+
+    def _entry(self, names: Sequence[str]):  # a closure for LangGraph, typed by its inner function
+        async def route(state: Batch) -> str:
+            rounds, spoken = divmod(len(state["episodes"][0].turns), len(names))
+            return "close_round" if rounds and not spoken else names[spoken]
+
+        return route
+
     def _next_round(self, first: str):  # a closure for LangGraph, typed by its inner function
         async def route(state: Batch) -> str:
             return first if any(state["active"]) else END
@@ -220,8 +256,13 @@ class Team:
         active = list(state["active"])
         for index, episode in enumerate(state["episodes"]):
             if active[index]:
-                episode.answer = self._book.read(episode.question, episode.turns[-1].text)
+                episode.answer = self.book.read(episode.question, episode.turns[-1].text)
                 active[index] = not last and not has_settled(
-                    episode.question, episode.turns, reporter, self._book.read
+                    episode.question, episode.turns, reporter, self.book.read
                 )
         return {"active": active, "round": state["round"] + 1}
+
+
+def _policy_of(agent: Agent) -> Policy:
+    assert agent.policy is not None, "an agent is asked where its policy is"
+    return agent.policy

@@ -37,15 +37,18 @@ def show_plan(loaded: Loaded, world_size: int, json: bool, measured: Measured | 
 
     Raises:
         UsageError: there are more of them than a plan can look at.
-        ConfigError: the team cannot be placed on them, or the batch arithmetic does not come out even.
+        ConfigError: the team cannot be placed on them, the batch arithmetic does not come out even, or
+            the credit rule does not go with the rest.
         DataError: nothing can be predicted from what was measured.
     """
+    from maporl_cli.agents.roles import role_book
     from maporl_cli.cli.plan_memory import memory_lines, memory_part
     from maporl_cli.cli.plan_time import time_lines, time_part
     from maporl_cli.core.config_yaml import to_yaml
     from maporl_cli.training.fit import hosts_for
     from maporl_cli.training.placement import place
     from maporl_cli.worker.cautions import cautions
+    from maporl_cli.worker.session import open_credit
 
     if world_size > _MOST_RANKS:
         raise UsageError(
@@ -59,6 +62,7 @@ def show_plan(loaded: Loaded, world_size: int, json: bool, measured: Measured | 
         from maporl_cli.worker.plugins import load_plugins
 
         load_plugins(config.run.plugins)
+    open_credit(config, role_book(config.team.roles))
     placement = place(config.team.names, world_size, hosts_for(world_size))
     batch = batch_part(config, placement.replicas)
     where = placement_part(placement)
@@ -84,7 +88,7 @@ def show_plan(loaded: Loaded, world_size: int, json: bool, measured: Measured | 
     lines = (
         *batch_lines(batch),
         *placement_lines(where),
-        *time_lines(time, where),
+        *time_lines(time, where, batch),
         *memory_lines(memory, where),
         *caution_lines(in_vain),
     )
@@ -100,15 +104,18 @@ def caution_lines(part: Sequence[str]) -> Iterator[str]:
 
 def batch_part(config: Config, replicas: int) -> Part:
     """The batch arithmetic of a training, in questions, episodes and steps."""
-    from maporl_cli.core.batch_arithmetic import accumulation_steps
+    from maporl_cli.core.batch_arithmetic import accumulation_steps, episodes_a_question
     from maporl_cli.training.questions import total_steps
 
     questions = 0 if config.train.max_steps is not None else _training_questions(config)
+    places = len(config.team.agents) * config.team.max_rounds_per_episode
     return {
         "steps": total_steps(config.train, questions),
         "questions": config.train.batch_size,
+        "sampling": config.rollout.sampling,
+        "places": places,
         "group_size": config.rollout.group_size,
-        "episodes": config.train.batch_size * config.rollout.group_size,
+        "episodes": config.train.batch_size * episodes_a_question(config.rollout, places),
         "per_device_train_batch_size": config.train.per_device_train_batch_size,
         "gradient_accumulation_steps": accumulation_steps(config, replicas),
         "replicas": replicas,
@@ -118,10 +125,17 @@ def batch_part(config: Config, replicas: int) -> Part:
 def batch_lines(part: Part) -> Iterator[str]:
     """The batch arithmetic as a sentence."""
     shared = f", on each of {part['replicas']} replicas" if part["replicas"] > 1 else ""
+    passes = f"{part['gradient_accumulation_steps']} × {part['per_device_train_batch_size']}"
+    if part["sampling"] == "comb":
+        yield (
+            f"{part['steps']} steps of {part['questions']} questions × (1 spine + {part['places']} places × "
+            f"{part['group_size'] - 1} siblings) = {part['episodes']} episodes, or fewer where spines settle"
+        )
+        yield f"early; an agent learns from {passes} turns at a time{shared}"
+        return
     yield (
         f"{part['steps']} steps of {part['questions']} questions × {part['group_size']}"
-        f" = {part['episodes']} episodes, {part['gradient_accumulation_steps']} × "
-        f"{part['per_device_train_batch_size']} at a time{shared}"
+        f" = {part['episodes']} episodes, {passes} at a time{shared}"
     )
 
 

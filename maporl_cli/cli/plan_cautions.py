@@ -8,6 +8,7 @@ from typing import Any
 
 from maporl_cli.core.config import Config
 from maporl_cli.core.run_dir import RunDir, flat, read_object
+from maporl_cli.training.credit import credit_rules
 from maporl_cli.training.fit import device_at_hand
 from maporl_cli.training.forecast import learners
 from maporl_cli.training.placement import Placement
@@ -55,6 +56,9 @@ def cautions(config: Config, run: RunDir, placement: Placement, rates: Rates, gr
     for agent in learners(config):
         if agent not in rates.update:
             yield f"no update of the {agent} was measured, and its updates take no time here"
+    credit = credit_rules().get(config.train.credit)
+    if credit is not None and credit.measurement is not None:
+        yield f"what train.credit={config.train.credit} has to measure takes no time here"
     if placement.replicas > 1 and not gradient:
         yield "no time for the sum of gradients is in it"
     yield from _shared_hosts(placement, ranks_of(run))

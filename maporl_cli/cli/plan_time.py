@@ -39,14 +39,22 @@ def time_part(
         memory: what the plan knows of each rank's; nothing of gradients where a model is not here.
 
     Raises:
-        ConfigError: there is no such run.
+        ConfigError: there is no such run, or the config samples combs.
         DataError: it has no profile, or is of another team.
     """
     from maporl_cli.cli.plan_cautions import cautions
+    from maporl_cli.core.errors import ConfigError
     from maporl_cli.core.run_dir import RunDir
     from maporl_cli.training.forecast import WIRES, forecast
     from maporl_cli.training.rates import Rates
 
+    if config.rollout.sampling == "comb":
+        raise ConfigError(
+            "How long a step of combs takes is not predicted.",
+            where="rollout.sampling=comb",
+            why="most of its episodes begin in the middle, and a forecast plays whole ones",
+            fix="leave --rates out, or plan with --set rollout.sampling=chain",
+        )
     run = RunDir.existing(measured.run)
     rates = Rates.measured(run.profile)
     gradient = max((rank["step"] for rank in memory.get("ranks", ())), default=0)
@@ -79,8 +87,13 @@ def _measured_on(run: RunDir) -> str:
     return f" on {len(ranks)} rank{'' if len(ranks) == 1 else 's'} ({'; '.join(kinds)})"
 
 
-def time_lines(part: Mapping[str, Any] | None, placement: Mapping[str, Any]) -> Iterator[str]:
+def time_lines(
+    part: Mapping[str, Any] | None, placement: Mapping[str, Any], batch: Mapping[str, Any]
+) -> Iterator[str]:
     """The forecast in sentences, or how to get one."""
+    if batch["sampling"] == "comb":
+        yield "How long a step takes is not predicted for combs"
+        return
     if part is None:
         yield "How long a step takes can be told from a run with --profile: --rates runs/NAME"
         return

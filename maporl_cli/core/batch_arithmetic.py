@@ -1,14 +1,15 @@
 """The equation that ties questions, groups, ranks and passes together, and how to repair it.
 
 `batch_size × group_size = replicas × per_device_train_batch_size × gradient_accumulation_steps`,
-all in episodes.
+all in episodes with `rollout.sampling: chain`. With `comb` the same holds of what an agent learns from: in
+each round its own place of each question, where `group_size` turns are compared.
 """
 
 from __future__ import annotations
 
 from math import gcd
 
-from maporl_cli.core.config import Config, TrainConfig
+from maporl_cli.core.config import Config, RolloutConfig, TrainConfig
 from maporl_cli.core.errors import ConfigError
 
 
@@ -31,6 +32,15 @@ def accumulation_steps(config: Config, replicas: int = 1) -> int:
         return config.accumulation_steps(replicas)
     except ValueError as error:
         raise contradiction(str(error), config.train, config.rollout.group_size, replicas) from None
+
+
+def episodes_a_question(plan: RolloutConfig, turns: int) -> int:
+    """Episodes that a step plays of a question.
+
+    Args:
+        turns: that an episode has at most. The spine of a comb may end sooner, which leaves siblings out.
+    """
+    return plan.group_size if plan.sampling == "chain" else 1 + turns * (plan.group_size - 1)
 
 
 def contradiction(

@@ -123,7 +123,9 @@ class RolloutConfig(Section):
     """How a step's episodes are produced."""
 
     group_size: Annotated[int, Field(ge=2)] = 8
-    sampling: Literal["chain"] = "chain"
+    sampling: Literal["chain", "comb"] = "chain"
+    """What is compared: `chain`, episodes that share the question; `comb`, turns that share their context: of
+    one episode a question, each turn is sampled `group_size` times and continued to the end."""
     microbatches: Count = 1
     """How many parts of a replica's batch travel through the team's graph at once: on several ranks, the
     more there are, the less a rank waits. On one rank they follow one another, which takes less memory."""
@@ -205,8 +207,8 @@ class TrainConfig(Section):
     """How a turn's return is compared: `rloo`, `grpo`, `dr_grpo`, `reinforce_pp`, `reinforce_pp_baseline`,
     `maporl_ppo`, or one that a plug-in registers."""
     credit: str = "team"
-    """How the reward is shared out to the turns: `team`, `influence`, `maporl`, or one that a plug-in
-    registers."""
+    """How the reward is shared out to the turns: `team`, `influence`, `maporl`, `leave_one_out`, `potential`,
+    or one that a plug-in registers."""
     influence: InfluenceConfig = InfluenceConfig()
     ppo: PpoConfig = PpoConfig()
     update_epochs: Count = 1
@@ -296,7 +298,8 @@ class Config(Section):
         """Forward and backward passes in one update.
 
         `batch_size × group_size = replicas × per_device_train_batch_size ×
-        gradient_accumulation_steps`, all in episodes. `auto` solves for the last.
+        gradient_accumulation_steps`, all in episodes. `auto` solves for the last. With `comb` it holds of
+        an agent's turns: a question has `group_size` in each round that are compared.
 
         Raises:
             ValueError: the numbers contradict each other; the message shows them.

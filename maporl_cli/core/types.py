@@ -6,7 +6,7 @@ reward make an `Episode`. Nothing here knows torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -113,6 +113,8 @@ class Episode:
         score: set by the reward once the episode is finished; None where nobody can tell what it is worth.
         verified: how likely the answer is right, in [0, 1], as a verifier saw it before the episode was
             scored; None without one, and before it has learned.
+        inherited: how many of its first turns were not taken for it: it goes on from another episode's.
+        measured: what a credit rule had measured of it, by name: a number a turn, or a number between turns.
     """
 
     question: Question
@@ -122,8 +124,34 @@ class Episode:
     answer: str | None = None
     score: Score | None = None
     verified: float | None = None
+    inherited: int = 0
+    measured: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Which of its step's episodes it is: the question's id, and the sample."""
+        return self.question.id, self.sample
+
+    @property
+    def taken(self) -> list[Turn]:
+        """The turns that were generated for this episode."""
+        return self.turns[self.inherited :]
 
     @property
     def evidence(self) -> tuple[Snippet, ...]:
         """What any agent of the episode was shown, each snippet once."""
         return tuple(dict.fromkeys(snippet for turn in self.turns for snippet in turn.evidence))
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Episodes of one question that are compared with each other.
+
+    Attributes:
+        episodes: the same up to where they are compared.
+        place: index of the only turn that is compared, and learned from: what comes after it was said in
+            another context in each episode; None: all turns are, since nothing but the question is shared.
+    """
+
+    episodes: Sequence[Episode]
+    place: int | None = None

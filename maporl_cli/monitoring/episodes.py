@@ -45,6 +45,7 @@ def episode_record(episode: Episode) -> dict[str, Any]:
     return {
         "step": episode.step,
         "sample": episode.sample,
+        "inherited": episode.inherited,
         "question": {
             "id": question.id,
             "text": question.text,
@@ -65,5 +66,6 @@ def episode_record(episode: Episode) -> dict[str, Any]:
             "components": dict(episode.score.components),
             "reasons": dict(episode.score.reasons),
         },
+        "measured": {name: list(values) for name, values in episode.measured.items()},
         "turns": [asdict(turn) for turn in episode.turns],
     }

@@ -48,7 +48,7 @@ class Progress:
 
     Attributes:
         step: the last finished step; 0 before the first.
-        tokens: prompt and sampled tokens of all turns so far.
+        tokens: prompt and sampled tokens of all turns so far, and what credit took to measure.
         seconds: training time so far, over all sittings, a cold start included and evaluations not.
     """
 
@@ -58,7 +58,7 @@ class Progress:
 
     def after(self, metrics: Mapping[str, float], seconds: float) -> Progress:
         """One step later; `metrics` are the step's, `seconds` its time."""
-        tokens = self.tokens + int(metrics.get("train:tokens", 0))
+        tokens = self.tokens + int(metrics.get("train:tokens", 0) + metrics.get("credit:tokens", 0))
         return Progress(self.step + 1, tokens, self.seconds + seconds)
 
 

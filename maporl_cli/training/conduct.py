@@ -41,7 +41,7 @@ def conduct(episodes: Sequence[Episode], agents: Sequence[Agent]) -> dict[str, f
     parts, wholes = Counter[str](), Counter[str]()
     for episode in episodes:
         given = _Given.by(episode)
-        for turn in episode.turns:
+        for turn in episode.taken:
             role = roles[turn.agent]
             for measure, part, whole in (*_form(episode, turn, role), *_language(turn.text, given)):
                 parts[f"{turn.agent}:{measure}"] += part

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from maporl_cli.core.config import TrainConfig
-from maporl_cli.core.types import Episode, Turn
+from maporl_cli.core.types import Episode, Group, Turn
 from maporl_cli.training.advantage.estimator import AnyEstimator, CriticEstimator, Estimator, Valued
 from maporl_cli.training.credit import CreditRule
 
@@ -74,14 +74,25 @@ class Learns(Protocol):
         ...
 
 
+def taught_by(groups: Sequence[Group], estimator: AnyEstimator) -> list[Group]:
+    """The groups that are compared: none without a score, and one without spread only where the estimator
+    compares across groups."""
+    return [
+        group
+        for group in groups
+        if all(episode.score is not None for episode in group.episodes)
+        and (estimator.across_groups or not is_dead(group.episodes))
+    ]
+
+
 def gather(
-    groups: Sequence[Sequence[Episode]],
+    groups: Sequence[Group],
     learners: Sequence[Learns],
     credit: CreditRule,
     estimator: AnyEstimator,
     train: TrainConfig,
 ) -> Gathered:
-    """Credit, compare and collect the turns that are trained on.
+    """Credit, compare and collect the turns that are trained on: in a group with a place, those there.
 
     Groups without a score, dead ones where the estimator does not compare across groups, and turns cut at
     their limit are left out altogether: they stand neither in the loss's numerator nor, having no tokens
@@ -90,16 +101,17 @@ def gather(
     With `train.kl_in: reward` a turn's own distance from the frozen start is taken off its return, before
     it is compared; where tokens are compared, each pays its own.
     """
-    live = [group for group in groups if not is_dead(group)]
-    scored = [group for group in groups if all(episode.score is not None for episode in group)]
-    taught = scored if estimator.across_groups else live
-    returns = [[credit(episode, train) for episode in group] for group in taught]
+    taught = taught_by(groups, estimator)
+    returns = [[credit(episode, train) for episode in group.episodes] for group in taught]
     by_agent: dict[str, list[Experience]] = {}
     cut = 0
     for learner in learners:
         agent = learner.agent
         own = [
-            [_own(agent, episode, values) for episode, values in zip(group, credited, strict=True)]
+            [
+                _own(agent, episode, values, group.place)
+                for episode, values in zip(group.episodes, credited, strict=True)
+            ]
             for group, credited in zip(taught, returns, strict=True)
         ]
         price = train.kl_coeff if train.kl_in == "reward" else 0.0
@@ -108,7 +120,7 @@ def gather(
         else:
             by_agent[agent] = _compared(own, learner, estimator, price)
         cut += sum(not turn.finished for group in own for turns in group for turn, _ in turns)
-    return Gathered(by_agent, len(groups) - len(live), cut)
+    return Gathered(by_agent, sum(is_dead(group.episodes) for group in groups), cut)
 
 
 def _compared(own: Returned, learner: Learns, estimator: Estimator, price: float) -> list[Experience]:
@@ -156,6 +168,12 @@ def _judged(
     ]
 
 
-def _own(agent: str, episode: Episode, values: Sequence[float]) -> list[tuple[Turn, float]]:
-    """The agent's turns of an episode, each with its return."""
-    return [(turn, value) for turn, value in zip(episode.turns, values, strict=True) if turn.agent == agent]
+def _own(
+    agent: str, episode: Episode, values: Sequence[float], place: int | None
+) -> list[tuple[Turn, float]]:
+    """The agent's turns of an episode, each with its return; where one place is compared, only that one."""
+    return [
+        (turn, value)
+        for index, (turn, value) in enumerate(zip(episode.turns, values, strict=True))
+        if turn.agent == agent and place in (None, index)
+    ]

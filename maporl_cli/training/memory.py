@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from maporl_cli.agents.blueprint import Blueprint
 from maporl_cli.agents.build import TINY, model_of, verifier_seat
 from maporl_cli.core.config import AgentConfig, Config
+from maporl_cli.training.credit import keeps_start
 from maporl_cli.training.schedule import batches_of
 
 PROMPT_TOKENS = 1024
@@ -113,11 +114,14 @@ def rank_memory(
     verifier = [(seat, blueprints[model_of(seat, config)]) for seat in [verifier_seat(config)] if verifying]
     learning = [(seat, blueprint) for seat, blueprint in seats if seat.trained] + verifier
     bases = {blueprint.model: blueprint.shared_bytes for _, blueprint in seats}
-    copies = 2 if config.train.kl_coeff else 1  # the second is the reference policy; a base is one itself
+    kept = keeps_start(config)  # reference policies; a base that LoRA freezes is one itself
     rows = max(rollout_rows(config, replicas), evaluation_rows(config))
     return RankMemory(
         model=sum(bases.values())
-        + sum(blueprint.own_bytes * (1 if blueprint.lora else copies) for _, blueprint in seats)
+        + sum(
+            blueprint.own_bytes * (2 if seat.name in kept and not blueprint.lora else 1)
+            for seat, blueprint in seats
+        )
         + sum(blueprint.own_bytes for _, blueprint in verifier),
         gradients=sum(FP32 * blueprint.learning for _, blueprint in learning),
         moments=sum(

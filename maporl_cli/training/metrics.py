@@ -10,9 +10,10 @@ from typing import Protocol
 
 from maporl_cli.agents.answers import is_correct
 from maporl_cli.agents.team import Agent
-from maporl_cli.core.types import Episode
+from maporl_cli.core.types import Episode, Group
 from maporl_cli.training.conduct import conduct
 from maporl_cli.training.ranks import Ranks, place_of
+from maporl_cli.training.rollout import distinct_episodes
 
 COMPONENT_METRICS = {
     "medical_relevance": "medical:relevance",
@@ -33,24 +34,27 @@ class StepShare:
         dead_groups: how many of them had no spread in their rewards.
         learned: the metrics of the agents that it updated.
         idle: the share of its rollout time in which none of its agents spoke; None where it has none.
+        credit_tokens: read and sampled in its replica to measure what the credit rule asks for; None where it
+            asks for nothing.
     """
 
-    groups: Sequence[Sequence[Episode]]
+    groups: Sequence[Group]
     dead_groups: int
     learned: Mapping[str, float]
     idle: float | None
+    credit_tokens: int | None = None
 
     def of(self, ranks: Ranks) -> StepShare:
         """What to send: one rank speaks for its replica, the others would only repeat its episodes."""
         if place_of(ranks).replica is None:
             return replace(self, idle=None)
         seat, _ = ranks.placement.seat(ranks.rank)
-        return self if seat == 0 else replace(self, groups=(), dead_groups=0)
+        return self if seat == 0 else replace(self, groups=(), dead_groups=0, credit_tokens=None)
 
 
 def episodes_of(shares: Sequence[StepShare]) -> list[Episode]:
-    """All episodes of the step."""
-    return [episode for share in shares for group in share.groups for episode in group]
+    """All episodes of the step, each once."""
+    return [episode for share in shares for episode in distinct_episodes(share.groups)]
 
 
 class Monitor(Protocol):
@@ -65,15 +69,17 @@ def step_metrics(shares: Sequence[StepShare], agents: Sequence[Agent]) -> dict[s
     """What the ranks' shares say together.
 
     Means are over the scored episodes of the step, accuracy over those with a gold answer; what applied
-    to none is absent, not zero. An agent that several replicas updated was updated alike on each.
+    to none is absent, not zero. An agent that several replicas updated was updated alike on each. A turn
+    that several episodes share counts once.
 
     Args:
         agents: the whole team.
     """
-    episodes = episodes_of(shares)
+    played = episodes_of(shares)
+    turns = [turn for episode in played for turn in episode.taken]
+    episodes = [episode for episode in played if _is_fair(episode)]
     groups = sum(len(share.groups) for share in shares)
     scores = [episode.score for episode in episodes if episode.score is not None]
-    turns = [turn for episode in episodes for turn in episode.turns]
     known = [episode for episode in episodes if episode.question.has_gold]
     unknown = [episode for episode in episodes if not episode.question.has_gold]
     means = {
@@ -95,7 +101,10 @@ def step_metrics(shares: Sequence[StepShare], agents: Sequence[Agent]) -> dict[s
     for name in sorted(names):
         values = [score.components[name] for score in scores if name in score.components]
         metrics[COMPONENT_METRICS.get(name, f"reward:{name}")] = fmean(values)
-    metrics |= conduct(episodes, agents)
+    metrics |= conduct(played, agents)
+    spent = [share.credit_tokens for share in shares if share.credit_tokens is not None]
+    if spent:
+        metrics["credit:tokens"] = float(sum(spent))
     for share in shares:
         metrics |= share.learned
     if (agreed := agreement([group for share in shares for group in share.groups])) is not None:
@@ -108,7 +117,7 @@ def step_metrics(shares: Sequence[StepShare], agents: Sequence[Agent]) -> dict[s
     return metrics
 
 
-def agreement(groups: Sequence[Sequence[Episode]]) -> float | None:
+def agreement(groups: Sequence[Group]) -> float | None:
     """Pearson's correlation of reward and correctness within groups, over all groups' deviations from their
     means: what learning is after. 1 where only right answers earn more; less, the more else is paid for.
 
@@ -119,7 +128,7 @@ def agreement(groups: Sequence[Sequence[Episode]]) -> float | None:
     for group in groups:
         pairs = [
             (episode.score.total, float(is_correct(episode.question, episode.answer)))
-            for episode in group
+            for episode in group.episodes
             if episode.score is not None and episode.question.has_gold
         ]
         if not pairs:
@@ -129,3 +138,12 @@ def agreement(groups: Sequence[Sequence[Episode]]) -> float | None:
         rewards += sum((x - reward) ** 2 for x, _ in pairs)
         rights += sum((y - right) ** 2 for _, y in pairs)
     return both / math.sqrt(rewards * rights) if rewards and rights else None
+
+
+def _is_fair(episode: Episode) -> bool:
+    """Whether an episode is one as if drawn by itself.
+
+    A sibling in a comb is where it parted from its spine in the first round, since every spine came so far;
+    in later rounds only those of questions that the team had not settled have siblings.
+    """
+    return episode.turns[episode.inherited].round == 0

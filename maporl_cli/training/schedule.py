@@ -20,8 +20,9 @@ _BEGINS, _HEARD, _ENDS = range(3)
 
 
 def batches_of(config: Config, replicas: int, microbatches: int) -> list[int]:
-    """Episodes in each microbatch of a replica's rollout."""
-    groups = [range(config.rollout.group_size)] * (config.train.batch_size // replicas)
+    """Episodes in each microbatch of a replica's rollout; in a comb, in those of the siblings at a place."""
+    together = config.rollout.group_size - (config.rollout.sampling == "comb")
+    groups = [range(together)] * (config.train.batch_size // replicas)
     return [len(part) for part in microbatches_of(groups, microbatches)]
 
 

@@ -12,12 +12,12 @@ from maporl_cli.agents.team import Team
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import Interrupted, RunFailed
 from maporl_cli.core.timeline import Timeline
-from maporl_cli.core.types import Episode, Question
+from maporl_cli.core.types import Group, Question
 from maporl_cli.rewards.medical import Reward
 from maporl_cli.training.advantage import AnyEstimator
 from maporl_cli.training.checkpoint import Checkpoints, Progress
-from maporl_cli.training.credit import CreditRule
-from maporl_cli.training.experience import Gathered, gather
+from maporl_cli.training.credit import Credit, Means
+from maporl_cli.training.experience import Gathered, gather, taught_by
 from maporl_cli.training.guards import Guards
 from maporl_cli.training.metrics import Monitor, StepShare, episodes_of, step_metrics
 from maporl_cli.training.questions import question_batch
@@ -54,7 +54,7 @@ class Trainer:
     policies: Mapping[str, Policy]
     learners: Sequence[Learner]
     reward: Reward
-    credit: CreditRule
+    credit: Credit
     estimator: AnyEstimator
     questions: Sequence[Question]
     steps: int
@@ -92,22 +92,25 @@ class Trainer:
     def _step(self, progress: Progress) -> Progress:
         began, spoken = time.monotonic(), self.timeline.speaking
         step = progress.step + 1
-        with self.timeline.phase("rollout", step=step):
-            groups = self._roll_out(step)
-        if groups is None:
+        try:
+            with self.timeline.phase("rollout", step=step):
+                groups = self._roll_out(step)
+            idle = 1 - (self.timeline.speaking - spoken) / (time.monotonic() - began)
+            if self.verifier is not None:
+                with self.timeline.phase("verify", step=step):
+                    self.verifier.judge(groups)
+            with self.timeline.phase("reward", step=step):
+                score(groups, self.reward, self.ranks, self.timeline)
+            with self.timeline.phase("credit", step=step):
+                tokens = self._measure(groups)
+        except Interrupted:
             return progress  # nothing of this step is kept
-        idle = 1 - (self.timeline.speaking - spoken) / (time.monotonic() - began)
-        if self.verifier is not None:
-            with self.timeline.phase("verify", step=step):
-                self.verifier.judge(groups)
-        with self.timeline.phase("reward", step=step):
-            score(groups, self.reward, self.ranks, self.timeline)
         with self.timeline.phase("update", step=step):
             gathered = self._gather(groups)
             learned = update_all(self.learners, gathered, self.timeline, step)
             if self.verifier is not None:
                 learned |= self.verifier.refresh(step)
-        share = StepShare(groups, gathered.dead_groups, learned, idle)
+        share = StepShare(groups, gathered.dead_groups, learned, idle, tokens)
         with self.timeline.phase("gather", step=step):
             shares = self.ranks.gather(share.of(self.ranks), f"the results of step {step}")
         with self.timeline.phase("results", step=step):
@@ -127,21 +130,20 @@ class Trainer:
         self.guards.heed(step, alarms)
         return progress
 
-    def _roll_out(self, step: int) -> list[list[Episode]] | None:
-        """The groups of this rank's replica; None on every rank where one of them was asked to stop."""
-        train, plan = self.config.train, self.config.rollout
-        seed = self.config.run.seed
-        batch = question_batch(self.questions, step, train.batch_size, seed)
-        size, parts = plan.group_size, plan.microbatches
-        try:
-            groups = rollout(
-                self.team, batch, step=step, seed=seed, group_size=size, microbatches=parts, ranks=self.ranks
-            )
-        except Interrupted:
-            groups = None
-        return None if self.ranks.any(groups is None, f"the rollout of step {step}") else groups
+    def _roll_out(self, step: int) -> list[Group]:
+        """The groups of this rank's replica."""
+        seed, plan = self.config.run.seed, self.config.rollout
+        batch = question_batch(self.questions, step, self.config.train.batch_size, seed)
+        return rollout(self.team, batch, step=step, seed=seed, plan=plan, ranks=self.ranks)
 
-    def _gather(self, groups: Sequence[Sequence[Episode]]) -> Gathered:
+    def _measure(self, groups: Sequence[Group]) -> int | None:
+        """Measure what the credit rule asks for; the tokens it took, None where it asks for nothing."""
+        if self.credit.measurement is None:
+            return None
+        means = Means(self.config, self.team, self.reward, self.ranks, self.timeline)
+        return self.credit.measurement.take(groups, taught_by(groups, self.estimator), means)
+
+    def _gather(self, groups: Sequence[Group]) -> Gathered:
         return gather(groups, self.learners, self.credit, self.estimator, self.config.train)
 
     def _checkpoint(self, progress: Progress) -> None:

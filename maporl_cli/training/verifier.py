@@ -28,11 +28,12 @@ from maporl_cli.agents.roles import SINGLE, RoleBook
 from maporl_cli.core.config import VERIFIER, Config
 from maporl_cli.core.errors import DataError
 from maporl_cli.core.randomness import keyed_generator
-from maporl_cli.core.types import Episode
+from maporl_cli.core.types import Episode, Group
 from maporl_cli.rewards.stances import chance_right
 from maporl_cli.training.calibration import calibration
 from maporl_cli.training.gradients import sum_gradients
 from maporl_cli.training.ranks import Ranks, share_of
+from maporl_cli.training.rollout import distinct_episodes
 
 BATCH = 32
 """Episodes of one optimizer step."""
@@ -94,13 +95,13 @@ class Verifier:
         self._window: list[Reading] = []
         self._mind = None if model is None else _Mind(model, config, learning_rate, scale_gradients)
 
-    def judge(self, groups: Sequence[Sequence[Episode]]) -> None:
+    def judge(self, groups: Sequence[Group]) -> None:
         """Set `verified` of each episode, from the second refresh period on; keep those to learn from.
 
         Args:
             groups: those of this rank's replica, the same on each of its ranks.
         """
-        episodes = [episode for group in groups for episode in group]
+        episodes = list(distinct_episodes(groups))
         readings: list[Reading] = []
         if self._mind is not None:
             readings = [self._read(self._mind.model, episode) for episode in episodes]
@@ -109,8 +110,10 @@ class Verifier:
                 readings = [replace(one, predicted=p) for one, p in zip(readings, chances, strict=True)]
         told = self._ranks.gather_in_replica([one.predicted for one in readings], "the verifier's judgement")
         spoken = [chances for chances in told if chances]
-        for episode, chance in zip(episodes, spoken[0] if spoken else [], strict=True):
-            episode.verified = chance
+        chances = dict(zip((episode.key for episode in episodes), spoken[0], strict=True)) if spoken else {}
+        for group in groups:  # a spine stands in several, each time as an episode of its own
+            for episode in group.episodes:
+                episode.verified = chances.get(episode.key)
         # Each replica keeps what all of them have played, and so learns the same at whatever number of them.
         known = [one for one in readings if one.right is not None]
         found = self._ranks.gather(known, "what the verifier learns from")

@@ -172,7 +172,9 @@ def rank_line(ranks: Ranks) -> str:
 
 
 def waiting_hint(config: Config, placement: Placement) -> str:
-    """What to change where ranks would wait much of the time; empty where they would not."""
+    """What to change where ranks would wait much of the time; empty where they would not, or nobody knows."""
+    if config.rollout.sampling == "comb":
+        return ""  # all its places are on their way at once, but begin at different agents
     mine = config.rollout.microbatches
     waits = schedule_idle(config, placement, mine)
     if waits <= _MUCH_WAITING:

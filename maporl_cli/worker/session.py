@@ -30,7 +30,7 @@ from maporl_cli.data.benchmarks import ColdStarts
 from maporl_cli.rewards.medical import Reward
 from maporl_cli.training.advantage import AnyEstimator, CriticEstimator, estimators
 from maporl_cli.training.checkpoint import copy_weights
-from maporl_cli.training.credit import CreditRule, credit_rules
+from maporl_cli.training.credit import Credit, credit_rules
 from maporl_cli.training.critic import Critic
 from maporl_cli.training.placement import Placement, place
 from maporl_cli.training.ranks import OneRank, Ranks
@@ -140,7 +140,7 @@ class Rules:
     """What a team is taught by: what an episode earns, who answers for it, what it is compared with."""
 
     reward: Reward
-    credit: CreditRule
+    credit: Credit
     estimator: AnyEstimator
 
 
@@ -148,13 +148,25 @@ def open_rules(config: Config, book: RoleBook) -> Rules:
     """The rules that the config names.
 
     Raises:
-        ConfigError: one of them is not there, or no reward could ever be earned.
+        ConfigError: one of them is not there or does not fit, or no reward could ever be earned.
     """
     return Rules(
         Reward(config.reward, book),
-        _registered(credit_rules(), config.train.credit, "train.credit"),
+        open_credit(config, book),
         _registered(estimators(), config.train.algorithm, "train.algorithm"),
     )
+
+
+def open_credit(config: Config, book: RoleBook) -> Credit:
+    """The credit rule that the config names.
+
+    Raises:
+        ConfigError: it is not there, or what it has to measure does not go with the config or the book.
+    """
+    credit = _registered(credit_rules(), config.train.credit, "train.credit")
+    if credit.measurement is not None:
+        credit.measurement.refuse(config, book)
+    return credit
 
 
 def _registered(rules: Mapping[str, T], name: str, key: str) -> T:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -34,6 +34,7 @@ from maporl_cli.monitoring.log_file import LogSink
 from maporl_cli.monitoring.monitor import Monitor, Sink
 from maporl_cli.monitoring.wandb_sink import WandbSink
 from maporl_cli.training.checkpoint import Checkpoints, Progress, load_checkpoint, load_weights
+from maporl_cli.training.credit import keeps_start
 from maporl_cli.training.guards import Guards, reach
 from maporl_cli.training.ranks import Files
 from maporl_cli.training.trainer import Trainer
@@ -51,7 +52,7 @@ from maporl_cli.worker.session import (
 
 _DECIDE_REFERENCE = (
     "the size of model.name or the agents a rank (more ranks: --nproc), or set model.finetune=lora, which "
-    "needs no copy, or train.kl_coeff=0"
+    "needs no copy, or train.kl_coeff=0 and another train.credit"
 )
 
 
@@ -117,8 +118,8 @@ class TeamRun:
         if not begun:
             self._make_start(session)
         progress = Progress(seconds=time.monotonic() - began)
-        if self._config.train.kl_coeff:
-            self._keep_references(session, begun)
+        if starts := keeps_start(self._config):
+            self._keep_references(session, begun, starts)
         before = self._measure(session, "before")
         steps = self._steps(before)
         learners = open_learners(session, self._rules.estimator, steps=steps)
@@ -143,14 +144,15 @@ class TeamRun:
         else:
             cold_start_session(session, self._narrator)
 
-    def _keep_references(self, session: Session, begun: bool) -> None:
-        """The KL term compares with the team before training, also in a run that goes on."""
+    def _keep_references(self, session: Session, begun: bool, agents: Collection[str]) -> None:
+        """What compares with the team before training does so also in a run that goes on."""
         if begun:
             start = self._checkpoints.start() if self._ranks.rank == 0 else None
             load_weights(start, session.policies, self._ranks)
         for agent, policy in session.policies.items():
-            with memory_errors(agent, "keeping its reference", _DECIDE_REFERENCE):
-                policy.keep_reference()
+            if agent in agents:
+                with memory_errors(agent, "keeping its reference", _DECIDE_REFERENCE):
+                    policy.keep_reference()
 
     def _forget_after(self, step: int) -> None:
         """Drop what a killed sitting recorded beyond its last checkpoint; it is about to be repeated."""

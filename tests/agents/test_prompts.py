@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 from support import turn
 
+from maporl_cli.agents.clinic_roles import CLINIC
 from maporl_cli.agents.prompts import render_prompt
-from maporl_cli.agents.roles import GUIDE, Role, RoleBook, register_role, register_role_book, role_book
+from maporl_cli.agents.roles import BRIEF, GUIDE, Role, RoleBook, register_role, register_role_book, role_book
 from maporl_cli.core.errors import ConfigError
 from maporl_cli.core.types import Question, Snippet
 
@@ -122,6 +123,12 @@ def test_books_and_roles_are_registered():
     register_role_book(mine)
     register_role(Role("critic", ("question",), "Criticise."), book=mine.name)
     assert role_book(mine.name).role("critic").instruction == "Criticise."
+
+
+@pytest.mark.parametrize("book", [GUIDE, BRIEF, CLINIC], ids=lambda book: book.name)
+@pytest.mark.parametrize("letter", ["A", "B"])
+def test_what_a_book_writes_it_reads(book, letter):
+    assert book.read(ASKED, book.write(ASKED, letter)) == letter
 
 
 @pytest.mark.parametrize("name", ["guide", "brief"])

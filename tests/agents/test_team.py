@@ -1,6 +1,7 @@
 """The graph: who speaks when, who hears what, and when an episode is over. No model needed."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -319,6 +320,50 @@ def test_the_same_episodes_whatever_the_batch():
             assert one.answer == two.answer
             for first, second in zip(one.turns, two.turns, strict=True):
                 assert first.logprobs == pytest.approx(second.logprobs, abs=1e-5)
+
+
+def test_an_episode_that_is_cut_anywhere_is_played_on_to_what_it_was():
+    """Draws belong to a place, so that what comes after it does not know of the cut."""
+    played = real_team(rounds=3)
+    whole = real_episodes()
+    played.play(whole, Sampled(5))
+    lengths = {len(episode.turns) for episode in whole}
+    assert max(lengths) == played.max_turns == 9
+    cuts = [(episode, cut) for episode in whole for cut in range(len(episode.turns) + 1)]
+    anew = [replace(episode, turns=episode.turns[:cut], answer=None) for episode, cut in cuts]
+    parts = [[one for one in anew if len(one.turns) == cut] for cut in range(10)]
+    played.play_all(parts, Sampled(5))
+    for one, (episode, _) in zip(anew, cuts, strict=True):
+        assert [turn.token_ids for turn in one.turns] == [turn.token_ids for turn in episode.turns]
+        assert [(turn.agent, turn.round) for turn in one.turns] == [
+            (turn.agent, turn.round) for turn in episode.turns
+        ]
+        assert one.answer == episode.answer
+
+
+def test_an_episode_that_is_cut_after_a_report_decides_anew_whether_to_go_on():
+    """The report is read, and a second round taken, as the text there says, whoever wrote it."""
+    played, policies = team({"reporter": lambda _: "(A)"}, rounds=2)
+    (first,) = batch = episodes("q1")
+    played.play(batch, Greedy())
+    assert (len(first.turns), first.answer) == (3, "A")
+    sure, unsure = (
+        replace(first, turns=[*first.turns[:2], replace(first.turns[2], text=text)], answer=None)
+        for text in ("(B)", "unsure")
+    )
+    policies["planner"].calls.clear()
+    played.play([sure, unsure], Greedy())
+    assert (len(sure.turns), sure.answer) == (3, "B")
+    assert (len(unsure.turns), unsure.answer) == (6, "A")
+    assert policies["planner"].calls == [["stem-q1 planner: hm analyst: hm reporter: unsure plan"]]
+
+
+def test_a_batch_stands_at_one_place():
+    played, _ = team({})
+    one, two = episodes("q1", "q2")
+    played.play([one], Greedy())
+    with pytest.raises(ValueError, match=r"different numbers of turns: \[0, 3\]"):
+        played.play([one, two], Greedy())
 
 
 def test_recorded_logprobs_are_those_of_the_recorded_ids_on_the_recorded_prompt():

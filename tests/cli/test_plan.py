@@ -112,6 +112,20 @@ class TestConfigAndArithmetic:
         assert comments(out)[0] == f"{steps} steps of 16 questions × 8 = 128 episodes, 4 × 32 at a time"
         assert list(tmp_path.iterdir()) == []
 
+    def test_a_comb_is_a_spine_and_the_siblings_of_its_places(self, dry_run, plan):
+        sets = ("--set", "rollout.sampling=comb", "--set", "train.per_device_train_batch_size=32")
+        told = comments(dry_run(*sets)[1])
+        assert "16 questions × (1 spine + 4 places × 7 siblings) = 464 episodes" in told[0]
+        assert told[1] == "early; an agent learns from 4 × 32 turns at a time"
+        assert not any("--rates" in line for line in told)
+        found = plan(*sets)["batch"]
+        assert (found["episodes"], found["gradient_accumulation_steps"]) == (464, 4)
+
+    def test_rules_that_do_not_combine_are_refused_before_anything_is_planned(self, dry_run):
+        code, out, err = dry_run("--set", "rollout.sampling=comb", "--set", "train.credit=leave_one_out")
+        assert (code, out) == (3, "")
+        assert "Fix: --set rollout.sampling=chain, or --set train.credit=team" in err
+
     def test_what_it_prints_is_a_config(self, dry_run):
         Path("my.yaml").write_text(dry_run("--world-size", "4")[1])
         assert load_config(file=Path("my.yaml")).config == load_config(preset="clinic").config
@@ -337,6 +351,11 @@ class TestTime:
         assert four["dollars"] is None
         assert f"ranks wait {four['idle']:.0%}" in " ".join(comments(dry_run(*sets)[1]))
 
+    def test_combs_are_not_predicted(self, run, dry_run):
+        code, _, err = dry_run("--rates", str(run), "--set", "rollout.sampling=comb")
+        assert code == 3
+        assert "Fix: leave --rates out, or plan with --set rollout.sampling=chain" in err
+
     def test_replicas_sum_gradients_of_the_actual_model(self, run, plan):
         sets = ("--world-size", "8", "--set", "train.per_device_train_batch_size=64")
         found = plan("--rates", str(run), *sets)
@@ -348,6 +367,11 @@ class TestTime:
         told = " ".join(comments(out))
         assert "Caution: it was measured with team.evidence_top_k=" in told
         assert "Caution: batches of 1 to 4 turns were measured, and these begin with 128 to 128" in told
+
+    def test_what_credit_measures_is_left_out_and_said(self, run, plan):
+        assert not any("credit" in told for told in self.cautions(run, plan))
+        told = self.cautions(run, plan, "--set", "train.credit=leave_one_out")
+        assert "what train.credit=leave_one_out has to measure takes no time here" in told
 
     def cautions(self, run, plan, *sets: str) -> list[str]:
         return plan("--rates", str(run), *sets)["time"]["cautions"]

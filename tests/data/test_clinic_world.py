@@ -113,6 +113,15 @@ def test_demonstrations_have_the_roles_form_and_known_words(role):
         assert tokenizer.unk_token_id not in tokenizer(f"{prompt} {shown.reply}").input_ids
 
 
+def test_the_book_writes_reports_in_their_form():
+    for case in drawn("train", 20):
+        question = case.question("q")
+        for letter in question.options:
+            report = CLINIC.write(question, letter)
+            assert CLINIC.role("reporter").has_form(report)
+            assert CLINIC.read(question, report) == letter
+
+
 def test_demonstrations_are_uninformed():
     """Each role's own part is a coin: the field one in three, the rest one in two."""
     generator = keyed_generator("uninformed")

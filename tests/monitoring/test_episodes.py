@@ -21,7 +21,7 @@ def episode(answer: str | None = "B", sample: int = 0) -> Episode:
         "planner", 0, (1, 2), (3, 4), (-0.5, -0.25), "look it up", True, 7, (Snippet("e1", "found", "rct"),)
     )
     score = Score(task=1.0, form=0.75, total=1.2, components={"accuracy": 1.0}, reasons={})
-    return Episode(question, sample, 10, [turn], answer, score)
+    return Episode(question, sample, 10, [turn], answer, score, inherited=1, measured={"lost": (0.5,)})
 
 
 def test_a_file_a_step_with_every_token(tmp_path: Path) -> None:
@@ -50,6 +50,7 @@ def test_a_file_a_step_with_every_token(tmp_path: Path) -> None:
         "components": {"accuracy": 1.0},
         "reasons": {},
     }
+    assert (first["inherited"], first["measured"]) == (1, {"lost": [0.5]})
     assert (second["sample"], second["answer"], second["correct"]) == (1, None, False)
     assert "secret reasoning" not in path.read_text()
 

@@ -166,5 +166,8 @@ class TestMaporl:
 
 def test_registered():
     # An example may have been loaded before.
-    assert list(credit_rules())[:3] == ["team", "influence", "maporl"]
-    assert credit_rules()["team"] is team_credit
+    assert list(credit_rules())[:5] == ["team", "influence", "maporl", "leave_one_out", "potential"]
+    assert credit_rules()["team"].rule is team_credit
+    assert credit_rules()["team"](scored(FOUR, 0.8), TrainConfig()) == [0.8] * 4
+    measured = [name for name, credit in credit_rules().items() if credit.measurement is not None]
+    assert measured == ["leave_one_out", "potential"]

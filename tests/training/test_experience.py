@@ -4,6 +4,7 @@ import pytest
 from support import Pupil, scored, turn
 
 from maporl_cli.core.config import TrainConfig
+from maporl_cli.core.types import Group
 from maporl_cli.training.advantage import estimators
 from maporl_cli.training.credit.team import team_credit
 from maporl_cli.training.experience import gather, is_dead
@@ -11,10 +12,10 @@ from maporl_cli.training.experience import gather, is_dead
 AGENTS = ("planner", "analyst", "reporter")
 
 
-def collect(groups, agents=AGENTS, gamma=1.0, estimator="rloo"):
+def collect(groups, agents=AGENTS, gamma=1.0, estimator="rloo", place=None):
     """As on one replica, where a sum over the replicas is the value itself."""
     return gather(
-        groups,
+        [Group(group, place) for group in groups],
         [Pupil(agent) for agent in agents],
         team_credit,
         estimators()[estimator],
@@ -85,13 +86,12 @@ def test_the_distance_from_the_start_is_paid_off_each_turn_s_own_return():
     far = scored([turn("planner", tokens=4), turn("reporter")], 1.0)
     near = scored([turn("planner"), turn("reporter")], 0.0)
     train = TrainConfig(kl_coeff=0.1, kl_in="reward")
-    gathered = gather(
-        [[far, near]], [Pupil("planner"), Pupil("reporter")], team_credit, estimators()["rloo"], train
-    )
+    pupils = [Pupil("planner"), Pupil("reporter")]
+    gathered = gather([Group([far, near])], pupils, team_credit, estimators()["rloo"], train)
     assert advantages(gathered, "planner") == pytest.approx([0.8, -0.8])
     assert advantages(gathered, "reporter") == pytest.approx([1.0, -1.0])
     in_loss = train.model_copy(update={"kl_in": "loss"})
-    gathered = gather([[far, near]], [Pupil("planner")], team_credit, estimators()["rloo"], in_loss)
+    gathered = gather([Group([far, near])], pupils[:1], team_credit, estimators()["rloo"], in_loss)
     assert advantages(gathered, "planner") == pytest.approx([1.0, -1.0])
 
 
@@ -175,3 +175,33 @@ def test_an_agent_that_spoke_in_some_episodes_is_compared_among_those():
     gathered = collect([group], agents=("planner", "reporter"))
     assert advantages(gathered, "planner") == pytest.approx([1.0, -1.0])
     assert advantages(gathered, "reporter") == pytest.approx([0.9, 0.2 - 0.5, -0.6])
+
+
+@pytest.mark.parametrize("estimator", sorted({*estimators()} & {"rloo", "grpo", "dr_grpo", "reinforce_pp"}))
+def test_at_a_place_only_the_turns_there_are_compared_and_learned_from(estimator):
+    """The second analyst's turn, at place 4: 1, 0, ½. What the siblings said later had other contexts."""
+    group = [rounds(AGENTS, AGENTS, total=value) for value in (1.0, 0.0, 0.5)]
+    gathered = collect([group], place=4, estimator=estimator)
+    assert gathered.by_agent["planner"] == gathered.by_agent["reporter"] == []
+    assert [experience.turn for experience in gathered.by_agent["analyst"]] == [e.turns[4] for e in group]
+    if estimator == "rloo":
+        assert advantages(gathered, "analyst") == pytest.approx([0.75, -0.75, 0.0])
+
+
+def test_each_place_is_dead_or_alive_by_itself():
+    live = [rounds(AGENTS, total=value) for value in (1.0, 0.0)]
+    dead = [rounds(AGENTS, total=1.0) for _ in range(2)]
+    gathered = gather(
+        [Group(dead, 0), Group(live, 1), Group(dead, 2)],
+        [Pupil(agent) for agent in AGENTS],
+        team_credit,
+        estimators()["rloo"],
+        TrainConfig(),
+    )
+    assert gathered.dead_groups == 2
+    assert [len(gathered.by_agent[agent]) for agent in AGENTS] == [0, 2, 0]
+
+
+def test_cut_turns_elsewhere_do_not_count():
+    group = [rounds(AGENTS, total=value, finished=False) for value in (1.0, 0.0)]
+    assert collect([group], place=1).cut_turns == 2

@@ -149,6 +149,15 @@ def test_a_verifier_is_one_more_agent_beside_the_last_that_keeps_no_reference(di
         assert judged.cache == plain.cache
 
 
+def test_a_rule_that_asks_the_last_agent_s_start_takes_one_copy_more():
+    team = ("planner", "reporter")
+    plain, read = (config(*team, train={"credit": credit}) for credit in ("team", "potential"))
+    prints = blueprints(plain)
+    for agents, more in ((team, 1), (("planner",), 0), (("reporter",), 1)):
+        took = rank_memory(read, agents, prints, 1).model - rank_memory(plain, agents, prints, 1).model
+        assert took == more * prints["tiny"].own_bytes
+
+
 def test_agents_of_two_models(directory):
     settings = config("planner", {"name": "analyst", "model": str(directory)})
     prints = blueprints(settings)
@@ -360,6 +369,17 @@ def test_rows_of_a_rollout(sizes, replicas, rows):
         train={"batch_size": questions, "per_device_train_batch_size": 4},
     )
     assert rollout_rows(settings, replicas) == rows
+
+
+def test_rows_of_a_comb_are_the_siblings_at_a_place():
+    """Eight questions on two replicas, three siblings each, in two parts."""
+    settings = config(
+        "planner",
+        "reporter",
+        rollout={"group_size": 4, "microbatches": 2, "sampling": "comb"},
+        train={"batch_size": 8, "per_device_train_batch_size": 4},
+    )
+    assert rollout_rows(settings, 2) == 6
 
 
 def test_rows_of_an_evaluation():

@@ -1,19 +1,22 @@
 """What a step's episodes say, by hand."""
 
 from dataclasses import replace
+from itertools import count
 
 import pytest
 from support import question, turn
 
 from maporl_cli.agents.roles import Role
 from maporl_cli.agents.team import Agent
-from maporl_cli.core.types import Episode, Score
-from maporl_cli.training.metrics import StepShare, agreement, step_metrics
+from maporl_cli.core.types import Episode, Group, Score
+from maporl_cli.training.metrics import StepShare, agreement, episodes_of, step_metrics
+
+SAMPLES = count()
 
 
 def played(answer, *turns, **components):
     score = Score(task=0.5, form=0.25, total=0.75, components=components, reasons={})
-    return Episode(question(answer="A"), 0, 1, turns=list(turns), answer=answer, score=score)
+    return Episode(question(answer="A"), next(SAMPLES), 1, turns=list(turns), answer=answer, score=score)
 
 
 SEATS = ("planner", "reporter")
@@ -24,7 +27,7 @@ FOUR = [*TWO, turn("planner", round=1, tokens=2, finished=False), turn("reporter
 
 
 def measured(*episodes, dead=0, groups=2):
-    metrics = step_metrics([StepShare([episodes, *[()] * (groups - 1)], dead, {}, 0.0)], AGENTS)
+    metrics = step_metrics([StepShare([Group(episodes), *[Group(())] * (groups - 1)], dead, {}, 0.0)], AGENTS)
     return {name: value for name, value in metrics.items() if name.partition(":")[0] not in SEATS}
 
 
@@ -65,9 +68,9 @@ def test_components_go_by_the_guides_names_and_only_where_they_were_measured():
 
 def test_the_shares_of_several_ranks_are_one_step():
     """Two replicas of two ranks: one rank of each speaks for its episodes, each for its agent."""
-    first = StepShare([[played("A", *TWO, accuracy=1.0)]], 1, {"planner:loss": 0.5}, 0.5)
+    first = StepShare([Group([played("A", *TWO, accuracy=1.0)])], 1, {"planner:loss": 0.5}, 0.5)
     again = StepShare([], 0, {"reporter:loss": -0.25}, 0.25)
-    second = StepShare([[played("B", *TWO, accuracy=0.0)]], 0, {"planner:loss": 0.5}, 0.75)
+    second = StepShare([Group([played("B", *TWO, accuracy=0.0)])], 0, {"planner:loss": 0.5}, 0.75)
     last = StepShare([], 0, {"reporter:loss": -0.25}, 0.5)
     metrics = step_metrics([first, again, second, last], AGENTS)
     assert metrics["train:accuracy"] == 0.5
@@ -80,12 +83,18 @@ def test_the_shares_of_several_ranks_are_one_step():
 
 def earning(*pairs):
     """A group: (reward, right) by episode."""
-    return [
-        Episode(
-            question(answer="A"), 0, 1, answer="A" if right else "B", score=Score(total, 1.0, total, {}, {})
-        )
-        for total, right in pairs
-    ]
+    return Group(
+        [
+            Episode(
+                question(answer="A"),
+                next(SAMPLES),
+                1,
+                answer="A" if right else "B",
+                score=Score(total, 1.0, total, {}, {}),
+            )
+            for total, right in pairs
+        ]
+    )
 
 
 def test_agreement_by_hand():
@@ -109,7 +118,7 @@ def test_agreement_compares_within_groups_only():
 
 @pytest.mark.parametrize(
     "group",
-    [[], earning((1.0, True), (0.5, True)), earning((0.5, True), (0.5, False))],
+    [Group(()), earning((1.0, True), (0.5, True)), earning((0.5, True), (0.5, False))],
     ids=["empty", "all right", "all equal"],
 )
 def test_without_a_contrast_there_is_no_agreement(group):
@@ -140,3 +149,34 @@ def test_a_step_without_a_score_or_a_gold_answer_has_no_such_means():
     metrics = measured(unknown("A", None, False), dead=2)
     assert not {"train:accuracy", "train:reward", "train:format", "verifier:believed"} & set(metrics)
     assert (metrics["train:unscored"], metrics["train:dead_groups"]) == (1.0, 1.0)
+
+
+def test_what_credit_took_is_summed_over_replicas_where_it_takes_anything():
+    group = [Group([played("A", *TWO, accuracy=1.0)])]
+    shares = [StepShare(group, 0, {}, 0.0, tokens) for tokens in (30, None, 12)]
+    assert step_metrics(shares)["credit:tokens"] == 42.0
+    assert "credit:tokens" not in step_metrics(shares[1:2])
+
+
+class TestComb:
+    """A spine of two rounds and a sibling at its second and its third place, which is in the second round."""
+
+    spine = played("A", *FOUR, accuracy=1.0)
+    second = replace(played("B", *TWO, accuracy=0.0), inherited=1)
+    third = replace(played("B", *FOUR, accuracy=0.0), inherited=2)
+    groups = (Group([spine, second], 1), Group([replace(spine), third], 2))
+
+    def test_a_turn_that_episodes_share_was_taken_once(self):
+        metrics = step_metrics([StepShare(self.groups, 0, {}, 0.0)])
+        # The spine's 4 · 3 + (2 + 3 + 2 + 1), the reporter's 3 + 3, and the second round's 2 · 3 + (2 + 1).
+        assert metrics["train:tokens"] == 20 + 6 + 9
+        assert metrics["train:cut_turns"] == 2 / 7
+
+    def test_a_sibling_in_a_later_round_is_not_one_by_itself(self):
+        """Where the spine had settled there would be none: those that are are of the harder questions."""
+        metrics = step_metrics([StepShare(self.groups, 0, {}, 0.0)])
+        assert metrics["train:accuracy"] == 1 / 2
+        assert metrics["train:rounds"] == 3 / 2
+
+    def test_every_episode_is_kept_once(self):
+        assert episodes_of([StepShare(self.groups, 0, {}, 0.0)]) == [self.spine, self.second, self.third]

@@ -19,7 +19,7 @@ from support import alone, floor, tiny_policy
 from maporl_cli.agents.evidence import NoEvidence
 from maporl_cli.agents.roles import Role, RoleBook
 from maporl_cli.agents.team import Agent, Team
-from maporl_cli.core.config import Config
+from maporl_cli.core.config import Config, RolloutConfig
 from maporl_cli.core.errors import Interrupted, RunFailed
 from maporl_cli.core.randomness import keyed_generator
 from maporl_cli.core.timeline import Timeline
@@ -47,6 +47,7 @@ BOOK = RoleBook(
     option="({letter}) {text}",
     turn="{text}",
     separator=" ",
+    write=lambda _, letter: letter,
 )
 QUESTIONS = [
     Question(f"q{index}", f"w{1 + index % 2}", {"A": "w5", "B": "w6"}, answer="A") for index in range(6)
@@ -119,6 +120,7 @@ class Run:
     questions: Sequence[Question] = tuple(QUESTIONS)
     stop_in_rollout: bool = False
     history: Sequence[dict[str, float]] = ()
+    credit: str = "team"
 
     def __post_init__(self):
         settings = {
@@ -140,6 +142,7 @@ class Run:
         valued = isinstance(self.estimator, CriticEstimator)
         for policy in self.policies.values():
             copy_weights(self.start, policy)
+            policy.keep_reference()
         self.team = Team(
             [Agent(name, BOOK.role(name), self.policies[name], 3, 1.0) for name in NAMES],
             BOOK,
@@ -161,6 +164,7 @@ class Run:
             for name in self.trained
         ]
         self.checkpoints = Checkpoints(self.folder, keep=self.config.train.keep_checkpoints)
+        self.reward = Reward(self.config.reward, BOOK)
         self.monitor = Recorder()
         self.said: list[str] = []
         self.stop = StopRequest()
@@ -172,8 +176,8 @@ class Run:
             team=self.team,
             policies=self.policies,
             learners=self.learners,
-            reward=Reward(self.config.reward, BOOK),
-            credit=credit_rules()["team"],
+            reward=self.reward,
+            credit=credit_rules()[self.credit],
             estimator=self.estimator,
             questions=self.questions,
             steps=until or self.steps,
@@ -209,10 +213,30 @@ def tokens(recorder: Recorder) -> dict[int, list]:
     }
 
 
-@pytest.mark.parametrize("trained", [NAMES, ("planner",)])
-def test_a_team_learns(tmp_path, start, trained):
+def test_a_reader_reads_combs_as_well(tmp_path, start):
+    """A spine is read in each group it stands in that is learned from."""
+    run = Run(tmp_path, start, steps=1, credit="potential", rollout={"sampling": "comb"})
+    run.go()
+    assert run.monitor.metrics[1]["credit:tokens"] > 0
+    assert run.monitor.metrics[1]["train:dead_groups"] < 1
+    assert len(run.monitor.played[1]) == 4 * (1 + 2 * 5)
+    updates = [name for name in ("planner:loss", "reporter:loss") if name in run.monitor.metrics[1]]
+    assert updates
+
+
+@pytest.mark.parametrize(
+    ("trained", "sampling", "credit"),
+    [
+        (NAMES, "chain", "team"),
+        (("planner",), "chain", "team"),
+        (NAMES, "comb", "team"),
+        (NAMES, "chain", "leave_one_out"),
+    ],
+)
+def test_a_team_learns(tmp_path, start, trained, sampling, credit):
     """Also the planner alone, whose reward comes only through what its teammate makes of its word."""
-    run = Run(tmp_path, start, steps=16, seed=1, trained=trained, questions=FREE)
+    settings = {"trained": trained, "rollout": {"sampling": sampling}, "credit": credit}
+    run = Run(tmp_path, start, steps=16, seed=1, questions=FREE, **settings)
     run.go()
     accuracy = [run.monitor.metrics[step]["train:accuracy"] for step in range(1, 17)]
     assert 0 < accuracy[0] < 0.5, "chance is a quarter"
@@ -325,30 +349,29 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path, start):
     assert same(again.weights(), run.weights())
 
 
+@pytest.mark.parametrize("sampling", ["chain", "comb"])
 @pytest.mark.parametrize("microbatches", [2, 3, 4, 9])
-def test_microbatches_change_no_episode(tmp_path, start, microbatches):
+def test_microbatches_change_no_episode(tmp_path, start, sampling, microbatches):
     run = Run(tmp_path, start, steps=1)
-    settings = {"step": 3, "seed": 1, "group_size": 5}
     whole, parts = (
-        rollout(run.team, QUESTIONS[:4], microbatches=count, ranks=run.ranks, **settings)
+        rollout(
+            run.team,
+            QUESTIONS[:4],
+            step=3,
+            seed=1,
+            plan=RolloutConfig(group_size=5, sampling=sampling, microbatches=count),
+            ranks=run.ranks,
+        )
         for count in (1, microbatches)
     )
-    assert [len(group) for group in parts] == [5] * 4
+    assert [len(group.episodes) for group in parts] == [5] * (4 if sampling == "chain" else 8)
     for one, other in zip(whole, parts, strict=True):
-        for first, second in zip(one, other, strict=True):
+        assert one.place == other.place
+        for first, second in zip(one.episodes, other.episodes, strict=True):
             assert first.question == second.question
             assert (first.sample, first.step, first.answer) == (second.sample, second.step, second.answer)
             assert [t.token_ids for t in first.turns] == [t.token_ids for t in second.turns]
-    assert len({episode.turns[0].token_ids for group in whole for episode in group}) > 2
-
-
-def test_a_question_that_comes_twice_in_a_step_is_not_played_the_same_way_twice(tmp_path, start):
-    run = Run(tmp_path, start, steps=1)
-    settings = {"step": 3, "seed": 1, "group_size": 5, "microbatches": 1}
-    first, second = rollout(run.team, QUESTIONS[:1] * 2, ranks=run.ranks, **settings)
-    assert [episode.sample for episode in (*first, *second)] == list(range(10))
-    said, again = ([[turn.token_ids for turn in e.turns] for e in group] for group in (first, second))
-    assert said != again
+    assert len({episode.turns[0].token_ids for group in whole for episode in group.episodes}) > 2
 
 
 def test_a_stop_request_ends_after_the_step_with_a_checkpoint(tmp_path, start):
@@ -390,6 +413,35 @@ def test_a_stop_request_in_a_rollout_gives_the_step_up(tmp_path, start):
     again = Run(tmp_path / "stopped", start, steps=4)
     assert again.resume().step == 4
     assert same(again.weights(), whole.weights())
+
+
+def test_a_stop_request_while_credit_is_measured_gives_the_step_up(tmp_path, start):
+    run = Run(tmp_path, start, steps=4, credit="leave_one_out")
+    score = run.reward.score
+
+    def stop_soon(groups):
+        score(groups)
+        run.stop_in_rollout = run.stop.requested = len(run.monitor.metrics) == 1
+
+    run.reward.score = stop_soon
+    with pytest.raises(Interrupted, match="step 1 of 4"):
+        run.go()
+    assert sorted(run.monitor.metrics) == [1]
+
+
+@pytest.mark.parametrize("credit", ["leave_one_out", "potential"])
+def test_what_credit_takes_to_measure_is_counted(tmp_path, start, credit):
+    run = Run(tmp_path, start, steps=2, credit=credit)
+    progress = run.go()
+    spent = {key: sum(run.monitor.metrics[n][f"{key}:tokens"] for n in (1, 2)) for key in ("train", "credit")}
+    assert spent["credit"] > 0
+    assert progress.tokens == sum(spent.values())
+    name = {"leave_one_out": "lost", "potential": "readings"}[credit]
+    for played in run.monitor.played.values():
+        groups = [played[at : at + 6] for at in range(0, len(played), 6)]
+        live = [len({e.score.total for e in group}) > 1 for group in groups]
+        assert [[name in e.measured for e in group] for group in groups] == [[on] * 6 for on in live]
+        assert any(live)
 
 
 def test_a_stop_request_in_the_last_step_changes_nothing(tmp_path, start):

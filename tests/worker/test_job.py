@@ -158,6 +158,7 @@ def test_ranks_that_would_wait_are_told_how_not_to():
     assert "75%" in naive
     assert naive.endswith("with 16, 16%")
     assert waiting_hint(config(rollout={"microbatches": 16}), place(agents, 4)) == ""
+    assert waiting_hint(config(rollout={"sampling": "comb"}), place(agents, 4)) == "", "nobody knows"
 
 
 @pytest.mark.parametrize(("local", "tells"), [(0, True), (1, False)])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -175,3 +177,77 @@ def test_whether_there_is_a_profile_is_for_rank_0_to_say(tmp_path, asked, shown)
     file = tmp_path / "run" / "profile.json"
     found = {event["pid"] for event in json.loads(file.read_text())["traceEvents"]} if file.exists() else None
     assert found == shown
+
+
+FEW = [
+    "train.max_steps=2",
+    "train.batch_size=2",
+    "rollout.group_size=3",
+    "train.per_device_train_batch_size=3",
+    "train.eval_every=0",
+    "train.cold_start.role_steps=20",
+    "data.max_eval_samples=2",
+    "eval.baselines=[]",
+]
+SHARINGS = {
+    "comb": ["rollout.sampling=comb"],
+    "leave_one_out": ["train.credit=leave_one_out"],
+    "potential": ["train.credit=potential", "train.kl_coeff=0"],
+}
+
+
+@pytest.fixture(scope="module")
+def shared_by_one(tmp_path_factory) -> Callable[[str], Path]:
+    """The run of one rank with a way to share the reward out."""
+
+    @cache
+    def run(sharing: str) -> Path:
+        folder = tmp_path_factory.mktemp(sharing)
+        train_here(config(folder, "run", *FEW, *SHARINGS[sharing]))
+        return folder / "run"
+
+    return run
+
+
+def shared_out(run: Path) -> tuple[list[tuple], list[float]]:
+    """Every episode's draws and reward, and all that was measured for credit."""
+    episodes = [json.loads(line) for file in sorted(run.glob("episodes/*")) for line in file.open()]
+    shared = [
+        (
+            (one["step"], one["question"]["id"], one["sample"], one["inherited"], one["answer"]),
+            [turn["token_ids"] for turn in one["turns"]],
+            one["score"]["total"],
+        )
+        for one in episodes
+    ]
+    return shared, [value for one in episodes for values in one["measured"].values() for value in values]
+
+
+@pytest.mark.parametrize(
+    ("sharing", "count"),
+    [
+        ("comb", 2),
+        ("comb", 4),
+        ("leave_one_out", 2),
+        ("leave_one_out", 4),
+        ("leave_one_out", 8),  # two replicas, that hear what was said in each other's episodes
+        ("potential", 2),
+    ],
+)
+def test_groups_and_credit_are_the_same_on_more_ranks(shared_by_one, tmp_path, sharing, count):
+    one, run = shared_by_one(sharing), tmp_path / "run"
+    on_ranks(count, train_here, config(tmp_path, "run", *FEW, *SHARINGS[sharing]))
+    (episodes, measured), (found, credited) = shared_out(one), shared_out(run)
+    assert found == episodes
+    assert credited == pytest.approx(measured)
+    theirs, ours = ([json.loads(line) for line in (of / "metrics.jsonl").open()] for of in (one, run))
+    for key in ("train:tokens", "credit:tokens", "train:dead_groups", "train:accuracy"):
+        assert [row.get(key) for row in ours] == [row.get(key) for row in theirs]
+    assert any(row.get("planner:grad_norm", 0) > 0 for row in ours)
+    if sharing == "comb":
+        assert {episode[0][3] for episode in episodes} >= {0, 1, 2, 3}
+    else:
+        assert len(set(measured)) > 10
+        assert all(row["credit:tokens"] > 0 for row in ours[1:])
+    for name, tensor in weights(one).items():
+        torch.testing.assert_close(weights(run)[name], tensor, rtol=0, atol=1e-5)

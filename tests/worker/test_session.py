@@ -11,7 +11,7 @@ from support import alone, tiny_policy
 from torch.nn.utils import parameters_to_vector
 
 from maporl_cli.agents.policy import Policy
-from maporl_cli.agents.roles import role_book
+from maporl_cli.agents.roles import BRIEF, GUIDE, role_book
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError
 from maporl_cli.training.advantage import estimators
@@ -24,6 +24,7 @@ from maporl_cli.worker.session import (
     cold_start_session,
     open_alone,
     open_learners,
+    open_rules,
     team_placement,
 )
 
@@ -126,3 +127,18 @@ def test_a_policy_that_shows_no_hidden_states_cannot_have_one():
     assert "'reporter'" in told.value.what
     assert "train.algorithm=maporl_ppo" in told.value.where
     assert "--set train.algorithm=rloo" in told.value.fix
+
+
+def test_rules_that_do_not_fit_are_refused():
+    reward = {"similarity_model": None}
+
+    def rules(credit: str, sampling: str = "chain", book=BRIEF):
+        config = {"reward": reward, "train": {"credit": credit}, "rollout": {"sampling": sampling}}
+        return open_rules(Config.model_validate(config), book)
+
+    assert rules("leave_one_out").credit.measurement is not None
+    assert rules("potential", "comb").credit.measurement is not None
+    with pytest.raises(ConfigError, match="do not combine"):
+        rules("leave_one_out", "comb")
+    with pytest.raises(ConfigError, match="does not say how an answer is written"):
+        rules("potential", book=replace(GUIDE, write=None))

@@ -184,6 +184,25 @@ def test_the_kl_is_measured_from_the_cold_started_team_also_after_a_resume(tmp_p
     assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
 
 
+def test_a_resumed_run_reads_with_the_very_reader(tmp_path):
+    """The frozen start of the reporter is in no checkpoint but the first."""
+    register_component("ids", ids)
+    sets = [
+        "eval.baselines=[]",
+        "train.kl_coeff=0",
+        "train.credit=potential",
+        "reward.extra_weights={ids: 1}",
+    ]
+    sets += ["train.learning_rate=0.01", "train.cold_start.role_steps=60"]
+    for name in ("whole", "parts"):
+        go(small(tmp_path, *sets, name=name))
+    discard(tmp_path / "parts" / "checkpoints" / "step_000004")
+    go(small(tmp_path, *sets, name="parts"), resume=True)
+    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+    first = tmp_path / "parts" / "checkpoints" / "step_000000" / "agents" / "planner" / "weights.safetensors"
+    assert first.read_bytes() != weights(tmp_path / "parts")
+
+
 def test_a_run_is_not_deleted_for_one_that_cannot_begin(tmp_path):
     go(small(tmp_path, "eval.baselines=[]"))
     before = weights(tmp_path / "run")
