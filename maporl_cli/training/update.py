@@ -115,7 +115,8 @@ class Learner:
             NotFinite: a loss or gradient is, and the weights are as they were; or the updated weights
                 are, or too large for their norm to be told.
         """
-        (tokens,) = self.summed([sum(len(experience.turn.token_ids) for experience in experiences)])
+        lengths = [len(experience.turn.token_ids) for experience in experiences if experience.turn.finished]
+        (tokens,) = self.summed([sum(lengths)])
         metrics: dict[str, float] = {f"{self.agent}:tokens": tokens}
         if tokens:
             with memory_errors(self.agent, "the update", _DECIDE_MEMORY):
@@ -228,12 +229,13 @@ class Learner:
             scored = self.policy.score(prompts, completions, temperature=self._temperature)
         else:
             scored, values = self._critic.score(prompts, completions, temperature=self._temperature)
-        active = length_mask([len(completion) for completion in completions], scored.logprobs.device)
+        said = length_mask([len(completion) for completion in completions], scored.logprobs.device)
+        finished = torch.tensor([[experience.turn.finished] for experience in experiences])
         terms = policy_loss(
             scored.logprobs,
             _padded([experience.turn.logprobs for experience in experiences], scored.logprobs),
             _padded([experience.advantages for experience in experiences], scored.logprobs),
-            active,
+            said & finished.to(said.device),
             tokens,
             clip=(self._config.clip_ratio, self._config.clip_ratio_high or self._config.clip_ratio),
             entropy=scored.entropy,
@@ -244,7 +246,7 @@ class Learner:
         if values is None:
             return terms, 0.0
         targets = _padded([experience.targets for experience in experiences], values)
-        return terms, value_loss(values, targets, active, tokens)
+        return terms, value_loss(values, targets, said, tokens)
 
     def _reference(self, prompts: Rows, completions: Rows) -> Tensor:
         return self.policy.reference_logprobs(prompts, completions, temperature=self._temperature)
