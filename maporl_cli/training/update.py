@@ -33,9 +33,10 @@ from maporl_cli.training.ranks import Ranks
 _DECIDE_MEMORY = (
     "train.per_device_train_batch_size, or set model.gradient_checkpointing=true or model.finetune=lora"
 )
+_SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+
 Rows = Sequence[tuple[int, ...]]
 """Token ids, a row a turn."""
-_SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
 class Learner:
