@@ -196,8 +196,8 @@ class PpoConfig(Section):
 
     gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.95
     """How far an advantage looks ahead: 0 to the next token's value, 1 to the turn's end."""
-    value_learning_rate: Positive = 1e-3
-    """Peak learning rate of the value heads; it follows the policies' schedule."""
+    value_learning_rate: Positive = 0.03
+    """Peak learning rate of the value heads: about how far a value moves in a step."""
 
 
 class TrainConfig(Section):

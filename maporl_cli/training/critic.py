@@ -17,7 +17,10 @@ from maporl_cli.training.advantage.estimator import Summed
 
 
 class Critic:
-    """One linear layer on the last layer's states, zero at its start.
+    """One linear layer on the last layer's states, zero at its start: `V = w·h / width + b`.
+
+    Adam moves every weight by about the learning rate, and so the values by about as much, whatever the width
+    (Yang et al. 2022, arXiv 2203.03466, scale the learning rate of a model's last layer alike).
 
     It reads the policy and by default does not move it, so that the policy's gradient stays that of its own
     loss and the two learning rates are independent.
@@ -52,7 +55,8 @@ class Critic:
         states = scored.hidden.detach()
         if self._shared:
             states = states + self._shared * (scored.hidden - states)
-        return scored, self.head(states.to(self.head.weight.dtype)).squeeze(-1)
+        states = states.to(self.head.weight.dtype) / self._policy.hidden_width
+        return scored, self.head(states).squeeze(-1)
 
     def state(self) -> dict[str, Any]:
         """The head's weights."""
@@ -63,16 +67,16 @@ class Critic:
         self.head.load_state_dict(state)
 
 
-def value_loss(values: Tensor, targets: Tensor, active: Tensor, active_total: int) -> Tensor:
-    """½ (V − target)², averaged over tokens.
+def value_loss(values: Tensor, targets: Tensor, said: Tensor, active_total: int) -> Tensor:
+    """½ (V − target)², summed over all tokens said and divided by the policy loss's number of them.
 
     Not clipped: Andrychowicz et al. 2021 (arXiv 2006.05990) found PPO's clipping of it to do harm.
 
     Args:
-        values, targets, active: (rows, length).
+        values, targets, said: (rows, length); cut turns were said too, and what came of them is expected.
         active_total: active tokens of the agent's whole update, over all microbatches and ranks.
     """
-    missed = torch.where(active, values - targets, torch.zeros_like(values))
+    missed = torch.where(said, values - targets, torch.zeros_like(values))
     return (missed**2).sum() / (2 * active_total)
 
 

@@ -14,7 +14,7 @@ from maporl_cli.training.credit import CreditRule
 
 @dataclass(frozen=True, slots=True)
 class Experience:
-    """A turn and what it teaches, token by token.
+    """A turn and what it teaches, token by token. One that was cut teaches no more than its value head.
 
     Attributes:
         advantages: how much better each token was than what it is compared with.
@@ -33,7 +33,7 @@ class Gathered:
     """A step's experiences by agent, and what was left out of them.
 
     Attributes:
-        by_agent: each agent's active turns; an agent may have none.
+        by_agent: each agent's turns that teach it; an agent may have none.
         dead_groups: groups without spread in their rewards.
         cut_turns: turns of the other groups that ended at their token limit.
     """
@@ -95,8 +95,9 @@ def gather(
     """Credit, compare and collect the turns that are trained on: in a group with a place, those there.
 
     Groups without a score, dead ones where the estimator does not compare across groups, and turns cut at
-    their limit are left out altogether: they stand neither in the loss's numerator nor, having no tokens
-    here, in its denominator. A cut turn's return still counts in the comparison, since it did happen.
+    their limit are left out: they stand neither in the loss's numerator nor in its denominator. A cut
+    turn's return still counts in the comparison, since it did happen: in the group's statistics, or in what
+    a value head expects.
 
     With `train.kl_in: reward` a turn's own distance from the frozen start is taken off its return, before
     it is compared; where tokens are compared, each pays its own.
@@ -151,21 +152,20 @@ def _charged(own: Returned, learner: Learns, price: float) -> Returned:
 def _judged(
     own: Returned, learner: Learns, estimator: CriticEstimator, train: TrainConfig, price: float
 ) -> list[Experience]:
-    """Each finished turn with an advantage and a target for each of its tokens."""
-    finished = [(turn, value) for group in own for turns in group for turn, value in turns if turn.finished]
-    turns = [turn for turn, _ in finished]
+    """Each turn with an advantage and a target for each of its tokens."""
+    returned = [each for group in own for turns in group for each in turns]
+    turns = [turn for turn, _ in returned]
     if price:
         rewards = [[-price * nats for nats in tokens] for tokens in learner.divergence(turns)]
     else:
         rewards = [[0.0] * len(turn.token_ids) for turn in turns]
-    for tokens, (_, value) in zip(rewards, finished, strict=True):
+    for tokens, (_, value) in zip(rewards, returned, strict=True):
         tokens[-1] += value
-    expected = learner.values(turns)
-    judged = estimator.judge(list(map(Valued, rewards, expected)), train, learner.summed)
-    return [
-        Experience(turn, told.advantages, values, told.targets)
-        for turn, values, told in zip(turns, expected, judged, strict=True)
-    ]
+    experiences: list[Experience] = []
+    for turn, earned, values in zip(turns, rewards, learner.values(turns), strict=True):
+        told = estimator.judge(Valued(earned, values), train)
+        experiences.append(Experience(turn, told.advantages, values, told.targets))
+    return experiences
 
 
 def _own(

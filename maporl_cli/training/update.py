@@ -29,11 +29,12 @@ from maporl_cli.training.ranks import Ranks
 _DECIDE_MEMORY = (
     "train.per_device_train_batch_size, or set model.gradient_checkpointing=true or model.finetune=lora"
 )
-Rows = Sequence[tuple[int, ...]]
-"""Token ids, a row a turn."""
 _SMALLEST_SCALE = 1.0
 """A gradient that overflows below it is too large for fp16 as it is, or NaN: no scale would help."""
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+
+Rows = Sequence[tuple[int, ...]]
+"""Token ids, a row a turn."""
 
 
 class Learner:
@@ -113,7 +114,8 @@ class Learner:
             NotFinite: a loss or gradient is, and the weights are as they were; or the updated weights
                 are, or too large for their norm to be told.
         """
-        (tokens,) = self.summed([sum(len(experience.turn.token_ids) for experience in experiences)])
+        lengths = [len(experience.turn.token_ids) for experience in experiences if experience.turn.finished]
+        (tokens,) = self.summed([sum(lengths)])
         metrics: dict[str, float] = {f"{self.agent}:tokens": tokens}
         if tokens:
             with memory_errors(self.agent, "the update", _DECIDE_MEMORY):
@@ -215,12 +217,13 @@ class Learner:
             scored = self.policy.score(prompts, completions, temperature=self._temperature)
         else:
             scored, values = self._critic.score(prompts, completions, temperature=self._temperature)
-        active = length_mask([len(completion) for completion in completions], scored.logprobs.device)
+        said = length_mask([len(completion) for completion in completions], scored.logprobs.device)
+        finished = torch.tensor([[experience.turn.finished] for experience in experiences])
         terms = policy_loss(
             scored.logprobs,
             _padded([experience.turn.logprobs for experience in experiences], scored.logprobs),
             _padded([experience.advantages for experience in experiences], scored.logprobs),
-            active,
+            said & finished.to(said.device),
             tokens,
             clip=(self._config.clip_ratio, self._config.clip_ratio_high or self._config.clip_ratio),
             entropy=scored.entropy,
@@ -231,7 +234,7 @@ class Learner:
         if values is None:
             return terms, 0.0
         targets = _padded([experience.targets for experience in experiences], values)
-        return terms, value_loss(values, targets, active, tokens)
+        return terms, value_loss(values, targets, said, tokens)
 
     def _reference(self, prompts: Rows, completions: Rows) -> Tensor:
         return self.policy.reference_logprobs(prompts, completions, temperature=self._temperature)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -112,13 +113,13 @@ def test_values_are_the_head_s_reading_of_each_token_s_state(size):
     mine = learner(policy, per_device_train_batch_size=size)
     head = mine._critic.head
     torch.manual_seed(0)
-    torch.nn.init.normal_(head.weight)
+    torch.nn.init.normal_(head.weight, std=64)
     turns = [experience.turn for experience in table(policy)]
     for said, values in zip(turns, mine.values(turns), strict=True):
         ids = torch.tensor([[*said.prompt_ids, *said.token_ids]])
         states = policy._model(ids, output_hidden_states=True).hidden_states[-1][0]
         # A token's value is read where the token is predicted: one place before it.
-        expected = head(states)[len(said.prompt_ids) - 1 : -1, 0]
+        expected = head(states / 64)[len(said.prompt_ids) - 1 : -1, 0]
         assert values == pytest.approx(expected.tolist(), abs=1e-5)
 
 
@@ -126,7 +127,7 @@ def test_a_head_learns_a_table_of_returns():
     """On a fixed batch, with a policy that stands still: from nothing explained to nearly all."""
     policy = tiny_policy()
     batch = table(policy)
-    mine = learner(policy, learning_rate=1e-30, ppo={"value_learning_rate": 0.03})
+    mine = learner(policy, learning_rate=1e-30, ppo={"value_learning_rate": 0.3})
     turns = [experience.turn for experience in batch]
     targets = [target for experience in batch for target in experience.targets]
 
@@ -179,17 +180,17 @@ def test_a_share_of_the_value_loss_reaches_the_policy(coefficient):
     for one, share in ((policy, coefficient), (none, 0.0)):
         mine = learner(one, value_loss_coeff=share)
         with torch.no_grad():
-            mine._critic.head.weight.copy_(torch.linspace(-1, 1, one.hidden_width))
+            mine._critic.head.weight.copy_(torch.linspace(-64, 64, one.hidden_width))
         mine.update(batch)
         heads.append(mine._critic.head.weight.grad.clone())
     assert torch.equal(*heads)
 
-    head = torch.linspace(-1, 1, twin.hidden_width)
+    head = torch.linspace(-64, 64, twin.hidden_width)
     missed = torch.zeros(())
     for one in batch:
         ids = torch.tensor([[*one.turn.prompt_ids, *one.turn.token_ids]])
         states = twin._model(ids, output_hidden_states=True).hidden_states[-1][0]
-        values = states[len(one.turn.prompt_ids) - 1 : -1] @ head
+        values = states[len(one.turn.prompt_ids) - 1 : -1] @ head / 64
         missed = missed + ((values - torch.tensor(one.targets)) ** 2).sum()
     tokens = sum(len(one.targets) for one in batch)
     (coefficient * missed / (2 * tokens)).backward()
@@ -206,7 +207,7 @@ def test_neither_passes_nor_a_scaler_change_the_gradient(options):
         policy = tiny_policy()
         mine = learner(policy, value_loss_coeff=0.3, **settings)
         with torch.no_grad():
-            mine._critic.head.weight.fill_(0.1)
+            mine._critic.head.weight.fill_(6.4)
         metrics = mine.update(table(policy))
         metrics.pop("planner:loss_scale", None)
         found.append((metrics, gradients(policy), mine._critic.head.weight.grad))
@@ -215,6 +216,31 @@ def test_neither_passes_nor_a_scaler_change_the_gradient(options):
     assert torch.allclose(head, other_head, atol=1e-6, rtol=1e-5)
     for a, b in zip(whole, parts, strict=True):
         assert torch.allclose(a, b, atol=1e-6, rtol=1e-5)
+
+
+def test_a_cut_turn_teaches_the_head_alone():
+    found = []
+    for cut in (False, True):
+        policy = tiny_policy()
+        *batch, last = table(policy)
+        batch.append(replace(last, turn=replace(last.turn, finished=False)))
+        mine = learner(policy, per_device_train_batch_size=4)
+        metrics = mine.update(batch if cut else batch[:-1])
+        metrics.pop("planner:explained_variance")
+        found.append((metrics, gradients(policy), mine._critic.head.bias.grad.item()))
+    (without, left, bias), (metrics, right, moved) = found
+    assert metrics == pytest.approx(without, abs=1e-6)
+    for a, b in zip(left, right, strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+    tokens, missed = sum(len(one.targets) for one in batch[:-1]), sum(last.targets)
+    assert moved == pytest.approx(bias - missed / tokens, abs=1e-5)
+
+
+def test_cut_turns_alone_teach_nothing():
+    policy = tiny_policy()
+    batch = [replace(one, turn=replace(one.turn, finished=False)) for one in table(policy)]
+    assert learner(policy).update(batch) == {"planner:tokens": 0.0}
+    assert policy.version == 0
 
 
 def test_a_head_does_not_decay():
@@ -245,7 +271,7 @@ def test_the_gradient_of_the_whole_loss_equals_finite_differences():
     )
     head = mine._critic.head
     with torch.no_grad():
-        head.weight.copy_(torch.randn_like(head.weight))
+        head.weight.copy_(8 * torch.randn_like(head.weight))
     tokens = sum(len(one.targets) for one in batch)
 
     def loss() -> torch.Tensor:

@@ -61,11 +61,11 @@ class CriticEstimator:
     """How a turn is compared with what the agent's own value head expected of it.
 
     Attributes:
-        judge: one agent's turns of the step to what they teach, in the same order.
+        judge: what a turn teaches.
         across_groups: needs no groups, so one without spread teaches as well.
     """
 
-    judge: Callable[[Sequence[Valued], TrainConfig, Summed], list[Judged]]
+    judge: Callable[[Valued, TrainConfig], Judged]
     across_groups: ClassVar[bool] = True
 
 

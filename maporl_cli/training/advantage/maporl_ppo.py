@@ -3,6 +3,9 @@
 Generalized advantage estimation (Schulman et al. 2016, arXiv 1506.02438, eq. 16) within a turn, whose tokens
 are the steps: `δ_t = r_t + V_{t+1} − V_t`, `A_t = Σ_k λ^k δ_{t+k}`. What comes after the turn is in its
 return already, so nothing is expected after its last token, and no token is discounted.
+
+Advantages keep the reward's units, in which `train.kl_coeff` and `train.entropy_coeff` are prices. The
+paper's code, as most of PPO's, divides them by their spread, which makes these several times cheaper.
 """
 
 from __future__ import annotations
@@ -10,19 +13,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from maporl_cli.core.config import TrainConfig
-from maporl_cli.training.advantage.estimator import Judged, Summed, Valued
-from maporl_cli.training.advantage.reinforce_pp import normalized
+from maporl_cli.training.advantage.estimator import Judged, Valued
 
 
-def judge(turns: Sequence[Valued], train: TrainConfig, summed: Summed) -> list[Judged]:
-    """Advantages with mean 0 and spread 1 over the tokens of all replicas, as PPO's implementations have them
-    (Huang et al. 2022, "The 37 Implementation Details of PPO", 7), and `A + V` before that as targets."""
-    ahead = [generalized(turn.rewards, turn.values, train.ppo.gae_lambda) for turn in turns]
-    (compared,) = normalized([ahead], summed)
-    return [
-        Judged(advantages, [value + own for value, own in zip(turn.values, raw, strict=True)])
-        for turn, raw, advantages in zip(turns, ahead, compared, strict=True)
-    ]
+def judge(turn: Valued, train: TrainConfig) -> Judged:
+    """A turn's generalized advantages, and with them what its value head should have expected: `A + V`."""
+    advantages = generalized(turn.rewards, turn.values, train.ppo.gae_lambda)
+    targets = [value + advantage for value, advantage in zip(turn.values, advantages, strict=True)]
+    return Judged(advantages, targets)
 
 
 def generalized(rewards: Sequence[float], values: Sequence[float], gae_lambda: float) -> list[float]:
