@@ -10,6 +10,7 @@ from maporl_cli.training.guards.past import (
     Past,
     first_step,
     means,
+    medians,
     moved,
     trends,
 )
@@ -17,8 +18,8 @@ from maporl_cli.training.guards.past import (
 _DEAD, _AGREEMENT = "train:dead_groups", "train:agreement"
 _MOSTLY = 0.9
 """The share of groups that leaves next to nothing to learn from."""
-_LESS, _FALLEN = 0.1, 0.03
-"""How much of the correlation, and how much of accuracy, has to be gone."""
+_FALLEN = 0.03
+"""How much of accuracy has to be gone."""
 _PAYS = (
     "compare the reward's components (report.html) and read episodes that earn much and are wrong; take out "
     "or weigh down what pays them (reward.weights, reward.extra_weights)"
@@ -45,18 +46,21 @@ def dead_groups(past: Past) -> Alarm | None:
 
 
 def agreement(past: Past) -> Alarm | None:
-    """The reward tells right answers from wrong ones less than when accuracy was best, and pays no less.
+    """The reward tells right answers from wrong ones less than when accuracy was best.
 
     The earliest sign of a hole: what the episodes of a group earn differently for is what the policies
     learn, and it shows in the first step that pays for something else, before anybody has learned it.
+
+    `1 − r²` of the correlation is the share of what they learn that is not to be right. It has to be twice as
+    much as then, and 5 points more.
     """
     best, now = past.best, past.now
-    accuracy, reward, agreed = (means(best, now, name) for name in (ACCURACY, REWARD, _AGREEMENT))
-    if accuracy is None or reward is None or agreed is None:
+    accuracy, reward = means(best, now, ACCURACY), means(best, now, REWARD)
+    agreed = medians(best, now, _AGREEMENT)
+    if accuracy is None or reward is None or agreed is None or accuracy[1] >= accuracy[0]:
         return None
-    if accuracy[1] >= accuracy[0] or reward[1] < reward[0] or agreed[1] > agreed[0] - _LESS:
-        return None
-    if not moved(best, now, _AGREEMENT, "less"):
+    then, today = (1 - correlation**2 for correlation in agreed)
+    if today < 2 * then + 0.05 or not moved(best, now, _AGREEMENT, "less"):
         return None
     return Alarm(
         "agreement",

@@ -6,11 +6,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
-from statistics import fmean
+from statistics import fmean, median
 from typing import Literal
 
 import numpy as np
@@ -110,10 +110,21 @@ def values(rows: Rows, name: str) -> list[float]:
 
 def means(before: Rows, after: Rows, name: str) -> tuple[float, float] | None:
     """The metric's mean before and after; None where it was measured in less than half of the steps."""
+    return _averages(before, after, name, fmean)
+
+
+def medians(before: Rows, after: Rows, name: str) -> tuple[float, float] | None:
+    """As `means`, but one odd step moves neither."""
+    return _averages(before, after, name, median)
+
+
+def _averages(
+    before: Rows, after: Rows, name: str, average: Callable[[Sequence[float]], float]
+) -> tuple[float, float] | None:
     found = values(before, name), values(after, name)
     if any(2 * len(measured) < len(rows) for measured, rows in zip(found, (before, after), strict=True)):
         return None
-    return (fmean(found[0]), fmean(found[1])) if all(found) else None
+    return (average(found[0]), average(found[1])) if all(found) else None
 
 
 def moved(before: Rows, after: Rows, name: str, where: Literal["greater", "less"]) -> bool:
