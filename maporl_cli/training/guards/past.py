@@ -53,20 +53,18 @@ class Past:
 
     @cached_property
     def best(self) -> Rows:
-        """The two windows of steps in a row, before `now`, whose accuracy was best (of equals the last);
+        """The steps before `now` of best accuracy."""
+        return self.at_best(ACCURACY)
+
+    def at_best(self, name: str) -> Rows:
+        """The two windows of steps in a row, before `now`, whose metric was highest (of equals the last);
         empty where the run is younger than that."""
         before, size = self.rows[: -self.window], 2 * self.window
         if len(before) < size:
             return ()
-        sums = np.convolve(values(before, ACCURACY), np.ones(size), "valid")
+        sums = np.convolve([row.get(name) or 0.0 for row in before], np.ones(size), "valid")
         begin = len(sums) - 1 - int(np.argmax(sums[::-1]))
         return before[begin : begin + size]
-
-    @property
-    def best_steps(self) -> str:
-        """Which steps `best` are, in words."""
-        begin = first_step(self.best)
-        return f"steps {begin} to {begin + len(self.best) - 1}, where accuracy was best,"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +94,11 @@ class Alarm:
 def reach(window: int) -> int:
     """The most steps that a guard fires over."""
     return 4 * window
+
+
+def steps_of(rows: Rows) -> str:
+    """Which steps they are, in words."""
+    return f"steps {first_step(rows)} to {first_step(rows) + len(rows) - 1}"
 
 
 def first_step(rows: Rows) -> int:

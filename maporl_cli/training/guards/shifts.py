@@ -20,6 +20,7 @@ from maporl_cli.training.guards.past import (
     means,
     medians,
     moved,
+    steps_of,
 )
 
 
@@ -53,7 +54,7 @@ class Shift:
         if not seen:
             return None
         lost = f"accuracy from {accuracy[0]:.3f} to {accuracy[1]:.3f}"
-        what = f"since {past.best_steps} {', '.join(seen)}, and {lost}"
+        what = f"since {steps_of(best)}, where accuracy was best, {', '.join(seen)}, and {lost}"
         return Alarm(self.guard, first_step(now), what, self.fix)
 
     def _names(self, past: Past) -> Iterator[str]:
