@@ -47,7 +47,7 @@ def dead_groups(past: Past) -> Alarm | None:
 
 
 def agreement(past: Past) -> Alarm | None:
-    """The reward tells right answers from wrong ones less than at its best, and accuracy is past its own.
+    """The reward tells right answers from wrong ones less than it did before, and accuracy is past its best.
 
     The earliest sign of a hole: what the episodes of a group earn differently for is what the policies
     learn, and it shows in the first step that pays for something else, before anybody has learned it.
@@ -55,17 +55,17 @@ def agreement(past: Past) -> Alarm | None:
     `1 − r²` of the correlation is the share of what they learn that is not to be right. It has to be twice as
     much as then, and 5 points more.
     """
-    agreeing, now = past.at_best(_AGREEMENT), past.now
-    agreed, accuracy = medians(agreeing, now, _AGREEMENT), means(past.best, now, ACCURACY)
+    before, now = past.before, past.now
+    agreed, accuracy = medians(before, now, _AGREEMENT), means(past.best, now, ACCURACY)
     if agreed is None or accuracy is None or accuracy[1] >= accuracy[0]:
         return None
     then, today = (1 - correlation**2 for correlation in agreed)
-    if today < 2 * then + 0.05 or not moved(agreeing, now, _AGREEMENT, "less"):
+    if today < 2 * then + 0.05 or not moved(before, now, _AGREEMENT, "less"):
         return None
     return Alarm(
         "agreement",
         first_step(now),
-        f"since {steps_of(agreeing)} the reward follows right answers less (correlation within groups "
+        f"the reward follows right answers less than in {steps_of(before)} (correlation within groups "
         f"{agreed[0]:.2f}, now {agreed[1]:.2f}), and since {steps_of(past.best)} accuracy went from "
         f"{accuracy[0]:.3f} to {accuracy[1]:.3f}",
         _PAYS,

@@ -51,18 +51,19 @@ class Past:
         """The last four windows: long enough for a trend to show."""
         return self.rows[-reach(self.window) :]
 
+    @property
+    def before(self) -> Rows:
+        """All steps before `now`."""
+        return self.rows[: -self.window]
+
     @cached_property
     def best(self) -> Rows:
-        """The steps before `now` of best accuracy."""
-        return self.at_best(ACCURACY)
-
-    def at_best(self, name: str) -> Rows:
-        """The two windows of steps in a row, before `now`, whose metric was highest (of equals the last);
+        """The two windows of steps in a row, before `now`, whose accuracy was best (of equals the last);
         empty where the run is younger than that."""
-        before, size = self.rows[: -self.window], 2 * self.window
+        before, size = self.before, 2 * self.window
         if len(before) < size:
             return ()
-        sums = np.convolve([row.get(name) or 0.0 for row in before], np.ones(size), "valid")
+        sums = np.convolve(values(before, ACCURACY), np.ones(size), "valid")
         begin = len(sums) - 1 - int(np.argmax(sums[::-1]))
         return before[begin : begin + size]
 
