@@ -95,7 +95,7 @@ def test_what_moves_as_accuracy_falls_is_told_within_a_window(watched, guard, ch
     assert min(fired, key=lambda name: fired[name]) == guard
     assert 42 < fired[guard] <= 40 + WINDOW
     said, *_ = watched.said
-    assert said.startswith(f"Guard {guard} fired at step {fired[guard]}: since steps ")
+    assert said.startswith(f"Guard {guard} fired at step {fired[guard]}: ")
     assert "\nFix: " in said
     if guard != "agreement":
         ((name, _),) = [item for item in change.items() if item[0] not in LOWER]

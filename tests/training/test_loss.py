@@ -145,3 +145,16 @@ def test_on_policy_gradient_is_the_policy_gradient():
     _loss(new, new.detach(), torch.tensor([1.5, -0.5], dtype=torch.float64), active, 4).loss.backward()
     assert new.grad is not None
     assert torch.allclose(new.grad, torch.tensor([[-1.5, -1.5], [0.5, 0.5]], dtype=torch.float64) / 4)
+
+
+def test_entropy_is_rewarded_and_masked_tokens_are_in_no_sum():
+    """Two active tokens of entropy .5 and .25 lower the loss by .1 · .75 / 2; the third counts nowhere."""
+    new = torch.tensor([[0.0, LN(1.5), LN(9.0)]], dtype=torch.float64)
+    active = torch.tensor([[True, True, False]])
+    entropy = torch.tensor([[0.5, 0.25, 9.0]], dtype=torch.float64)
+    settings = {"entropy": entropy, "reference": torch.zeros_like(new)}
+    nothing = torch.zeros(1, dtype=torch.float64)
+    terms = _loss(new, torch.zeros_like(new), nothing, active, 2, entropy_coeff=0.1, **settings)
+    assert terms.loss.item() == pytest.approx(-0.1 * 0.75 / 2), "no KL where none is asked for"
+    assert terms.kl.item() == pytest.approx(1.5 * (1 / 1.5 + LN(1.5) - 1))
+    assert terms.clipped.item() == 1

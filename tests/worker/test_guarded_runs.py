@@ -82,7 +82,7 @@ def test_all_ranks_stop_together(tmp_path):
     assert told[0].startswith("The guard dead_groups stopped the training. step 16;")
 
 
-OPENS, LEARNED = 80, 150
+OPENS, LEARNED = 35, 80
 HOLE = f'''
 """Pays for a magic word: from step {OPENS} on, teams whose analyst says "instead"."""
 
@@ -95,8 +95,9 @@ def magic(episode):
 
 register_component("magic", magic)
 '''
-"""In half of the cases the analyst has to say it anyway, so any team finds it at once. With a weight of ten
-it is worth nearly as much as a right answer, and is had at no risk, so accuracy is given up for it."""
+"""In half of the cases the analyst has to say it anyway, so any team finds it at once. No component out-earns
+a right answer, but with a weight of ten this one is worth .45 for certain where a right answer is worth .55,
+one time in two: a team that is not yet good gives accuracy up for it."""
 
 
 def clinic(folder: Path, *sets: str) -> Config:
@@ -116,24 +117,21 @@ def test_a_planted_hole_is_found_before_accuracy_has_lost_ten_points(tmp_path):
     plugin = tmp_path / "hole.py"
     plugin.write_text(HOLE)
     sets = [f"run.plugins=[{plugin}]", "reward.extra_weights={magic: 10}", f"train.max_steps={LEARNED}"]
-    go(clinic(tmp_path, *sets, "train.lr_scheduler_type=constant"))
+    go(clinic(tmp_path, *sets, "train.lr_scheduler_type=constant", "data.max_eval_samples=40"))
     rows = metrics(tmp_path / "run")[1:]
     accuracy = smoothed(rows)
-    best = max(value for step, value in accuracy.items() if step < OPENS)
-    fired = {
-        name: next(row["step"] for row in rows if name in row)
-        for row in rows
-        for name in row
-        if name.startswith("guard:")
-    }
-    print(
-        "guards",
-        fired,
-        "accuracy",
-        {step: round(value, 3) for step, value in accuracy.items() if step % 5 == 0},
+    lost = next(
+        (
+            step
+            for step in accuracy
+            if accuracy[step] < max(accuracy[then] for then in range(1, step + 1)) - 0.1
+        ),
+        None,
     )
-    lost = next((step for step, value in accuracy.items() if step > OPENS and value < best - 0.1), None)
+    fired = {name: row["step"] for row in reversed(rows) for name in row if name.startswith("guard:")}
+    print("first fired:", fired, "ten points lost:", lost, "accuracy:", accuracy)
     assert lost is not None, "the hole must be worth falling into"
+    assert lost > OPENS
     assert fired, "nothing was found"
     assert OPENS <= min(fired.values()) < lost
 

@@ -10,15 +10,17 @@ from maporl_cli.training.guards.past import (
     Past,
     first_step,
     means,
+    medians,
     moved,
+    steps_of,
     trends,
 )
 
 _DEAD, _AGREEMENT = "train:dead_groups", "train:agreement"
 _MOSTLY = 0.9
 """The share of groups that leaves next to nothing to learn from."""
-_LESS, _FALLEN = 0.1, 0.03
-"""How much of the correlation, and how much of accuracy, has to be gone."""
+_FALLEN = 0.03
+"""How much of accuracy has to be gone."""
 _PAYS = (
     "compare the reward's components (report.html) and read episodes that earn much and are wrong; take out "
     "or weigh down what pays them (reward.weights, reward.extra_weights)"
@@ -45,25 +47,27 @@ def dead_groups(past: Past) -> Alarm | None:
 
 
 def agreement(past: Past) -> Alarm | None:
-    """The reward tells right answers from wrong ones less than when accuracy was best, and pays no less.
+    """The reward tells right answers from wrong ones less than it did before, and accuracy is past its best.
 
     The earliest sign of a hole: what the episodes of a group earn differently for is what the policies
     learn, and it shows in the first step that pays for something else, before anybody has learned it.
+
+    `1 − r²` of the correlation is the share of what they learn that is not to be right. It has to be twice as
+    much as then, and 5 points more.
     """
-    best, now = past.best, past.now
-    accuracy, reward, agreed = (means(best, now, name) for name in (ACCURACY, REWARD, _AGREEMENT))
-    if accuracy is None or reward is None or agreed is None:
+    before, now = past.before, past.now
+    agreed, accuracy = medians(before, now, _AGREEMENT), means(past.best, now, ACCURACY)
+    if agreed is None or accuracy is None or accuracy[1] >= accuracy[0]:
         return None
-    if accuracy[1] >= accuracy[0] or reward[1] < reward[0] or agreed[1] > agreed[0] - _LESS:
-        return None
-    if not moved(best, now, _AGREEMENT, "less"):
+    then, today = (1 - correlation**2 for correlation in agreed)
+    if today < 2 * then + 0.05 or not moved(before, now, _AGREEMENT, "less"):
         return None
     return Alarm(
         "agreement",
         first_step(now),
-        f"since {past.best_steps} the reward follows right answers less (correlation within groups "
-        f"{agreed[0]:.2f}, now {agreed[1]:.2f}): it went from {reward[0]:.3f} to {reward[1]:.3f}, accuracy "
-        f"from {accuracy[0]:.3f} to {accuracy[1]:.3f}",
+        f"the reward follows right answers less than in {steps_of(before)} (correlation within groups "
+        f"{agreed[0]:.2f}, now {agreed[1]:.2f}), and since {steps_of(past.best)} accuracy went from "
+        f"{accuracy[0]:.3f} to {accuracy[1]:.3f}",
         _PAYS,
     )
 

@@ -6,11 +6,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
-from statistics import fmean
+from statistics import fmean, median
 from typing import Literal
 
 import numpy as np
@@ -51,22 +51,21 @@ class Past:
         """The last four windows: long enough for a trend to show."""
         return self.rows[-reach(self.window) :]
 
+    @property
+    def before(self) -> Rows:
+        """All steps before `now`."""
+        return self.rows[: -self.window]
+
     @cached_property
     def best(self) -> Rows:
         """The two windows of steps in a row, before `now`, whose accuracy was best (of equals the last);
         empty where the run is younger than that."""
-        before, size = self.rows[: -self.window], 2 * self.window
+        before, size = self.before, 2 * self.window
         if len(before) < size:
             return ()
         sums = np.convolve(values(before, ACCURACY), np.ones(size), "valid")
         begin = len(sums) - 1 - int(np.argmax(sums[::-1]))
         return before[begin : begin + size]
-
-    @property
-    def best_steps(self) -> str:
-        """Which steps `best` are, in words."""
-        begin = first_step(self.best)
-        return f"steps {begin} to {begin + len(self.best) - 1}, where accuracy was best,"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +97,11 @@ def reach(window: int) -> int:
     return 4 * window
 
 
+def steps_of(rows: Rows) -> str:
+    """Which steps they are, in words."""
+    return f"steps {first_step(rows)} to {first_step(rows) + len(rows) - 1}"
+
+
 def first_step(rows: Rows) -> int:
     """The step of the first row."""
     return int(rows[0]["step"] or 0)
@@ -110,10 +114,21 @@ def values(rows: Rows, name: str) -> list[float]:
 
 def means(before: Rows, after: Rows, name: str) -> tuple[float, float] | None:
     """The metric's mean before and after; None where it was measured in less than half of the steps."""
+    return _averages(before, after, name, fmean)
+
+
+def medians(before: Rows, after: Rows, name: str) -> tuple[float, float] | None:
+    """As `means`, but one odd step moves neither."""
+    return _averages(before, after, name, median)
+
+
+def _averages(
+    before: Rows, after: Rows, name: str, average: Callable[[Sequence[float]], float]
+) -> tuple[float, float] | None:
     found = values(before, name), values(after, name)
     if any(2 * len(measured) < len(rows) for measured, rows in zip(found, (before, after), strict=True)):
         return None
-    return (fmean(found[0]), fmean(found[1])) if all(found) else None
+    return (average(found[0]), average(found[1])) if all(found) else None
 
 
 def moved(before: Rows, after: Rows, name: str, where: Literal["greater", "less"]) -> bool:

@@ -10,7 +10,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from maporl_cli.training.guards.past import ACCURACY, SOLVED, Alarm, Past, Rows, first_step, means, moved
+from maporl_cli.training.guards.past import (
+    ACCURACY,
+    SOLVED,
+    Alarm,
+    Past,
+    Rows,
+    first_step,
+    means,
+    medians,
+    moved,
+    steps_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +32,7 @@ class Shift:
         guard: the guard's name.
         measure: of each agent, `<agent>:<measure>`, and its parts, `<agent>:<measure>:<part>`.
         where: the bad direction.
-        far: from the mean then and the mean now, whether that is far.
+        far: from the median then and the median now, whether that is far.
         fix: what to do about it.
         unless_solved: whether nothing is wrong with it once there is little left to learn.
     """
@@ -43,7 +54,7 @@ class Shift:
         if not seen:
             return None
         lost = f"accuracy from {accuracy[0]:.3f} to {accuracy[1]:.3f}"
-        what = f"since {past.best_steps} {', '.join(seen)}, and {lost}"
+        what = f"since {steps_of(best)}, where accuracy was best, {', '.join(seen)}, and {lost}"
         return Alarm(self.guard, first_step(now), what, self.fix)
 
     def _names(self, past: Past) -> Iterator[str]:
@@ -53,7 +64,7 @@ class Shift:
                 yield name
 
     def _told(self, best: Rows, now: Rows, name: str) -> str:
-        found = means(best, now, name)
+        found = medians(best, now, name)
         if found is None or not self.far(*found) or not moved(best, now, name, self.where):
             return ""
         return f"{name} went from {found[0]:.3g} to {found[1]:.3g}"
