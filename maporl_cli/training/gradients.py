@@ -24,8 +24,8 @@ def sum_gradients(parameters: Sequence[nn.Parameter], agent: str, ranks: Ranks) 
         device=parameters[0].device,
     )
     ranks.sum_over_replicas(agent, having)
-    for parameter, replicas in zip(parameters, having.tolist(), strict=True):
-        if replicas and parameter.grad is None:
+    for parameter, replicas in zip(parameters, having, strict=True):
+        if bool(replicas) and parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
     gradients: list[Tensor] = [parameter.grad for parameter in parameters if parameter.grad is not None]
     flat = parameters_to_vector(gradients)

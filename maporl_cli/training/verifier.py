@@ -108,7 +108,8 @@ class Verifier:
                 chances = self._mind.predict(readings)
                 readings = [replace(one, predicted=p) for one, p in zip(readings, chances, strict=True)]
         told = self._ranks.gather_in_replica([one.predicted for one in readings], "the verifier's judgement")
-        for episode, chance in zip(episodes, next(filter(None, told), []), strict=True):
+        (chances,) = [found for found in told if found] or [[]]  # one rank has it, the others say nothing
+        for episode, chance in zip(episodes, chances, strict=True):
             episode.verified = chance
         # Each replica keeps what all of them have played, and so learns the same at whatever number of them.
         known = [one for one in readings if one.right is not None]
@@ -136,7 +137,8 @@ class Verifier:
         if predicted:
             base = self._seen[1] / self._seen[0]
             metrics = {f"{VERIFIER}:{name}": x for name, x in calibration(predicted, right, base).items()}
-        order = keyed_generator(VERIFIER, self._config.run.seed, step).permutation(len(window))
+        generator = keyed_generator(VERIFIER, self._config.run.seed, step)
+        order: list[int] = generator.permutation(len(window)).tolist()
         for start in range(0, len(window), BATCH):
             batch = [window[index] for index in order[start : start + BATCH]]
             self._mind.learn(share_of(self._ranks, batch), len(batch), self.beside, self._ranks)
