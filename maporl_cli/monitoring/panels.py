@@ -76,7 +76,7 @@ def metric_panels(metrics: Sequence[Mapping[str, Any]]) -> list[Panel]:
         (
             "Verifier",
             "Of what it said since its last refresh, before it learned from it. It knows something where its "
-            "Brier score is below that of always saying the share that has been right so far.",
+            "Brier score is below that of always saying the share that was right before that refresh.",
             {
                 "verifier:brier": "Brier score",
                 "verifier:brier_base": "Brier score of that share",

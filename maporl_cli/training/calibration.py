@@ -45,7 +45,7 @@ def calibration(predicted: Sequence[float], happened: Sequence[bool], base: floa
     """How good the predictions are, each figure by its name.
 
     Args:
-        base: the share that had come true before; always to predict it is what they are measured against.
+        base: the share that came true the last time; always to predict it is what they are measured against.
 
     Returns:
         `brier`, the mean squared error (Brier 1950, "Verification of forecasts expressed in terms of

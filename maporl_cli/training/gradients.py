@@ -1,8 +1,5 @@
 """One gradient out of those that the replicas of a model have."""
 
-# torch leaves parts of its signatures untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -27,9 +24,8 @@ def sum_gradients(parameters: Sequence[nn.Parameter], agent: str, ranks: Ranks) 
         device=parameters[0].device,
     )
     ranks.sum_over_replicas(agent, having)
-    counts: list[float] = having.tolist()
-    for parameter, replicas in zip(parameters, counts, strict=True):
-        if replicas and parameter.grad is None:
+    for parameter, replicas in zip(parameters, having, strict=True):
+        if bool(replicas) and parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
     gradients: list[Tensor] = [parameter.grad for parameter in parameters if parameter.grad is not None]
     flat = parameters_to_vector(gradients)

@@ -91,7 +91,7 @@ class Verifier:
         self._book = book
         self._config = config
         self._ranks = ranks
-        self._seen: list[int] = [0, 0]  # episodes learned from, and those of them with a right answer
+        self._share: float | None = None  # of right answers among the episodes that it learned from last
         self._window: list[Reading] = []
         self._mind = None if model is None else _Mind(model, config, learning_rate, scale_gradients)
 
@@ -105,15 +105,15 @@ class Verifier:
         readings: list[Reading] = []
         if self._mind is not None:
             readings = [self._read(self._mind.model, episode) for episode in episodes]
-            if self._seen[0]:
+            if self._share is not None:
                 chances = self._mind.predict(readings)
                 readings = [replace(one, predicted=p) for one, p in zip(readings, chances, strict=True)]
         told = self._ranks.gather_in_replica([one.predicted for one in readings], "the verifier's judgement")
-        spoken = [chances for chances in told if chances]
-        chances = dict(zip((episode.key for episode in episodes), spoken[0], strict=True)) if spoken else {}
+        (spoken,) = [found for found in told if found] or [[]]  # one rank has it, the others say nothing
+        chances = dict(zip((episode.key for episode in episodes), spoken, strict=True))
         for group in groups:  # a spine stands in several, each time as an episode of its own
             for episode in group.episodes:
-                episode.verified = chances.get(episode.key)
+                episode.verified = chances[episode.key]
         # Each replica keeps what all of them have played, and so learns the same at whatever number of them.
         known = [one for one in readings if one.right is not None]
         found = self._ranks.gather(known, "what the verifier learns from")
@@ -137,15 +137,15 @@ class Verifier:
         right = [bool(one.right) for one in window]
         predicted = [one.predicted for one in window if one.predicted is not None]
         metrics: dict[str, float] = {}
-        if predicted:
-            base = self._seen[1] / self._seen[0]
-            metrics = {f"{VERIFIER}:{name}": x for name, x in calibration(predicted, right, base).items()}
+        if self._share is not None:
+            found = calibration(predicted, right, self._share)
+            metrics = {f"{VERIFIER}:{name}": value for name, value in found.items()}
         generator = keyed_generator(VERIFIER, self._config.run.seed, step)
         order: list[int] = generator.permutation(len(window)).tolist()
         for start in range(0, len(window), BATCH):
             batch = [window[index] for index in order[start : start + BATCH]]
             self._mind.learn(share_of(self._ranks, batch), len(batch), self.beside, self._ranks)
-        self._seen = [self._seen[0] + len(window), self._seen[1] + sum(right)]
+        self._share = sum(right) / len(right)
         return metrics
 
     def _read(self, model: Readable, episode: Episode) -> Reading:
@@ -173,7 +173,7 @@ class Verifier:
         assert self._mind is not None, "asked where it is"
         return {
             **self._mind.state(),
-            "seen": self._seen,
+            "share": self._share,
             "window": [(one.prompt_ids, one.token_ids, one.right, one.predicted) for one in self._window],
         }
 
@@ -181,7 +181,7 @@ class Verifier:
         """Put back what `state` gave."""
         assert self._mind is not None, "given to where it is"
         self._mind.load_state(state)
-        self._seen = list(state["seen"])
+        self._share = state["share"]
         self._window = [Reading(*told) for told in state["window"]]
 
 

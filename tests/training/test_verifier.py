@@ -15,7 +15,8 @@ from ranks import on_ranks
 from support import WORDS, alone, tiny_policy
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from maporl_cli.agents.policy import NotFinite
+from maporl_cli.agents.build import build_policies
+from maporl_cli.agents.policy import NotFinite, Readable
 from maporl_cli.agents.prompts import render_prompt
 from maporl_cli.agents.roles import Role, RoleBook
 from maporl_cli.core.config import Config
@@ -275,6 +276,31 @@ def test_every_rank_of_a_replica_is_told_what_the_last_agents_rank_found():
     told = dict(on_ranks(2, beside_the_last_agent))
     assert told[True] == told[False]
     assert all(chance is not None for chance in told[True])
+
+
+@pytest.mark.parametrize("finetune", ["lora", "full"])
+def test_it_is_one_more_seat_and_leaves_the_others_as_they_are(tmp_path, finetune):
+    """With LoRA one more adapter on the base that all share; else a model of its own."""
+    tiny_policy(1).save(tmp_path)
+    settings = Config.model_validate(
+        {
+            "team": {"agents": [{"name": name} for name in TEAM]},
+            "model": {"name": str(tmp_path), "finetune": finetune},
+        }
+    )
+    policies = build_policies(settings, WORDS, torch.device("cpu"), lambda _: None, (*TEAM, "verifier"))
+    reader = policies.pop("verifier")
+    assert isinstance(reader, Readable)
+    assert (reader._model is policies["reporter"]._model) is (finetune == "lora")
+    one = verifier(reader)
+    everything = {id(p): p for policy in policies.values() for p in policy._model.parameters()}
+    own = {id(p) for p in one.trainable().values()}
+    assert not own & {id(p) for policy in policies.values() for p in policy.trainable().values()}
+    before = {name: p.detach().clone() for name, p in everything.items() if name not in own}
+    started = weights(one)
+    go(one, [1, 2], count=32)
+    assert not same(started, weights(one))
+    assert all(torch.equal(p, everything[name]) for name, p in before.items())
 
 
 def test_what_does_not_fit_its_context_names_the_question():
