@@ -29,7 +29,7 @@ _LABELS = frozenset(
 _CRITICISES = frozenset(
     "poor risky harmful dangerous worse worsen worsens worsened useless ineffective inferior wrong "
     "unsafe bad aggravate aggravates overload overloads kill kills harm harms excessive unnecessary "
-    "futile weak outdated mistake doubt doubtful hardly cost costs waste wastes delays overkill "
+    "futile outdated mistake doubt doubtful hardly cost costs waste wastes delays overkill "
     "hazardous misses promotes provokes precipitates lose loses".split()
 )
 """Words that speak ill of an act, where the question asks for one."""

@@ -65,7 +65,7 @@ def test_each_contraindication(row):
         assert harmful_advice(question, f"We recommend {act} for this patient.", "A") is not None, act
         assert harmful_advice(question, f"One might cautiously consider {act}.", "A") is not None, act
         found = harmful_advice(question, f"{act} is contraindicated here.", "A")
-        assert found is None or row.act != found.act, act
+        assert found is None or row.when != found.when, act
 
 
 @pytest.mark.parametrize("row", RED_FLAGS, ids=[f"{n}-{r.means[:25]}" for n, r in enumerate(RED_FLAGS)])
