@@ -1,8 +1,8 @@
 """What would harm this patient, and what cannot wait: two tables, a citation on every row.
 
 `data/contraindications.tsv` says which act is contraindicated when; `data/red_flags.tsv` which
-findings are an emergency and what answers it. Both are small on purpose: a row counts fully, so it
-must be true. What they do not list, this cannot see.
+findings are an emergency and what answers it. A row counts fully, so it must be true; what they do not
+list, this cannot see.
 """
 
 from __future__ import annotations

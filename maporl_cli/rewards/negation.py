@@ -268,7 +268,8 @@ def _is_in_a_subject(sentence: Sentence, index: int) -> bool:
     """Whether a "no" stands within a subject that began before it: "fever and no rash mean X"."""
     # "attacks, a fever": what may be a noun as well has no object behind a comma.
     verbs = [place for place in sentence.verbs if place < index and place + 1 not in sentence.breaks]
-    return index > 1 and all(sentence.words[place - 1] in _RELATIVE for place in verbs)
+    starts = index > 0 and sentence.words[index] in ("no", "without")
+    return starts and all(sentence.words[place - 1] in _RELATIVE for place in verbs)
 
 
 def _mark(sentence: Sentence, start: int, marks: list[bool], *, commas: bool, to_verb: bool = False) -> None:

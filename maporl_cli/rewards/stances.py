@@ -163,7 +163,9 @@ def pleaded(question: Question, statement: Statement) -> dict[str, int]:
         words = _clause(statement.sentence, places, letter)
         if said < 0:
             told[letter] = -DECIDED
-        elif any(statement.sentence.words[place] in _DECIDES for place in words):
+        elif any(
+            statement.sentence.words[place] in _DECIDES and not statement.denied[place] for place in words
+        ):
             told[letter] = DECIDED
         elif _asks_for_act(question.text) and _is_criticised(statement.sentence, words, places[letter]):
             told[letter] = -1
