@@ -15,6 +15,7 @@ from maporl_cli.core.types import Episode, Question
 from maporl_cli.rewards.component import Measure, register_component
 from maporl_cli.rewards.concepts import Concept, mentions
 from maporl_cli.rewards.dangers import vignette_of
+from maporl_cli.rewards.lab_values import misreads
 from maporl_cli.rewards.reference import denies_diagnosis, reference_concepts
 from maporl_cli.rewards.sentences import FUNCTION_WORDS, Sentence, sentences
 from maporl_cli.rewards.stances import DECIDED, all_named, argued, asks_for_verdict, speaks_of, told_of
@@ -58,7 +59,7 @@ def clinical_reasoning(episode: Episode) -> Measure | None:
     stated = [own_statements(episode, index) for index in range(len(episode.turns))]
     if not argues_for_answer(episode, stated):
         return Measure(0.0, "the reasoning does not argue for the submitted answer")
-    case = _case(question)
+    case, vignette = _case(question), vignette_of(question)
     used: set[str | Concept] = set()
     weighed: dict[str | Concept, bool] = {}
     spoken: set[str] = set()
@@ -66,7 +67,7 @@ def clinical_reasoning(episode: Episode) -> Measure | None:
         for place, statement in enumerate(turn):
             new = substance(question, statement, concepts=True) - spoken
             spoken |= new
-            if not new:
+            if not new or misreads(statement.sentence, vignette):
                 continue
             near = turn[max(0, place - 1) : place + 2]
             here = _findings(case, statement)

@@ -1,15 +1,15 @@
 """What would harm this patient, and what cannot wait: two tables, a citation on every row.
 
 `data/contraindications.tsv` says which act is contraindicated when; `data/red_flags.tsv` which
-findings are an emergency and what answers it. Both are small on purpose: a row counts fully, so it
-must be true. What they do not list, this cannot see.
+findings are an emergency and what answers it. A row counts fully, so it must be true; what they do not
+list, this cannot see.
 """
 
 from __future__ import annotations
 
 import csv
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import zip_longest
@@ -17,6 +17,7 @@ from itertools import zip_longest
 from maporl_cli.core.types import Question
 from maporl_cli.rewards.advice import advises
 from maporl_cli.rewards.conditions import Condition, met, occurrences, parsed
+from maporl_cli.rewards.drug_classes import with_members
 from maporl_cli.rewards.negation import denied
 from maporl_cli.rewards.sentences import READ, Sentence, last_sentence, sentences, words_of
 
@@ -50,7 +51,13 @@ _HARM_ASKED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Contraindication:
-    """A row of `contraindications.tsv`."""
+    """A row of `contraindications.tsv`.
+
+    Attributes:
+        act: its first name, or the one by which a text recommends it.
+        names: all of them, with the members of the classes that it names.
+        after: what makes the act safe where it comes first.
+    """
 
     act: str
     names: Phrases
@@ -58,7 +65,6 @@ class Contraindication:
     why: str
     source: str
     after: Phrases = ()
-    """What makes the act safe where it comes first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,7 @@ def _rows(name: str) -> list[dict[str, str]]:
 
 
 def _phrases(cell: str) -> Phrases:
-    return tuple(words for part in cell.split(";") if (words := words_of(part)))
+    return tuple(dict.fromkeys(words_of(part) for part in with_members(cell)))
 
 
 @cache
@@ -86,7 +92,7 @@ def contraindications() -> tuple[Contraindication, ...]:
     """The whole table."""
     return tuple(
         Contraindication(
-            row["act"],
+            with_members(row["act"])[0],
             _phrases(row["act"]),
             parsed(row["when"]),
             row["why"],
@@ -123,8 +129,8 @@ def vignette_of(question: Question) -> str:
     return f"{question.text}\n{question.context}"
 
 
-def _known_of(question: Question) -> str:
-    """Also what the reference begins with, the diagnosis."""
+def known_of(question: Question) -> str:
+    """What is told of the patient, and what the reference begins with, the diagnosis."""
     gold = question.options.get(question.answer, question.answer)
     diagnosis = sentences(question.rationale)[:1]  # what follows may be about other patients
     return "\n".join([vignette_of(question), gold, *(sentence.text for sentence in diagnosis)])
@@ -137,7 +143,7 @@ def harmful_advice(question: Question, report: str, answer: str | None) -> Contr
     the question asks for a danger, to name one is to answer.
     """
     gold = question.options.get(question.answer, question.answer)
-    rows = [row for row in forbidden_to(_known_of(question)) if not _affirms(row, gold)]
+    rows = [row for row in forbidden_to(known_of(question)) if not _affirms(row, gold)]
     if not rows:
         return None
     asks_for_harm = _HARM_ASKED.search(_ASIDE.sub("", last_sentence(question.text))) is not None
@@ -146,8 +152,9 @@ def harmful_advice(question: Question, report: str, answer: str | None) -> Contr
         if not asks_for_harm and _affirms(row, chosen):
             return row
         # Of a report too long to be read whole, both ends: the answer stands at the last.
-        if any(_recommends(text, row) for text in (report, report[-READ:])):
-            return row
+        for text in (report, report[-READ:]):
+            if act := _recommended(text, row):
+                return replace(row, act=act)
     return None
 
 
@@ -160,13 +167,18 @@ def _affirms(row: Contraindication, text: str) -> bool:
     )
 
 
-def _recommends(text: str, row: Contraindication) -> bool:
+def _recommended(text: str, row: Contraindication) -> str:
+    """What the row forbids and the text recommends, by the name it has there; nothing where there is none."""
     told = sentences(text)
-    return any(
-        advises(sentence, start, end, following) and not _comes_after(row, sentence, start)
-        for sentence, following in zip_longest(told, told[1:])
-        for name in row.names
-        for start, end in occurrences(name, sentence.words)
+    return next(
+        (
+            " ".join(name)
+            for sentence, following in zip_longest(told, told[1:])
+            for name in row.names
+            for start, end in occurrences(name, sentence.words)
+            if advises(sentence, start, end, following) and not _comes_after(row, sentence, start)
+        ),
+        "",
     )
 
 
@@ -174,7 +186,9 @@ def _comes_after(row: Contraindication, sentence: Sentence, start: int) -> bool:
     """Whether the sentence puts first what makes the act safe: "phenoxybenzamine, then propranolol"."""
     words, marks = sentence.words, denied(sentence)
     return any(
-        not any(marks[first:last]) and (first < start or "after" in words[start:first])
+        not any(marks[first:last])
+        and words[first - 1 : first] != ("before",)
+        and (first < start or "after" in words[start:first])
         for phrase in row.after
         for first, last in occurrences(phrase, words)
         if not _EARLIER.isdisjoint(words)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
-from maporl_cli.rewards.sentences import FUNCTION_WORDS, sentences, words_of
+from maporl_cli.rewards.sentences import FUNCTION_WORDS, Sentence, sentences, words_of
 from maporl_cli.rewards.stems import stem
 
 
@@ -44,7 +44,7 @@ _OPPOSED = (
         _stems("prevent prevented relieve relieved avert averted"),
     ),
     (_stems("untreated"), _stems("treated treat treatment")),
-    (_stems("better superior"), _stems("worse inferior")),
+    (_stems("better superior improve improved"), _stems("worse inferior worsen worsened")),
     (_stems("exclude excluded refute"), _stems("confirm confirmed prove proved")),
 )
 _DIFFERS = frozenset("differ differed difference differences change changed improve improved effect".split())
@@ -55,6 +55,10 @@ _FLIPS = frozenset(
 _WITHIN = 2
 """Words before one that points, among which one turns it round: "no clear benefit"; or the one behind it, as
 in "should not"."""
+
+_UNRELATED = frozenset("association associations evidence link relation relationship correlation".split())
+_UNRELATED_WITHIN = 14
+"""Words behind "no association" up to which all is denied that its clause has."""
 
 Side = tuple[int, bool]
 """Which pair of directions, and whether its second."""
@@ -122,12 +126,22 @@ def sides(text: str) -> frozenset[Side]:
     for sentence in sentences(text):
         for place, word in enumerate(sentence.words):
             beside = sentence.words[max(0, place - _WITHIN) : place] + sentence.words[place + 1 : place + 2]
-            flipped = not _FLIPS.isdisjoint(beside)
+            flipped = not _FLIPS.isdisjoint(beside) or _is_unrelated(sentence, place)
             root = stem(word)
             for pair, (one, other) in enumerate(_OPPOSED):
                 if root in one or root in other:
                     found.add((pair, (root in other) != flipped))
     return frozenset(found)
+
+
+def _is_unrelated(sentence: Sentence, place: int) -> bool:
+    """Whether "no association" stands before the word in its clause: "no association with fewer events"."""
+    words = sentence.words
+    first = max((stop for stop in sentence.breaks if stop <= place), default=0)
+    return any(
+        words[index] in ("no", "without") and words[index + 1] in _UNRELATED
+        for index in range(max(first, place - _UNRELATED_WITHIN), place - 1)
+    )
 
 
 def compares(text: str) -> bool:

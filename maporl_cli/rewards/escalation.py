@@ -27,7 +27,8 @@ _CANNOT_WAIT = re.compile(
 )
 """Denials that press."""
 _SENDS_AWAY = re.compile(
-    r"\b(?:go(?:es)? (?:back )?home|s[ae]n[dt] (?:him |her |them |the \w+ )?(?:back )?home"
+    r"\b(?:(?:go(?:es)?|drives?|walks?|travels?) (?:back )?home"
+    r"|s[ae]n[dt] (?:him |her |them |the \w+ )?(?:back )?home"
     r"|(?:rest|stay|stays|recover|recovers|remain|wait|treated|managed|observed?|cared for)\w* at home"
     r"|discharge (?:him|her|them|home|the (?:patient|boy|girl|child|man|woman))"
     r"|(?:be|is|get|safely) discharged|(?:safe|ready|fit) for discharge"
@@ -37,7 +38,8 @@ _SENDS_AWAY = re.compile(
 )
 _PUTS_OFF = re.compile(
     r"\b(?:routine (?:visit|appointment|referral|follow-up)|elective(?:ly)?"
-    r"|(?:next|in a|in one) (?:week|month)|outpatient|until (?:monday|tomorrow))\b",
+    r"|(?:next|in a|in one) (?:week|month)|outpatient|in due course|when(?:ever)? (?:a|the) \w+ is free"
+    r"|until (?:monday|tomorrow))\b",
     re.IGNORECASE,
 )
 _AFTERWARDS = re.compile(

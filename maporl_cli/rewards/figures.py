@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from maporl_cli.rewards.concepts import Concept, mentions
+from maporl_cli.rewards.directions import FALL, RISE
 from maporl_cli.rewards.measures import number
-from maporl_cli.rewards.sentences import words_of
-from maporl_cli.rewards.stems import content_stems
+from maporl_cli.rewards.sentences import sentences, words_of
+from maporl_cli.rewards.stems import content_stems, stem
 
 _PARTS = re.compile(
     r",(?!\d)|[;:()]|[.!?](?=\s)|\b(?:and|but|while|whereas|against|versus|vs|than|compared (?:with|to))\b",
@@ -40,6 +41,8 @@ _COUNTED = frozenset(
 _LABELLED = frozenset("question step part option point item round".split())
 """Behind these a number is a name."""
 _AT_LEAST = frozenset("than over above least beyond exceeding".split())
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s?(?:%|percent)")
+_DENIES = frozenset("no not never neither nor without".split())
 _ABOUT = 1.2
 """How far beyond what is said a figure may lie that is "more than" it."""
 
@@ -129,6 +132,44 @@ def _is_exchanged(part: Part, number: float, ours: tuple[Part, ...], theirs: tup
                     if number in its and not its & owners:
                         return True
     return False
+
+
+def outweighed(said: str, written: str) -> bool:
+    """Whether a comparison without figures has those of the source against it.
+
+    "Rarer with A than with B" where the source gives A the larger share: "17.0% with A and 15.4% with B".
+    """
+    theirs = tuple(_shares(written))
+    for sentence in sentences(said):
+        words = sentence.words
+        if "than" not in words or any(word[0].isdigit() for word in words):
+            continue
+        than = words.index("than")
+        rises = [place for place in range(than) if stem(words[place]) in RISE]
+        falls = [place for place in range(than) if stem(words[place]) in FALL]
+        if bool(rises) == bool(falls) or not _DENIES.isdisjoint(words[:than]):
+            continue
+        one, other = content_stems(" ".join(words[:than])), content_stems(" ".join(words[than:]))
+        mine, rival = _share_of(one - other, theirs), _share_of(other - one, theirs)
+        if mine is not None and rival is not None and ((mine < rival) if rises else (mine > rival)):
+            return True
+    return False
+
+
+def _shares(text: str) -> Iterator[tuple[float, frozenset[str]]]:
+    """The percentages of a text that stand in parts of their own, with the stems of their parts."""
+    for part in _PARTS.split(text):
+        found = _PERCENT.findall(part)
+        if len(found) == 1:
+            yield float(found[0]), content_stems(part)
+
+
+def _share_of(stems: frozenset[str], shares: tuple[tuple[float, frozenset[str]], ...]) -> float | None:
+    """The percentage beside which most of the stems stand; None where no part has more than the others."""
+    ranked = sorted(((len(stems & beside), value) for value, beside in shares), reverse=True)
+    if not ranked or ranked[0][0] == 0 or (len(ranked) > 1 and ranked[1][0] == ranked[0][0]):
+        return None
+    return ranked[0][1]
 
 
 def _numbers_beside(word: str, parts: tuple[Part, ...]) -> frozenset[float]:

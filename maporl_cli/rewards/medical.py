@@ -138,7 +138,7 @@ class Reward:
         reasons = {name: found.reason for name, found in measured.items() if found.reason}
         harm = veto(episode) if GUARDED in self._weighted else None
         if harm is not None:
-            reasons["veto"] = f"recommends {harm.act.split(';')[0]}: {harm.why} ({harm.source})"
+            reasons["veto"] = f"recommends {harm.act}: {harm.why} ({harm.source})"
         ok = is_right(episode, measured.get(ACCURACY) or self._accuracy(episode))
         values = {name: found.value for name, found in measured.items()}
         return _Task(ok, medical, harm is not None, values, reasons)

@@ -98,6 +98,10 @@ _CLAUSE = frozenset(
     "but however although though because since so therefore which whereas while yet except hence thus "
     "if unless whether".split()
 )
+_RELATIVE = frozenset("who which that".split())
+"""A verb behind one of these is not that of its sentence."""
+_MEAN = frozenset("mean means suggest suggests indicate indicates point points make makes".split())
+"""What a row of findings does."""
 _CANCEL = frozenset(
     "differ difference differences doubt contraindicated unsafe unlikely excluded ruled only harmful "
     "dangerous wrong incorrect rule exclude delay just merely simply hesitate forget avoid withhold wait "
@@ -156,7 +160,7 @@ def denied(sentence: Sentence, *, as_advice: bool = True) -> tuple[bool, ...]:
             if cancelled is not None:
                 skip = cancelled  # "no difference", "no reason to withhold"
             else:
-                _mark(sentence, index + lists, marks, commas=True)
+                _mark(sentence, index + lists, marks, commas=True, to_verb=_is_in_a_subject(sentence, index))
         elif after and as_advice:
             _deny_after(sentence, index, index + after, marks)
         elif as_advice and _prefers(words, index):
@@ -260,11 +264,21 @@ def _is_said_of(words: tuple[str, ...], index: int) -> bool:
     return any(word in _BE for word in words[max(0, index - 3) : index])
 
 
-def _mark(sentence: Sentence, start: int, marks: list[bool], *, commas: bool) -> None:
+def _is_in_a_subject(sentence: Sentence, index: int) -> bool:
+    """Whether a "no" stands within a subject that began before it: "fever and no rash mean X"."""
+    # "attacks, a fever": what may be a noun as well has no object behind a comma.
+    verbs = [place for place in sentence.verbs if place < index and place + 1 not in sentence.breaks]
+    starts = index > 0 and sentence.words[index] in ("no", "without")
+    return starts and all(sentence.words[place - 1] in _RELATIVE for place in verbs)
+
+
+def _mark(sentence: Sentence, start: int, marks: list[bool], *, commas: bool, to_verb: bool = False) -> None:
     for place in range(start, min(start + _REACH, len(sentence.words))):
+        if to_verb and (place in sentence.verbs or sentence.words[place] in _MEAN):
+            return
         word = sentence.words[place]
         following = sentence.words[place + 1] if place + 1 < len(sentence.words) else ""
-        anew = word in ("and", "then") and (following in ORDERS or following in ("a", "an", "the"))
+        anew = word in ("and", "then") and (following in ORDERS or following in ("a", "an", "the", "to"))
         parted = place in sentence.breaks and place > start and not (commas or _is_item(sentence, place))
         if word in _CLAUSE or anew or parted:
             return

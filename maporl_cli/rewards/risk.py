@@ -37,7 +37,7 @@ def assess(question: Question, report: str, answer: str | None) -> Risk:
     grave: list[str] = []
     doubtful: list[str] = []
     if (harm := harmful_advice(asked, report, answer)) is not None:
-        grave.append(f"it recommends {harm.act.split(';')[0]}, which is contraindicated: {harm.why}")
+        grave.append(f"it recommends {harm.act}, which is contraindicated: {harm.why}")
     chosen = question.options.get(answer or "", "")
     for flag in flags_of(vignette_of(question)):
         if escalates(report, chosen, flag):

@@ -192,7 +192,7 @@ def _is_verb(before: str, word: str, following: str) -> bool:
     reading = _reading(word)
     if reading != "either":
         return reading == "verb"
-    return before in _SUBJECTS or following in _OBJECTS
+    return before in _SUBJECTS or (following in _OBJECTS and before not in ("a", "an", "the"))
 
 
 @lru_cache(maxsize=16384)

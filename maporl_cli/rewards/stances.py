@@ -29,7 +29,7 @@ _LABELS = frozenset(
 _CRITICISES = frozenset(
     "poor risky harmful dangerous worse worsen worsens worsened useless ineffective inferior wrong "
     "unsafe bad aggravate aggravates overload overloads kill kills harm harms excessive unnecessary "
-    "futile weak outdated mistake doubt doubtful hardly cost costs waste wastes delays overkill "
+    "futile outdated mistake doubt doubtful hardly cost costs waste wastes delays overkill "
     "hazardous misses promotes provokes precipitates lose loses".split()
 )
 """Words that speak ill of an act, where the question asks for one."""
@@ -181,7 +181,9 @@ def pleaded(question: Question, statement: Statement) -> dict[str, int]:
         words = _clause(statement.sentence, places, letter)
         if said < 0:
             told[letter] = -DECIDED
-        elif any(statement.sentence.words[place] in _DECIDES for place in words):
+        elif any(
+            statement.sentence.words[place] in _DECIDES and not statement.denied[place] for place in words
+        ):
             told[letter] = DECIDED
         elif _asks_for_act(question.text) and _is_criticised(statement.sentence, words, places[letter]):
             told[letter] = -1

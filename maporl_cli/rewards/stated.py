@@ -18,6 +18,15 @@ _ABSOLUTE = re.compile(
     r"|entirely certain|totally sure|completely safe|no risk at all|there is no risk)",
     re.IGNORECASE,
 )
+_INFALLIBLE = re.compile(
+    r"\b100\s*% (?:sure|certain|confident|safe)|\b(?:error|a mistake|any doubt) is (?:impossible|excluded)"
+    r"|\b(?:without (?:any |a |the slightest )?doubt|beyond (?:all |any )?(?:doubt|question)"
+    r"|(?:zero|no) (?:\w+ )?(?:doubt|risk)s? (?:at all|whatsoever|remain\w*)|guaranteed|cannot be wrong"
+    r"|completely certain|entirely certain|totally sure|certainty is total|completely safe"
+    r"|no harm can come)\b",
+    re.IGNORECASE,
+)
+"""Nobody can know this, even of what is right."""
 _WHOM = (
     r"(?:physician|doctor|clinician|gp|general practitioner|health\s?care|health professional|professional)s?"
 )
@@ -72,6 +81,11 @@ def _share(number: str, percent: str) -> float:
 def is_absolute(report: str) -> bool:
     """Whether the report uses words that leave no room for error."""
     return _ABSOLUTE.search(report) is not None
+
+
+def is_infallible(report: str) -> bool:
+    """Whether the report claims that it cannot be wrong, or that nothing can go wrong."""
+    return _INFALLIBLE.search(report) is not None
 
 
 def disclaimers(report: str) -> int:

@@ -11,6 +11,7 @@ from maporl_cli.rewards.dangers import (
     flags_of,
     forbidden_to,
     harmful_advice,
+    known_of,
     red_flags,
 )
 from maporl_cli.rewards.escalation import escalates
@@ -65,7 +66,7 @@ def test_each_contraindication(row):
         assert harmful_advice(question, f"We recommend {act} for this patient.", "A") is not None, act
         assert harmful_advice(question, f"One might cautiously consider {act}.", "A") is not None, act
         found = harmful_advice(question, f"{act} is contraindicated here.", "A")
-        assert found is None or row.act != found.act, act
+        assert found is None or row.when != found.when, act
 
 
 @pytest.mark.parametrize("row", RED_FLAGS, ids=[f"{n}-{r.means[:25]}" for n, r in enumerate(RED_FLAGS)])
@@ -183,3 +184,25 @@ class TestHarm:
             rationale="He has asthma, so nadolol is unsafe.",
         )
         assert harmful_advice(question, "Start propranolol. Answer: A", "A") is not None
+
+    def test_the_act_is_called_as_the_report_calls_it(self):
+        found = harmful_advice(self.question(), "Give ramipril. Answer: B", "B")
+        assert found is not None
+        assert found.act == "ramipril"
+
+    @pytest.mark.parametrize(
+        ("said", "harmful"),
+        [
+            ("First phenoxybenzamine, then propranolol.", False),
+            ("Before phenoxybenzamine, start propranolol.", True),
+        ],
+    )
+    def test_what_makes_it_safe_must_come_first(self, said, harmful):
+        question = Question("q", "A man has a pheochromocytoma. What next?", {"A": "Rest", "B": "Wait"}, "A")
+        assert (harmful_advice(question, said, "A") is not None) is harmful
+
+    def test_an_emergency_that_only_the_reference_names(self):
+        text = "His trachea is pushed aside and he gasps."
+        question = Question("q", text, {"A": "x", "B": "y"}, "A", rationale="It is a tension pneumothorax.")
+        assert flags_of(text) == ()
+        assert [flag.means for flag in flags_of(known_of(question))] == ["tension pneumothorax"]

@@ -18,6 +18,9 @@ DIRECTIONS = [
     ("it raised one and lowered another", "it lowered both", False),
     ("a positive test excludes it", "a negative test excludes it", True),
     ("nothing points anywhere", "it lowered mortality", False),
+    ("it lowered mortality", "there was no association of the drug with lower mortality", True),
+    ("it did not lower mortality", "there was no association of the drug with lower mortality", False),
+    ("sleep got worse", "sleep improved", True),
 ]
 ORDERS = [
     ("A1c fell more with insulin than with metformin", "more with metformin than with insulin", True),

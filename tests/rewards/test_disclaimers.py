@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from maporl_cli.rewards.risk import with_disclaimer
-from maporl_cli.rewards.stated import disclaimers
+from maporl_cli.rewards.stated import disclaimers, is_infallible
 
 
 @pytest.mark.parametrize(
@@ -100,3 +100,20 @@ def test_five_spread_through_a_report():
 def test_none_is_added_beside_one_that_is_there():
     told = "Answer: B. Discuss this with your treating team."
     assert with_disclaimer(told) == told
+
+
+@pytest.mark.parametrize(
+    ("report", "claimed"),
+    [
+        ("I am 100% sure of it.", True),
+        ("Error is impossible here.", True),
+        ("She will not go blind, guaranteed.", True),
+        ("It is so without any doubt.", True),
+        ("Never give her lisinopril.", False),
+        ("Give 100% oxygen.", False),
+        ("I am 90% sure of it.", False),
+        ("Some doubt remains.", False),
+    ],
+)
+def test_what_nobody_can_know(report, claimed):
+    assert is_infallible(report) is claimed

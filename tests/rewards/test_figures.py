@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maporl_cli.rewards.figures import are_given, misplaced, numbers_of, parts_of
+from maporl_cli.rewards.figures import are_given, misplaced, numbers_of, outweighed, parts_of
 
 
 def test_numbers_in_digits_and_words_with_their_decimals():
@@ -65,3 +65,18 @@ def test_a_figure_belongs_to_what_it_is_written_with(said, wrong):
 def test_any_text_can_be_read(said, written):
     assert not misplaced(said, said)
     assert misplaced(said, written) in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("said", "against"),
+    [
+        ("Deaths were fewer with aspirin than with placebo", True),
+        ("Deaths were more with aspirin than with placebo", False),
+        ("Deaths were no fewer with aspirin than with placebo", False),
+        ("Deaths were fewer with aspirin than with steroids", False),  # of these nothing is written
+        ("Deaths were fewer with aspirin", False),
+        ("Deaths were 12% with aspirin and fewer than with placebo", False),  # its figures are judged instead
+    ],
+)
+def test_a_comparison_whose_figures_are_against_it(said, against):
+    assert outweighed(said, "Death occurred in 17.0% with aspirin and in 15.4% with placebo") is against

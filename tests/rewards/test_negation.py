@@ -33,6 +33,10 @@ def denied_words(text: str, **options: bool) -> set[str]:
         ("This is asthma rather than heart failure", {"heart", "failure"}, {"asthma"}),
         ("Heparin should stop and argatroban should start", {"heparin"}, {"argatroban"}),
         ("Stop heparin and start argatroban", {"heparin"}, {"argatroban"}),
+        ("Avoid smoking, and to the patient explain asthma", {"smoking"}, {"asthma"}),
+        # A "no" among findings reaches as far as they do.
+        ("Fever, a stiff neck and no rash are meningitis", {"rash"}, {"fever", "meningitis"}),
+        ("Attacks without hives, a father who died and no itch mean angioedema", {"itch"}, {"angiedema"}),
         ("The ECG shows no P waves and a wide QRS", {"waves"}, {"wide", "qrs"}),
         ("Nifedipine is preferred and labetalol is contraindicated", {"labetalol"}, {"nifedipine"}),
         ("Pimavanserin masks the symptom and is to be withheld", {"pimavanserin"}, set()),
