@@ -2,15 +2,15 @@
 
     python benchmarks/estimators.py [--jobs 2]
 
-Each case trains the preset `clinic` with seeds 0, 1 and 2, for as many steps as generate about as many tokens
-as the preset's own 240 steps do (turns are counted, counterfactual ones included; what was really generated
-is in the results). A run is kept in the results file as soon as it ends, and is not repeated: the benchmark
+Each case trains the preset `clinic` with seeds 0, 1 and 2, for as many steps as generate as many turns as the
+preset's own 240 steps do, those of counterfactual episodes included. Tokens in the results are all that were
+read and generated. A run is kept in the results file as soon as it ends, and is not repeated: the benchmark
 can be stopped and gone on with. The first cases change one thing of the default at a time, the rest cross
 them.
 
-Steps and seconds to 75 % are where the mean training accuracy of five steps first reached it (seconds: the
-process's own CPU time is not told apart, so those of runs beside others on the machine say little).
-`influence` is left out: in the preset's one round nobody can change an answer, so it is `team`.
+Steps and seconds to 75 % are where the mean training accuracy of five steps first reached it; seconds are
+wall-clock, so those of a run beside another say little. `influence` is left out: in the preset's one round
+nobody can change an answer, so it is `team`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ ESTIMATORS = {
     "dr_grpo": [],
     "reinforce_pp": [],
     "reinforce_pp_baseline": [],
-    "maporl_ppo": ["train.update_epochs=2"],
+    "maporl_ppo": [],
 }
 CREDITS = ("team", "maporl", "leave_one_out", "potential")
 GROUP = {"chain": 8, "comb": 4}
@@ -110,7 +110,9 @@ def run(case: Case, seed: int) -> dict[str, Any]:
     """One training of a case."""
     with tempfile.TemporaryDirectory() as folder:
         found = train_once(0, seed, [], case.sets(), Path(folder))
-        rows = [row for row in read_metrics(RunDir(Path(folder) / "run").metrics) if row["step"] > 0]
+        home = RunDir(Path(folder) / "run")
+        rows = [row for row in read_metrics(home.metrics) if row["step"] > 0]
+        tokens = json.loads(home.results.read_text())["train_tokens"]
     accuracies = [row["train:accuracy"] for row in rows]
     ends = [end for end in range(OVER, len(rows) + 1) if fmean(accuracies[end - OVER : end]) >= ENOUGH]
     reached = ends[0] if ends else None
@@ -120,7 +122,7 @@ def run(case: Case, seed: int) -> dict[str, Any]:
         "sampling": case.sampling,
         "seed": seed,
         "steps": case.steps,
-        "generated_tokens": sum(row["train:generated"] for row in rows),
+        "tokens": tokens,
         "steps_to_75": reached,
         "seconds_to_75": None if reached is None else sum(row["train:seconds"] for row in rows[:reached]),
         "seconds": found["seconds"],
@@ -140,7 +142,7 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
         if own:
             reached = [one["steps_to_75"] for one in own if one["steps_to_75"] is not None]
             steps = f"{median(reached):.0f}" if len(reached) == len(own) else f"{len(reached)} of {len(own)}"
-            tokens = median(one["generated_tokens"] for one in own) / 1e6
+            tokens = median(one["tokens"] for one in own) / 1e6
             cells = [case.estimator, case.credit, case.sampling, str(len(own))]
             cells += [_spread([one[kind] for one in own]) for kind in ("greedy", "sampled")]
             lines.append(f"| {' | '.join([*cells, steps, f'{tokens:.2f}'])} |")
