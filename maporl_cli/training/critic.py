@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from maporl_cli.agents.policy import Readable, Scored
 from maporl_cli.training.advantage.estimator import Summed
 
+_ROUNDING = 1e-12
+"""Of the targets' squares; a spread of a millionth of their size is told from none."""
+
 
 class Critic:
     """One linear layer on the last layer's states, zero at its start: `V = w·h / width + b`.
@@ -83,14 +86,15 @@ def value_loss(values: Tensor, targets: Tensor, said: Tensor, active_total: int)
 def explained_variance(values: Sequence[float], targets: Sequence[float], summed: Summed) -> float:
     """1 − Σ (target − V)² / Σ (target − mean)²: 1 where all is foreseen, 0 where a constant would do as well.
 
-    0 where all targets are the same.
+    0 where all targets are the same: their spread is then no more than the rounding of their mean.
 
     Args:
         values, targets: one of each a token, of this rank.
         summed: over the replicas, which are told of together.
     """
     missed = math.fsum((target - value) ** 2 for value, target in zip(values, targets, strict=True))
-    total, count, error = summed([math.fsum(targets), len(targets), missed])
+    size = math.fsum(target**2 for target in targets)
+    total, count, error, whole = summed([math.fsum(targets), len(targets), missed, size])
     mean = total / count
     (spread,) = summed([math.fsum((target - mean) ** 2 for target in targets)])
-    return 1 - error / spread if spread else 0.0
+    return 1 - error / spread if spread > _ROUNDING * whole else 0.0

@@ -88,10 +88,22 @@ class TestExplainedVariance:
 
     def test_nothing_to_explain(self):
         assert explained_variance([0.3, 0.4], [1.0, 1.0], list) == 0.0
+        assert explained_variance([0.3, 0.4], [0.0, 0.0], list) == 0.0
+
+    @pytest.mark.parametrize("count", range(2, 12))
+    def test_nor_where_the_mean_is_rounded(self, count):
+        """Ten times .1 is not the sum of ten .1, and a target is a value and the rest of the return."""
+        values = [0.7 + place / 3 for place in range(count)]
+        assert explained_variance(values, [v + (0.1 - v) for v in values], list) == 0.0
+        assert explained_variance([0.0] * count, [0.1] * count, list) == 0.0
+
+    def test_a_small_spread_is_one(self):
+        assert explained_variance([1.0, 1.0], [1.0 - 1e-4, 1.0 + 1e-4], list) == pytest.approx(0.0, abs=1e-6)
+        assert explained_variance([0.9999, 1.0001], [0.9999, 1.0001], list) == 1.0
 
     def test_replicas_are_told_of_together(self):
         """This one has the targets 1 and 2, foreseen; the other 6, of which 5 was expected."""
-        theirs = iter([[6.0, 1.0, 1.0], [9.0]])
+        theirs = iter([[6.0, 1.0, 1.0, 36.0], [9.0]])
         share = explained_variance(
             [1.0, 2.0],
             [1.0, 2.0],

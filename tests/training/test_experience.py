@@ -1,5 +1,7 @@
 """From scored episodes to experiences, worked by hand."""
 
+import math
+
 import pytest
 from support import Pupil, scored, turn
 
@@ -95,6 +97,66 @@ def test_the_distance_from_the_start_is_paid_off_each_turn_s_own_return():
     assert advantages(gathered, "planner") == pytest.approx([1.0, -1.0])
 
 
+ROOT = math.sqrt(38)
+SPREAD = math.sqrt(1 / 3) + 1e-4
+
+
+@pytest.mark.parametrize(
+    ("estimator", "live", "dead"),
+    [
+        # Means 1, 0, 0; of the others 0, ½, ½.
+        ("rloo", [1.0, 1.0, -0.5, -0.5], []),
+        ("dr_grpo", [2 / 3, 2 / 3, -1 / 3, -1 / 3], []),
+        # Squares 4/9 + 1/9 + 1/9 over n − 1: ⅓.
+        ("grpo", [2 / 3 / SPREAD, 2 / 3 / SPREAD, -1 / 3 / SPREAD, -1 / 3 / SPREAD], []),
+        # 1, 1, 0, 0, .4, .4: of mean 7/15, squares 2·(64 + 49 + 1)/225, over 6: 38/225.
+        ("reinforce_pp", [8 / ROOT, 8 / ROOT, -7 / ROOT, -7 / ROOT], [-1 / ROOT, -1 / ROOT]),
+        # 2/3, 2/3, −1/3, −1/3: of mean 1/6, from which each is ½.
+        ("reinforce_pp_baseline", [1.0, 1.0, -1.0, -1.0], []),
+    ],
+)
+def test_two_rounds_a_tie_a_cut_turn_and_a_dead_group(estimator, live, dead):
+    """Rewards 1 in two rounds, 0 and 0 in one, of which the planner's first was cut; and twice .4."""
+    groups = [
+        [
+            rounds(AGENTS, AGENTS, total=1.0),
+            scored([turn("planner", finished=False), turn("analyst"), turn("reporter")], 0.0),
+            rounds(AGENTS, total=0.0),
+        ],
+        [rounds(AGENTS, total=0.4) for _ in range(2)],
+    ]
+    gathered = collect(groups, estimator=estimator)
+    assert (gathered.dead_groups, gathered.cut_turns) == (1, 1)
+    for agent in ("analyst", "reporter"):
+        assert advantages(gathered, agent) == pytest.approx(live + dead, abs=1e-7)
+    assert advantages(gathered, "planner") == pytest.approx([*live[:2], live[3], *dead], abs=1e-7)
+
+
+def test_a_value_head_s_table_of_the_same():
+    """λ = ½, expected 2 and 1: δ = −1 and R − 1, so A = −1 + (R − 1)/2 and R − 1; the cut turn's as well."""
+    groups = [
+        Group(
+            [
+                rounds(AGENTS, AGENTS, total=1.0),
+                scored([turn("planner", finished=False), turn("analyst"), turn("reporter")], 0.0),
+                rounds(AGENTS, total=0.0),
+            ]
+        ),
+        Group([rounds(AGENTS, total=0.4) for _ in range(2)]),
+    ]
+    train = TrainConfig.model_validate({"ppo": {"gae_lambda": 0.5}})
+    pupils = [Pupil(agent) for agent in AGENTS]
+    gathered = gather(groups, pupils, team_credit, estimators()["maporl_ppo"], train)
+    assert (gathered.dead_groups, gathered.cut_turns) == (1, 1)
+    right, wrong, dead = ([-1.0, 0.0], [1.0, 1.0]), ([-1.5, -1.0], [0.5, 0.0]), ([-1.3, -0.6], [0.7, 0.4])
+    for agent in AGENTS:
+        own = gathered.by_agent[agent]
+        for one, (gained, target) in zip(own, [right, right, wrong, wrong, dead, dead], strict=True):
+            assert one.advantages == pytest.approx(gained)
+            assert one.targets == pytest.approx(target)
+        assert [one.turn.finished for one in own] == [True, True, agent != "planner", True, True, True]
+
+
 def test_groups_are_compared_within_themselves():
     easy = [rounds(AGENTS, total=value) for value in (1.0, 0.5)]
     hard = [rounds(AGENTS, total=value) for value in (0.0, 0.5)]
@@ -177,7 +239,9 @@ def test_an_agent_that_spoke_in_some_episodes_is_compared_among_those():
     assert advantages(gathered, "reporter") == pytest.approx([0.9, 0.2 - 0.5, -0.6])
 
 
-@pytest.mark.parametrize("estimator", sorted({*estimators()} & {"rloo", "grpo", "dr_grpo", "reinforce_pp"}))
+@pytest.mark.parametrize(
+    "estimator", ["rloo", "grpo", "dr_grpo", "reinforce_pp", "reinforce_pp_baseline", "maporl_ppo"]
+)
 def test_at_a_place_only_the_turns_there_are_compared_and_learned_from(estimator):
     """The second analyst's turn, at place 4: 1, 0, ½. What the siblings said later had other contexts."""
     group = [rounds(AGENTS, AGENTS, total=value) for value in (1.0, 0.0, 0.5)]

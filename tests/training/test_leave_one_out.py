@@ -252,6 +252,13 @@ def test_the_play_without_a_turn_is_what_a_replay_by_hand_gives(microbatches):
 
 def test_it_does_not_combine_with_combs():
     refuse(Config(), BOOK)
-    with pytest.raises(ConfigError, match="do not combine") as told:
+    with pytest.raises(ConfigError, match="rollout.sampling=comb do not combine") as told:
         refuse(Config.model_validate({"rollout": {"sampling": "comb"}}), BOOK)
     assert "rollout.sampling=chain" in told.value.fix
+
+
+def test_it_does_not_combine_with_a_verifier():
+    with pytest.raises(ConfigError, match="reward.verifier do not combine") as told:
+        refuse(Config.model_validate({"reward": {"verifier": "learned"}}), BOOK)
+    assert "reward.verifier=none" in told.value.fix
+    assert "train.credit=team" in told.value.fix

@@ -67,6 +67,10 @@ class TestByHand:
         free = replace(episode, question=replace(question(), options={}))
         assert potential_credit(free, TrainConfig()) == [0.5] * 6
 
+    def test_without_a_gold_answer_as_well(self):
+        unknown = replace(scored(self.turns, 0.5), question=question(answer=""))
+        assert potential_credit(unknown, TrainConfig()) == [0.5] * 6
+
     def test_an_episode_that_was_not_read_is_a_bug_of_the_caller(self):
         with pytest.raises(ValueError, match="read"):
             potential_credit(scored(self.turns, 1.0), TrainConfig())

@@ -13,6 +13,7 @@ from ranks import on_ranks, start_ranks
 from support import alone, scored, tiny_policy, turn
 
 from maporl_cli.core.config import Config, TrainConfig
+from maporl_cli.core.types import Group
 from maporl_cli.training.advantage import estimators
 from maporl_cli.training.credit.team import team_credit
 from maporl_cli.training.critic import Critic
@@ -115,7 +116,7 @@ def learn(ranks: Ranks, share: list[int], algorithm: str) -> tuple[dict[str, flo
     held = [TURNS[index] for index in share]
     if algorithm:
         group = [scored([said], value) for said, value in held]
-        gathered = gather([group], [mine], team_credit, estimators()[algorithm], config)
+        gathered = gather([Group(group)], [mine], team_credit, estimators()[algorithm], config)
         experiences = gathered.by_agent["solo"]
     else:
         experiences = [Experience(said, [value] * len(said.token_ids)) for said, value in held]
