@@ -154,8 +154,8 @@ def test_a_step_without_a_score_or_a_gold_answer_has_no_such_means():
 def test_what_credit_took_is_summed_over_replicas_where_it_takes_anything():
     group = [Group([played("A", *TWO, accuracy=1.0)])]
     shares = [StepShare(group, 0, {}, 0.0, tokens) for tokens in (30, None, 12)]
-    assert step_metrics(shares)["credit:tokens"] == 42.0
-    assert "credit:tokens" not in step_metrics(shares[1:2])
+    assert step_metrics(shares, AGENTS)["credit:tokens"] == 42.0
+    assert "credit:tokens" not in step_metrics(shares[1:2], AGENTS)
 
 
 class TestComb:
@@ -167,14 +167,14 @@ class TestComb:
     groups = (Group([spine, second], 1), Group([replace(spine), third], 2))
 
     def test_a_turn_that_episodes_share_was_taken_once(self):
-        metrics = step_metrics([StepShare(self.groups, 0, {}, 0.0)])
+        metrics = step_metrics([StepShare(self.groups, 0, {}, 0.0)], AGENTS)
         # The spine's 4 · 3 + (2 + 3 + 2 + 1), the reporter's 3 + 3, and the second round's 2 · 3 + (2 + 1).
         assert metrics["train:tokens"] == 20 + 6 + 9
         assert metrics["train:cut_turns"] == 2 / 7
 
     def test_a_sibling_in_a_later_round_is_not_one_by_itself(self):
         """Where the spine had settled there would be none: those that are are of the harder questions."""
-        metrics = step_metrics([StepShare(self.groups, 0, {}, 0.0)])
+        metrics = step_metrics([StepShare(self.groups, 0, {}, 0.0)], AGENTS)
         assert metrics["train:accuracy"] == 1 / 2
         assert metrics["train:rounds"] == 3 / 2
 

@@ -22,7 +22,7 @@ from maporl_cli.agents.roles import Role, RoleBook
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import DataError
 from maporl_cli.core.randomness import keyed_generator
-from maporl_cli.core.types import Episode, Question, Snippet, Turn
+from maporl_cli.core.types import Episode, Group, Question, Snippet, Turn
 from maporl_cli.training.calibration import calibration
 from maporl_cli.training.checkpoint import Checkpoints, Progress, load_checkpoint
 from maporl_cli.training.placement import place
@@ -71,20 +71,20 @@ def episode(step: int, number: int, *, known: bool = True) -> Episode:
     draws = keyed_generator("planted", step, number)
     right = bool(draws.integers(2))
     noise = [WORDS[index] for index in draws.integers(20, size=5)]
-    question = Question(f"q{number}", noise[0], {"A": "w30", "B": "w31"}, answer="A" if known else "")
+    question = Question(f"q{step}.{number}", noise[0], {"A": "w30", "B": "w31"}, answer="A" if known else "")
     said = f"{noise[1]} {noise[2]} {'w20' if right else 'w21'} {noise[3]}"
     turns = [spoken("planner", noise[4]), spoken("reporter", said)]
     return Episode(question, number, step, turns, "A" if right else "B")
 
 
-def played(step: int, count: int = 64, *, known: bool = True) -> list[list[Episode]]:
+def played(step: int, count: int = 64, *, known: bool = True) -> list[Group]:
     """Groups of four."""
     episodes = [episode(step, number, known=known) for number in range(count)]
-    return [episodes[start : start + 4] for start in range(0, count, 4)]
+    return [Group(episodes[start : start + 4]) for start in range(0, count, 4)]
 
 
-def flat(groups: Sequence[Sequence[Episode]]) -> list[Episode]:
-    return [one for group in groups for one in group]
+def flat(groups: Sequence[Group]) -> list[Episode]:
+    return [one for group in groups for one in group.episodes]
 
 
 def go(one: Verifier, steps: Sequence[int], count: int = 64) -> dict[str, float]:
@@ -111,7 +111,7 @@ def test_it_learns_what_can_be_read_and_knows_how_sure_to_be():
     assert metrics["verifier:brier"] < 0.5 * metrics["verifier:brier_base"]
     assert metrics["verifier:calibration_error"] < 0.15
     unseen = flat(played(99, 200, known=False))
-    one.judge([unseen])
+    one.judge([Group(unseen)])
     right = [episode.answer == "A" for episode in unseen]
     found = calibration([episode.verified for episode in unseen], right, 0.5)
     assert found["auc"] > 0.9
@@ -168,7 +168,7 @@ def vars_of(turn: Turn) -> dict:
 @pytest.mark.parametrize("size", [1, 2, 16])
 def test_gradient_and_loss_are_those_of_torch(size):
     """Row by row without padding, from the hidden states that transformers gives."""
-    groups = [[episode(1, number) for number in range(5)]]
+    groups = [Group([episode(1, number) for number in range(5)])]
     one = verifier(tiny_policy(), per_device_train_batch_size=size, max_grad_norm=1e9)
     reference = tiny_policy()
     head = torch.nn.Linear(64, 1)
@@ -308,8 +308,8 @@ def test_what_does_not_fit_its_context_names_the_question():
     long = episode(1, 0)
     long.turns[0] = spoken("planner", "w1 " * 600)
     with pytest.raises(DataError, match="the verifier reads") as told:
-        one.judge([[long]])
-    assert told.value.where == "question q0"
+        one.judge([Group([long])])
+    assert told.value.where == "question q1.0"
     assert "512" in told.value.why
 
 
