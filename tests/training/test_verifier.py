@@ -7,6 +7,7 @@ words that mean nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from maporl_cli.agents.roles import Role, RoleBook
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import DataError
 from maporl_cli.core.randomness import keyed_generator
-from maporl_cli.core.types import Episode, Question, Snippet, Turn
+from maporl_cli.core.types import Episode, Group, Question, Snippet, Turn
 from maporl_cli.training.calibration import calibration
 from maporl_cli.training.checkpoint import Checkpoints, Progress, load_checkpoint
 from maporl_cli.training.placement import place
@@ -77,14 +78,14 @@ def episode(step: int, number: int, *, known: bool = True) -> Episode:
     return Episode(question, number, step, turns, "A" if right else "B")
 
 
-def played(step: int, count: int = 64, *, known: bool = True) -> list[list[Episode]]:
+def played(step: int, count: int = 64, *, known: bool = True) -> list[Group]:
     """Groups of four."""
     episodes = [episode(step, number, known=known) for number in range(count)]
-    return [episodes[start : start + 4] for start in range(0, count, 4)]
+    return [Group(episodes[start : start + 4]) for start in range(0, count, 4)]
 
 
-def flat(groups: Sequence[Sequence[Episode]]) -> list[Episode]:
-    return [one for group in groups for one in group]
+def flat(groups: Sequence[Group]) -> list[Episode]:
+    return [one for group in groups for one in group.episodes]
 
 
 def go(one: Verifier, steps: Sequence[int], count: int = 64) -> dict[str, float]:
@@ -111,7 +112,7 @@ def test_it_learns_what_can_be_read_and_knows_how_sure_to_be():
     assert metrics["verifier:brier"] < 0.5 * metrics["verifier:brier_base"]
     assert metrics["verifier:calibration_error"] < 0.15
     unseen = flat(played(99, 200, known=False))
-    one.judge([unseen])
+    one.judge([Group(unseen)])
     right = [episode.answer == "A" for episode in unseen]
     found = calibration([episode.verified for episode in unseen], right, 0.5)
     assert found["auc"] > 0.9
@@ -143,6 +144,18 @@ def test_what_it_is_judged_by_was_said_before_it_learned():
     assert one.refresh(4) == {f"verifier:{name}": value for name, value in expected.items()}
 
 
+def test_a_spine_is_judged_and_learned_from_once_and_told_in_each_of_its_groups():
+    one = verifier(every=1)
+    go(one, [1], count=8)
+    spine, *siblings = flat(played(2, 3))
+    groups = [Group([replace(spine), sibling], place) for place, sibling in enumerate(siblings)]
+    one.judge(groups)
+    first, second = (group.episodes[0].verified for group in groups)
+    assert first == second is not None
+    assert all(sibling.verified not in (None, first) for sibling in siblings)
+    assert [reading.predicted for reading in one._window] == [first, *(each.verified for each in siblings)]
+
+
 def test_it_reads_all_that_anyone_saw_and_all_that_was_said():
     policy = tiny_policy()
     question = Question("q", "w1", {"A": "w2", "B": "w3"}, "A", context="w4", evidence=(Snippet("e", "w5"),))
@@ -168,7 +181,7 @@ def vars_of(turn: Turn) -> dict:
 @pytest.mark.parametrize("size", [1, 2, 16])
 def test_gradient_and_loss_are_those_of_torch(size):
     """Row by row without padding, from the hidden states that transformers gives."""
-    groups = [[episode(1, number) for number in range(5)]]
+    groups = [Group([episode(1, number) for number in range(5)])]
     one = verifier(tiny_policy(), per_device_train_batch_size=size, max_grad_norm=1e9)
     reference = tiny_policy()
     head = torch.nn.Linear(64, 1)
@@ -308,7 +321,7 @@ def test_what_does_not_fit_its_context_names_the_question():
     long = episode(1, 0)
     long.turns[0] = spoken("planner", "w1 " * 600)
     with pytest.raises(DataError, match="the verifier reads") as told:
-        one.judge([[long]])
+        one.judge([Group([long])])
     assert told.value.where == "question q0"
     assert "512" in told.value.why
 
