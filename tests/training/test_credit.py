@@ -102,6 +102,11 @@ class TestInfluence:
         assert earned("++-", "+++", agents="abc")[5] == 10.0
         assert earned("---", "--+", agents="abc")[5] == 1.0
 
+    def test_two_of_five_are_not_most(self):
+        """f, wrong and then right, heard two of five be right: it found out what most of them did not say."""
+        assert earned("++----", "++---+", agents="abcdef")[11] == 1.0
+        assert earned("+++---", "+++--+", agents="abcdef")[11] == 10.0
+
     def test_only_those_who_answered_before_and_after_have_changed(self):
         """In one round nobody has, however their answers differ."""
         assert earned("-++-", agents="abcd") == [0.0] * 4

@@ -252,13 +252,21 @@ def test_the_play_without_a_turn_is_what_a_replay_by_hand_gives(microbatches):
 
 def test_it_does_not_combine_with_combs():
     refuse(Config(), BOOK)
-    with pytest.raises(ConfigError, match="rollout.sampling=comb do not combine") as told:
+    with pytest.raises(
+        ConfigError, match=r"^train\.credit=leave_one_out and rollout\.sampling=comb do not"
+    ) as told:
         refuse(Config.model_validate({"rollout": {"sampling": "comb"}}), BOOK)
+    assert told.value.where == "train.credit, rollout.sampling"
+    assert "in its very context already" in told.value.why
     assert "rollout.sampling=chain" in told.value.fix
 
 
 def test_it_does_not_combine_with_a_verifier():
-    with pytest.raises(ConfigError, match="reward.verifier do not combine") as told:
+    with pytest.raises(
+        ConfigError, match=r"^train\.credit=leave_one_out and reward\.verifier do not"
+    ) as told:
         refuse(Config.model_validate({"reward": {"verifier": "learned"}}), BOOK)
+    assert told.value.where == "train.credit, reward.verifier"
+    assert "the team's own episodes only" in told.value.why
     assert "reward.verifier=none" in told.value.fix
     assert "train.credit=team" in told.value.fix

@@ -7,6 +7,7 @@ words that mean nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,18 @@ def test_what_it_is_judged_by_was_said_before_it_learned():
     before = [episode.answer == "A" for episode in flat([*played(1), *played(2)])]
     expected = calibration(said, right, sum(before) / len(before))
     assert one.refresh(4) == {f"verifier:{name}": value for name, value in expected.items()}
+
+
+def test_a_spine_is_judged_and_learned_from_once_and_told_in_each_of_its_groups():
+    one = verifier(every=1)
+    go(one, [1], count=8)
+    spine, *siblings = flat(played(2, 3))
+    groups = [Group([replace(spine), sibling], place) for place, sibling in enumerate(siblings)]
+    one.judge(groups)
+    first, second = (group.episodes[0].verified for group in groups)
+    assert first == second is not None
+    assert all(sibling.verified not in (None, first) for sibling in siblings)
+    assert [reading.predicted for reading in one._window] == [first, *(each.verified for each in siblings)]
 
 
 def test_it_reads_all_that_anyone_saw_and_all_that_was_said():
