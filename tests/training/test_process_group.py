@@ -10,16 +10,20 @@ import pytest
 import torch
 import torch.distributed as dist
 from ranks import on_ranks, start_ranks
-from support import alone, scored, tiny_policy, turn
+from support import alone, scored, tiny_policy, turn, updated
 
 from maporl_cli.core.config import Config, TrainConfig
+from maporl_cli.core.errors import Interrupted
+from maporl_cli.core.timeline import Timeline
+from maporl_cli.core.types import Group
 from maporl_cli.training.advantage import estimators
 from maporl_cli.training.credit.team import team_credit
 from maporl_cli.training.critic import Critic
-from maporl_cli.training.experience import Experience, gather
+from maporl_cli.training.experience import Experience, Gathered, gather
 from maporl_cli.training.placement import place
 from maporl_cli.training.ranks import Ranks
-from maporl_cli.training.update import Learner
+from maporl_cli.training.stop import StopRequest
+from maporl_cli.training.update import Learner, update_all
 from maporl_cli.worker.job import join, open_store
 
 TEAM = ("planner", "researcher", "analyst", "reporter")
@@ -115,11 +119,11 @@ def learn(ranks: Ranks, share: list[int], algorithm: str) -> tuple[dict[str, flo
     held = [TURNS[index] for index in share]
     if algorithm:
         group = [scored([said], value) for said, value in held]
-        gathered = gather([group], [mine], team_credit, estimators()[algorithm], config)
+        gathered = gather([Group(group)], [mine], team_credit, estimators()[algorithm], config)
         experiences = gathered.by_agent["solo"]
     else:
         experiences = [Experience(said, [value] * len(said.token_ids)) for said, value in held]
-    metrics = mine.update(experiences)
+    metrics = updated(mine, experiences)
     weights = [*policy.trainable().values(), *(critic.head.parameters() if critic else ())]
     return metrics, [parameter.detach() for parameter in weights]
 
@@ -149,6 +153,43 @@ def test_where_no_replica_has_any_nothing_is_learned():
     for metrics, weights in on_ranks(2, update, [[], []]):
         assert metrics == {"solo:tokens": 0.0}
         assert all(torch.equal(one, other) for one, other in zip(weights, start, strict=True))
+
+
+def update_while_one_is_asked_to_stop(asked: int) -> tuple[str, bool, int]:
+    """An agent a rank; one is asked in its second pass.
+
+    Returns:
+        how the update ended, whether a weight changed, and the passes it took.
+    """
+    ranks = job().placed(place(["planner", "reporter"], 2))
+    agent, stop, policy = ("planner", "reporter")[ranks.rank], StopRequest(), tiny_policy()
+    settings = TrainConfig.model_validate({"per_device_train_batch_size": 1})
+    options = {"total_steps": 9, "temperature": 1.0, "learning_rate": 0.01, "ranks": ranks}
+    mine = Learner(agent, policy, settings, **options)
+    start = [parameter.detach().clone() for parameter in policy.trainable().values()]
+    score, passes = policy.score, 0
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal passes
+        passes += 1
+        stop.requested = passes == 2 and ranks.rank == asked
+        return score(*args, **kwargs)
+
+    policy.score = counted
+    batch = [Experience(turn(agent), [1.0, 1.0]) for _ in range(4)]
+    ended = "done"
+    try:
+        update_all([mine], Gathered({agent: batch}, 0, 0), 3, ranks, Timeline(), stop)
+    except Interrupted:
+        ended = "given up"
+    pairs = zip(start, policy.trainable().values(), strict=True)
+    return ended, any(not torch.equal(before, after) for before, after in pairs), passes
+
+
+def test_all_ranks_give_a_step_up_or_none_does():
+    assert on_ranks(2, update_while_one_is_asked_to_stop, 9) == [("done", True, 4)] * 2
+    given_up = [("given up", False, 4), ("given up", False, 2)]
+    assert on_ranks(2, update_while_one_is_asked_to_stop, 1) == given_up
 
 
 def die_in_step(victim: int) -> None:

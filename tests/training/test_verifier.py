@@ -22,7 +22,7 @@ from maporl_cli.agents.roles import Role, RoleBook
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import DataError
 from maporl_cli.core.randomness import keyed_generator
-from maporl_cli.core.types import Episode, Question, Snippet, Turn
+from maporl_cli.core.types import Episode, Group, Question, Snippet, Turn
 from maporl_cli.training.calibration import calibration
 from maporl_cli.training.checkpoint import Checkpoints, Progress, load_checkpoint
 from maporl_cli.training.placement import place
@@ -77,14 +77,14 @@ def episode(step: int, number: int, *, known: bool = True) -> Episode:
     return Episode(question, number, step, turns, "A" if right else "B")
 
 
-def played(step: int, count: int = 64, *, known: bool = True) -> list[list[Episode]]:
+def played(step: int, count: int = 64, *, known: bool = True) -> list[Group]:
     """Groups of four."""
     episodes = [episode(step, number, known=known) for number in range(count)]
-    return [episodes[start : start + 4] for start in range(0, count, 4)]
+    return [Group(episodes[start : start + 4]) for start in range(0, count, 4)]
 
 
-def flat(groups: Sequence[Sequence[Episode]]) -> list[Episode]:
-    return [one for group in groups for one in group]
+def flat(groups: Sequence[Group]) -> list[Episode]:
+    return [one for group in groups for one in group.episodes]
 
 
 def go(one: Verifier, steps: Sequence[int], count: int = 64) -> dict[str, float]:
@@ -104,6 +104,16 @@ def same(one: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+def test_of_a_step_that_is_given_up_nothing_is_kept():
+    """It is played again by the run that goes on, and would be learned from twice."""
+    once, again = verifier(), verifier()
+    again.judge(played(1))
+    assert again.state()["window"] == []
+    metrics = go(once, range(1, 3)), go(again, range(1, 3))
+    assert metrics[0] == metrics[1] != {}
+    assert same(weights(once), weights(again))
+
+
 def test_it_learns_what_can_be_read_and_knows_how_sure_to_be():
     one = verifier()
     metrics = go(one, range(1, 11))
@@ -111,7 +121,7 @@ def test_it_learns_what_can_be_read_and_knows_how_sure_to_be():
     assert metrics["verifier:brier"] < 0.5 * metrics["verifier:brier_base"]
     assert metrics["verifier:calibration_error"] < 0.15
     unseen = flat(played(99, 200, known=False))
-    one.judge([unseen])
+    one.judge([Group(unseen)])
     right = [episode.answer == "A" for episode in unseen]
     found = calibration([episode.verified for episode in unseen], right, 0.5)
     assert found["auc"] > 0.9
@@ -168,7 +178,7 @@ def vars_of(turn: Turn) -> dict:
 @pytest.mark.parametrize("size", [1, 2, 16])
 def test_gradient_and_loss_are_those_of_torch(size):
     """Row by row without padding, from the hidden states that transformers gives."""
-    groups = [[episode(1, number) for number in range(5)]]
+    groups = [Group([episode(1, number) for number in range(5)])]
     one = verifier(tiny_policy(), per_device_train_batch_size=size, max_grad_norm=1e9)
     reference = tiny_policy()
     head = torch.nn.Linear(64, 1)
@@ -190,7 +200,7 @@ def test_gradient_and_loss_are_those_of_torch(size):
     one.judge(groups)
     before = torch.sigmoid(torch.stack(logits)).tolist()
     assert one._mind is not None
-    assert one._mind.predict(one._window) == pytest.approx(before, abs=1e-5)
+    assert one._mind.predict(one._judged) == pytest.approx(before, abs=1e-5)
     one.refresh(1)
     for name, parameter in one.trainable().items():
         torch.testing.assert_close(parameter.grad, expected[name].grad, rtol=1e-4, atol=1e-6)
@@ -308,7 +318,7 @@ def test_what_does_not_fit_its_context_names_the_question():
     long = episode(1, 0)
     long.turns[0] = spoken("planner", "w1 " * 600)
     with pytest.raises(DataError, match="the verifier reads") as told:
-        one.judge([[long]])
+        one.judge([Group([long])])
     assert told.value.where == "question q0"
     assert "512" in told.value.why
 
