@@ -14,7 +14,7 @@ from support import Pupil, alone, scored, turn, updated
 
 from maporl_cli.agents.policy import Scored
 from maporl_cli.core.config import TrainConfig
-from maporl_cli.core.types import Turn
+from maporl_cli.core.types import Group, Turn
 from maporl_cli.training.advantage import CriticEstimator, Valued, estimators
 from maporl_cli.training.advantage.maporl_ppo import generalized, judge
 from maporl_cli.training.credit.team import team_credit
@@ -85,7 +85,13 @@ class TestGather:
 
     def experiences(self, groups, **settings):
         config = train(1.0, **settings)
-        gathered = gather(groups, [Pupil("solo")], team_credit, estimators()["maporl_ppo"], config)
+        gathered = gather(
+            [Group(group) for group in groups],
+            [Pupil("solo")],
+            team_credit,
+            estimators()["maporl_ppo"],
+            config,
+        )
         return gathered, gathered.by_agent["solo"]
 
     def test_what_is_expected_is_taken_off_and_the_target_is_the_return(self):
@@ -194,7 +200,7 @@ def test_one_epoch_with_a_perfect_critic_is_the_policy_gradient(gae_lambda):
     with torch.no_grad():
         mine._critic.head.weight.copy_(4 * torch.tensor([[*after, start]]))  # a value is w·h / width
     group = [scored([said], reward(said.token_ids)) for said in taken(policy, drawn)]
-    gathered = gather([group], [mine], team_credit, estimators()["maporl_ppo"], config)
+    gathered = gather([Group(group)], [mine], team_credit, estimators()["maporl_ppo"], config)
     metrics = updated(mine, gathered.by_agent["solo"])
     assert metrics["solo:clipped"] == 0.0
 
