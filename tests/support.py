@@ -15,8 +15,10 @@ from maporl_cli.core.types import Episode, Question, Score, Turn
 from maporl_cli.data.duplicates import group_near_duplicates
 from maporl_cli.data.partition import Side, Sizes, assign
 from maporl_cli.data.splits import strata_of
+from maporl_cli.training.experience import Experience
 from maporl_cli.training.placement import place
 from maporl_cli.training.ranks import OneRank
+from maporl_cli.training.update import Learner
 
 WORDS = [f"w{index}" for index in range(40)] + ["Answer:", "A", "B", "(A)", "(B)"]
 
@@ -42,6 +44,11 @@ def floor(stopping: Callable[[], bool] = lambda: False) -> Floor:
 
 def alone(*agents: str) -> OneRank:
     return OneRank(place(agents, 1))
+
+
+def updated(learner: Learner, experiences: Sequence[Experience]) -> dict[str, float]:
+    """A whole update that nobody stops; its metrics."""
+    return learner.finish(learner.begin(experiences, lambda: False))
 
 
 def question(name: str = "q1", answer: str = "A", options: Sequence[str] = ("yes", "no")) -> Question:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from maporl_cli.training.fit import Device, Phase
     from maporl_cli.training.placement import Placement
 
+_NO = "does not fit"
 ROWS = 16
 """Beyond so many ranks only those of one replica have rows: the others are alike."""
 
@@ -141,9 +142,9 @@ def _table(part: Mapping[str, Any], placement: Mapping[str, Any]) -> Iterator[st
         table.add_column(name, justify="right", no_wrap=True)
     verdict: list[str] = []
     if device is not None:
-        table.add_column(device["name"], no_wrap=True)
-        fits = part["phases"]["team"]["fits"]
-        verdict = [f"{_size(device['bytes'])}: {'fits' if fits else 'does not fit'}"]
+        # The only column that may be narrowed: a device's name may be long, and wraps.
+        table.add_column(f"{device['name']}, {_size(device['bytes'])}", min_width=len(_NO))
+        verdict = ["fits" if part["phases"]["team"]["fits"] else _NO]
     for place, rank in zip(placement["ranks"], part["ranks"], strict=True):
         if len(placement["ranks"]) > ROWS and place["replica"] > 0:
             continue
@@ -176,7 +177,7 @@ def _sentences(part: Mapping[str, Any], placement: Mapping[str, Any]) -> Iterato
         if name != "team":
             yield (
                 f"Baseline {name}, trained while the team's weights stay: {_size(phase['load'])}, "
-                f"{'fits' if phase['fits'] else 'does not fit'}."
+                f"{'fits' if phase['fits'] else _NO}."
             )
     if device["shared"]:
         yield (

@@ -17,9 +17,10 @@ from maporl_cli.training.placement import Placement
 from maporl_cli.training.rates import Rates
 from maporl_cli.training.schedule import batches_of, play_out
 
-_EXCHANGES = 5
-"""Small collectives of all ranks in a step: whether one was stopped in its rollout, the rewards, what
-each learned, the step's end, and whether to stop after it."""
+_EXCHANGES = 6
+"""Small collectives of all ranks in a step: whether one was stopped in its rollout, the rewards, whether
+one was stopped before its update's first step, what each learned, the step's end, and whether to stop
+after it."""
 
 
 @dataclass(frozen=True, slots=True)

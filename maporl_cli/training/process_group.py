@@ -20,11 +20,14 @@ from maporl_cli.agents.stage import Floor, Stage
 from maporl_cli.training.exchange import Exchange
 from maporl_cli.training.placement import Placement
 from maporl_cli.training.ranks import Files, LostContact, Ranks
+from maporl_cli.training.roll_call import RollCall
 
 T = TypeVar("T")
 OWN_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 """Set to 1, torchrun gives restarted ranks a store of their own. Else they share its own store with the
 ranks before them, find the addresses of the dead there, and hang."""
+
+_ALL = "all ranks"
 
 
 class ProcessGroup:
@@ -53,6 +56,8 @@ class ProcessGroup:
         # Every rank opens the same teams in the same order, and so gives them the same numbers.
         self._teams = count() if teams is None else teams
         self._team = next(self._teams)
+        self._roll_call = RollCall(dist.PrefixStore(f"roll call {self._team}", store), rank)
+        self._everyone = range(placement.world_size)
         mine = placement.ranks[rank]
         self._replica: Any = None
         self._agents: dict[str, Any] = {}
@@ -69,24 +74,24 @@ class ProcessGroup:
                 self._agents[agent] = group
 
     def _group(self, ranks: Sequence[int], backend: str) -> Any:
-        with self._waiting("making the groups of ranks", "all ranks"):
+        with self._waiting("making the groups of ranks", _ALL, self._everyone):
             return dist.new_group(list(ranks), timeout=timedelta(seconds=self._timeout), backend=backend)
 
     def gather(self, value: T, what: str) -> list[T]:
         found: list[Any] | None = [None] * self.placement.world_size if self.rank == 0 else None
-        with self._waiting(what, "all ranks"):
+        with self._waiting(what, _ALL, self._everyone):
             dist.gather_object(value, found)
         return cast("list[T]", found or [])
 
     def broadcast(self, value: T, what: str) -> T:
         box = [value if self.rank == 0 else None]
-        with self._waiting(what, "rank 0"):
+        with self._waiting(what, _ALL, self._everyone):
             dist.broadcast_object_list(box)
         return cast("T", box[0])
 
     def any(self, flag: bool, what: str) -> bool:
         set_by = torch.tensor(int(flag))
-        with self._waiting(what, "all ranks"):
+        with self._waiting(what, _ALL, self._everyone):
             dist.all_reduce(set_by, op=dist.ReduceOp.MAX)
         return bool(set_by)
 
@@ -94,13 +99,14 @@ class ProcessGroup:
         if self._replica is None:
             return [value]
         found: list[Any] = [None] * dist.get_world_size(self._replica)
-        with self._waiting(what, "the ranks of its replica"):
+        with self._waiting(what, "the ranks of its replica", dist.get_process_group_ranks(self._replica)):
             dist.all_gather_object(found, value, group=self._replica)
         return found
 
     def sum_over_replicas(self, agent: str, tensor: Tensor) -> None:
         if self.placement.replicas > 1:
-            with self._waiting(f"the sum over the replicas of {agent}", f"ranks {self._others(agent)}"):
+            ranks = self.placement.ranks_of(agent)
+            with self._waiting(f"the sum over the replicas of {agent}", f"the ranks of {agent}", ranks):
                 dist.all_reduce(tensor, group=self._agents[agent])
 
     def hand_over(self, agent: str, make: Callable[[str], Files]) -> Files:
@@ -148,14 +154,21 @@ class ProcessGroup:
                 files[name] = content.numpy().tobytes()
             return files
 
-    def _others(self, agent: str) -> str:
-        return ", ".join(str(rank) for rank in self.placement.ranks_of(agent) if rank != self.rank)
-
     @contextmanager
-    def _waiting(self, what: str, others: str) -> Generator[None]:
+    def _waiting(self, what: str, others: str, ranks: Sequence[int] = ()) -> Generator[None]:
+        """Around each wait.
+
+        Args:
+            others: for whom; in a collective, the name of its group.
+            ranks: those of the collective.
+        """
+        if ranks:
+            self._roll_call.enter(others)
         try:
             yield
         except torch.OutOfMemoryError:
             raise  # a RuntimeError that no other rank has to do with
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            if absent := self._roll_call.absent(others, ranks):
+                others = f"rank{'s' if len(absent) > 1 else ''} {', '.join(map(str, absent))}"
             raise LostContact(what, others, str(error).splitlines()[0]) from error

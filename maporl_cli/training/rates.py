@@ -115,8 +115,7 @@ def _rates(spans: Sequence[Event]) -> Rates:
     if not turns:
         raise ValueError("it shows no rollout after a first step")
     agents = _by_name(turns)
-    # An update of nothing, in a step of dead groups, tells nothing.
-    learned = _by_name([span for span in spans if span["cat"] == "update" and span["args"]["rows"]])
+    learned = _by_name(_updates(spans))
     rounds = 1 + max(span["args"]["round"] for span in turns)
     active = [_rows(span for span in turns if span["args"]["round"] == round) for round in range(rounds)]
     episodes = active[0] / len(agents)  # of all steps
@@ -142,6 +141,20 @@ def _rates(spans: Sequence[Event]) -> Rates:
 
 def _phase(spans: Sequence[Event], name: str) -> list[Event]:
     return [span for span in spans if span["cat"] == "phase" and span["name"] == name]
+
+
+def _updates(spans: Sequence[Event]) -> list[Event]:
+    """Every update as one event: its first gradient and its steps are spans of their own.
+
+    An update of nothing, in a step of dead groups, tells nothing.
+    """
+    found: dict[tuple[str, int, int], Event] = {}
+    for span in spans:
+        if span["cat"] == "update" and span["args"]["rows"]:
+            key = span["name"], span["pid"], span["args"]["step"]
+            before = found[key]["dur"] if key in found else 0.0
+            found[key] = {**span, "dur": before + span["dur"]}
+    return list(found.values())
 
 
 def _handling(rollouts: Sequence[Event], turns: Sequence[Event]) -> float:

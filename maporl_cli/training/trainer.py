@@ -44,7 +44,7 @@ class Trainer:
         evaluator: called every `train.eval_every` steps; its metrics are logged with the step's.
         guards: told what each step measured; they may stop a training that collapses.
         checkpoints: where checkpoints go.
-        stop: asked after each step.
+        stop: asked after each step, and within one before any weight changes.
         ranks, timeline: with whom the work is shared, and what this rank did when.
         verifier: judges questions without a gold answer, where there may be some.
     """
@@ -103,13 +103,10 @@ class Trainer:
                 score(groups, self.reward, self.ranks, self.timeline)
             with self.timeline.phase("credit", step=step):
                 tokens = self._measure(groups)
+            with self.timeline.phase("update", step=step):
+                gathered, learned = self._learn(groups, step)
         except Interrupted:
             return progress  # nothing of this step is kept
-        with self.timeline.phase("update", step=step):
-            gathered = self._gather(groups)
-            learned = update_all(self.learners, gathered, self.timeline, step)
-            if self.verifier is not None:
-                learned |= self.verifier.refresh(step)
         share = StepShare(groups, gathered.dead_groups, learned, idle, tokens)
         with self.timeline.phase("gather", step=step):
             shares = self.ranks.gather(share.of(self.ranks), f"the results of step {step}")
@@ -143,8 +140,13 @@ class Trainer:
         means = Means(self.config, self.team, self.reward, self.ranks, self.timeline)
         return self.credit.measurement.take(groups, taught_by(groups, self.estimator), means)
 
-    def _gather(self, groups: Sequence[Group]) -> Gathered:
-        return gather(groups, self.learners, self.credit, self.estimator, self.config.train)
+    def _learn(self, groups: Sequence[Group], step: int) -> tuple[Gathered, dict[str, float]]:
+        """One update of every learner: from what, and its metrics."""
+        gathered = gather(groups, self.learners, self.credit, self.estimator, self.config.train)
+        learned = update_all(self.learners, gathered, step, self.ranks, self.timeline, self.stop)
+        if self.verifier is not None:
+            learned |= self.verifier.refresh(step)
+        return gathered, learned
 
     def _checkpoint(self, progress: Progress) -> None:
         stopping = self.ranks.any(self.stop.requested, f"whether to stop after step {progress.step}")

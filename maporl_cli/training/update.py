@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from transformers import get_scheduler
 from maporl_cli.agents.batching import length_mask, pad_right
 from maporl_cli.agents.policy import NotFinite, Policy, memory_errors
 from maporl_cli.core.config import TrainConfig
+from maporl_cli.core.errors import Interrupted
 from maporl_cli.core.timeline import Timeline
 from maporl_cli.core.types import Turn
 from maporl_cli.training.critic import Critic, explained_variance, value_loss
@@ -25,6 +27,7 @@ from maporl_cli.training.experience import Experience, Gathered
 from maporl_cli.training.gradients import sum_gradients
 from maporl_cli.training.loss import LossTerms, policy_loss
 from maporl_cli.training.ranks import Ranks
+from maporl_cli.training.stop import StopRequest
 
 _DECIDE_MEMORY = (
     "train.per_device_train_batch_size, or set model.gradient_checkpointing=true or model.finetune=lora"
@@ -35,6 +38,21 @@ _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with
 
 Rows = Sequence[tuple[int, ...]]
 """Token ids, a row a turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An update that can still be called off: its first gradient is there, and nothing else has changed.
+
+    Attributes:
+        experiences: those of this rank's replica.
+        tokens: the active ones of all replicas.
+        sums: of this rank's: loss, KL, entropy and clipped tokens; empty where there are no tokens.
+    """
+
+    experiences: Sequence[Experience]
+    tokens: float
+    sums: Sequence[float]
 
 
 class Learner:
@@ -94,15 +112,32 @@ class Learner:
         self._scaler.scale(torch.zeros((), device=self._device))
         self._keeps_near = config.kl_coeff > 0 and config.kl_in == "loss"
 
-    def update(self, experiences: Sequence[Experience]) -> dict[str, float]:
-        """`train.update_epochs` optimizer steps on the agent's active turns, each in passes of
+    def begin(self, experiences: Sequence[Experience], stopping: Callable[[], bool]) -> Begun:
+        """An update on the agent's active turns: its first gradient, in passes of
         `per_device_train_batch_size` turns.
 
-        Without experiences (every group dead) the weights stay and only the schedule moves on. A
-        rank that has none while another replica has some takes part with a gradient of zero.
+        A rank that has no experiences while another replica has some takes part with a gradient of zero.
 
         Args:
             experiences: those of this rank's replica.
+            stopping: asked before each pass; where it says yes the gradient is not whole, and the update
+                must not be finished.
+
+        Raises:
+            NotFinite: the loss is.
+        """
+        lengths = [len(experience.turn.token_ids) for experience in experiences if experience.turn.finished]
+        (tokens,) = self.summed([sum(lengths)])
+        sums: list[float] = []
+        if tokens:
+            with memory_errors(self.agent, "the update", _DECIDE_MEMORY):
+                sums = self._accumulate(experiences, int(tokens), stopping)
+        return Begun(experiences, tokens, sums)
+
+    def finish(self, begun: Begun) -> dict[str, float]:
+        """The `train.update_epochs` optimizer steps of an update.
+
+        Without experiences (every group dead) the weights stay and only the schedule moves on.
 
         Returns:
             `<agent>:loss`, `:entropy` (nats a token), `:grad_norm`, `:tokens`, `:clipped` (share),
@@ -114,12 +149,11 @@ class Learner:
             NotFinite: a loss or gradient is, and the weights are as they were; or the updated weights
                 are, or too large for their norm to be told.
         """
-        lengths = [len(experience.turn.token_ids) for experience in experiences if experience.turn.finished]
-        (tokens,) = self.summed([sum(lengths)])
+        experiences, tokens = begun.experiences, begun.tokens
         metrics: dict[str, float] = {f"{self.agent}:tokens": tokens}
         if tokens:
             with memory_errors(self.agent, "the update", _DECIDE_MEMORY):
-                sums, grad_norm = self._learn(experiences, int(tokens))
+                sums, grad_norm = self._learn(begun)
             loss, kl, entropy, clipped = self.summed(sums)
             metrics |= {
                 f"{self.agent}:loss": loss,
@@ -182,24 +216,29 @@ class Learner:
             found += [row[: len(own)] for row, own in zip(rows, completions, strict=True)]
         return found
 
-    def _learn(self, experiences: Sequence[Experience], tokens: int) -> tuple[list[float], float]:
+    def _learn(self, begun: Begun) -> tuple[Sequence[float], float]:
         """All epochs; of the last one, what `_accumulate` tells, and the gradient's norm."""
-        sums: list[float] = []
+        sums = begun.sums
         norms: list[float] = []
-        for _ in range(self._config.update_epochs):
-            sums = self._accumulate(experiences, tokens)
+        for epoch in range(self._config.update_epochs):
+            if epoch:
+                sums = self._accumulate(begun.experiences, int(begun.tokens), lambda: False)
             # Each replica divided its own by the active tokens of all.
             sum_gradients([*self._parameters, *self._head], self.agent, self._ranks)
             norms.append(self._step())
         self.policy.version += any(math.isfinite(norm) for norm in norms)  # the scaler skips the others
         return sums, norms[-1]
 
-    def _accumulate(self, experiences: Sequence[Experience], tokens: int) -> list[float]:
+    def _accumulate(
+        self, experiences: Sequence[Experience], tokens: int, stopping: Callable[[], bool]
+    ) -> list[float]:
         """The gradient of this rank's experiences, and the sums of loss, KL, entropy and clipped tokens."""
         self._optimizer.zero_grad(set_to_none=True)
         sums = torch.zeros(4, dtype=torch.float64)
         size = self._config.per_device_train_batch_size
         for start in range(0, len(experiences), size):
+            if stopping():
+                break
             terms, missed = self._loss(experiences[start : start + size], tokens)
             loss = terms.loss + missed
             if not bool(torch.isfinite(loss)):
@@ -283,12 +322,32 @@ def _padded(rows: Sequence[Sequence[float]], like: Tensor) -> Tensor:
 
 
 def update_all(
-    learners: Sequence[Learner], gathered: Gathered, timeline: Timeline, step: int
+    learners: Sequence[Learner],
+    gathered: Gathered,
+    step: int,
+    ranks: Ranks,
+    timeline: Timeline,
+    stop: StopRequest,
 ) -> dict[str, float]:
-    """One update of each learner from its agent's experiences, and their metrics."""
-    metrics: dict[str, float] = {}
+    """One update of each learner from its agent's experiences, and their metrics.
+
+    All learn or none does: the first gradient of every agent, which takes most of the time, comes before
+    the first step of any.
+
+    Raises:
+        Interrupted: on every rank, where one of them was asked to stop in time: no weight has changed.
+    """
+    begun: list[Begun] = []
     for learner in learners:
         experiences = gathered.by_agent[learner.agent]
         with timeline.update(learner.agent, step=step, rows=len(experiences)):
-            metrics |= learner.update(experiences)
+            begun.append(learner.begin(experiences, lambda: stop.requested))
+    if ranks.any(stop.requested, f"whether to go on with the update of step {step}"):
+        raise Interrupted(
+            "Stopped before the step changed anything.", fix="run the same command with --resume to go on"
+        )
+    metrics: dict[str, float] = {}
+    for learner, update in zip(learners, begun, strict=True):
+        with timeline.update(learner.agent, step=step, rows=len(update.experiences)):
+            metrics |= learner.finish(update)
     return metrics

@@ -93,10 +93,11 @@ class Verifier:
         self._ranks = ranks
         self._share: float | None = None  # of right answers among the episodes that it learned from last
         self._window: list[Reading] = []
+        self._judged: list[Reading] = []  # of this step, which may yet be given up
         self._mind = None if model is None else _Mind(model, config, learning_rate, scale_gradients)
 
     def judge(self, groups: Sequence[Group]) -> None:
-        """Set `verified` of each episode, from the second refresh period on; keep those to learn from.
+        """Set `verified` of each episode, from the second refresh period on.
 
         Args:
             groups: those of this rank's replica, the same on each of its ranks.
@@ -119,10 +120,11 @@ class Verifier:
         found = self._ranks.gather(known, "what the verifier learns from")
         found = self._ranks.broadcast(found, "what the verifier learns from")
         if self._mind is not None:
-            self._window += [one for part in found for one in part]
+            self._judged = [one for part in found for one in part]
 
     def refresh(self, step: int) -> dict[str, float]:
-        """Every `reward.verifier_refresh` steps: learn from the episodes since the last time.
+        """Keep what was judged in this step; every `reward.verifier_refresh` steps, learn from all since
+        the last time.
 
         Returns:
             How good its predictions of them were (`training.calibration`), as `verifier:<name>`; nothing
@@ -131,6 +133,8 @@ class Verifier:
         Raises:
             NotFinite: a loss or gradient is.
         """
+        self._window += self._judged
+        self._judged = []
         if self._mind is None or step % self._config.reward.verifier_refresh or not self._window:
             return {}
         window, self._window = self._window, []

@@ -149,7 +149,10 @@ def _restarted(config: Config, ranks: Ranks) -> bool:
         return False
     # Of all ranks: on several hosts, rank 0 need not be where it was.
     launches = set(ranks.gather(this_launch(), "which launch this is"))
-    begun = ranks.rank == 0 and not launches.isdisjoint(launches_of(RunDir.of(config)))
+    run = RunDir.of(config)
+    # Without a manifest yet it can only be ours: one of somebody else's was refused at the first start.
+    unsigned = run.config.exists() and not run.manifest.exists()
+    begun = ranks.rank == 0 and (unsigned or not launches.isdisjoint(launches_of(run)))
     return ranks.broadcast(begun, "whether to go on")
 
 

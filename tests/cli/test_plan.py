@@ -199,11 +199,11 @@ class TestMemory:
         found = plan("--world-size", "4")["memory"]["ranks"]
         shown = rows(dry_run("--world-size", "4")[1])
         assert [row[:4] for row in shown] == [[str(rank), "0", "0", name] for rank, name in enumerate(TEAM)]
-        assert all(row[-3:] == ["64.0", "GB:", "fits"] for row in shown)
+        assert all(row[-1] == "fits" for row in shown)
         first = found[0]
         held = first["process"] + first["model"] + first["optimizer"]
         assert first["peak"] == held + max(first["activations"], first["cache"], first["step"])
-        assert shown[0][-5:-3] == [f"{first['peak'] / GB:.1f}", "GB"]
+        assert shown[0][-3:-1] == [f"{first['peak'] / GB:.1f}", "GB"]
 
     def test_one_rank_holds_what_four_would(self, plan):
         one = plan()["memory"]["ranks"]
@@ -226,8 +226,8 @@ class TestMemory:
         assert found["phases"]["team"]["load"] == max(rank["peak"] for rank in found["ranks"])
         assert found["device"]["name"] == "NVIDIA A10G"
         _, out, _ = dry_run("--world-size", "4")
-        assert "NVIDIA A10G" in out
-        assert rows(out)[3][-3:] == ["24.0", "GB:", "fits"]
+        assert "NVIDIA A10G, 24.0 GB" in " ".join(out.split())
+        assert rows(out)[3][-1] == "fits"
 
     def test_the_weights_of_the_team_stay_while_a_baseline_trains(self, plan, dry_run):
         sets = ("--set", "train.kl_coeff=0.05", "--set", "train.per_device_train_batch_size=1")
@@ -272,13 +272,15 @@ class TestMemory:
 
 class TestWhatDoesNotFit:
     def test_what_it_says_to_set_is_enough(self, monkeypatch, model, dry_run, plan):
-        has(monkeypatch, Device("GPU", 1 * GB, shared=False))
+        has(
+            monkeypatch, Device("NVIDIA RTX 6000 Ada Generation, as a name may be long", 1 * GB, shared=False)
+        )
         base = ["--set", f"model.name={model}", "--set", "eval.batch_size=16"]
         assert plan(*base)["memory"]["phases"]["team"]["fits"] is False
         code, out, _ = dry_run(*base)
         fix = comments(out)[-1]
         assert code == 0
-        assert "does not fit" in out
+        assert all(row[-3:] == ["does", "not", "fit"] for row in rows(out))
         assert fix.startswith("Fix: --set ")
         after = plan(*base, *shlex.split(fix.removeprefix("Fix: ")))["memory"]
         assert all(phase["fits"] for phase in after["phases"].values())

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from support import alone, tiny_policy
+from support import alone, tiny_policy, updated
 
 from maporl_cli.core.config import TrainConfig
 from maporl_cli.core.errors import RunFailed
@@ -55,7 +55,7 @@ def test_round_trip(tmp_path):
     team = policies()
     mine = learners(team)
     team["planner"].version = 7
-    mine[0].update([])
+    updated(mine[0], [])
     checkpoints = Checkpoints(tmp_path, keep=2)
     path = checkpoints.save(Progress(12, 3456, 7.5), team, mine, RANKS)
     assert path == tmp_path / "step_000012" == checkpoints.latest()

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from support import WORDS, alone, tiny_policy, turn
+from support import WORDS, alone, tiny_policy, turn, updated
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from maporl_cli.agents.causal import CausalPolicy
@@ -149,7 +149,7 @@ def test_a_head_learns_a_table_of_returns():
     shares = [told()]
     for updates in (5, 15, 60):
         for _ in range(updates):
-            mine.update(batch)
+            updated(mine, batch)
         shares.append(told())
     assert shares == sorted(shares)
     assert shares[0] <= 0.0
@@ -163,7 +163,7 @@ def test_the_explained_variance_is_of_what_was_expected_before_the_update():
         Experience(one.turn, one.advantages, [target - 0.1 for target in one.targets], one.targets)
         for one in batch
     ]
-    told = learner(policy, update_epochs=3).update(expected)["planner:explained_variance"]
+    told = updated(learner(policy, update_epochs=3), expected)["planner:explained_variance"]
     targets = np.array([target for one in batch for target in one.targets])
     assert told == pytest.approx(1 - 0.01 / targets.var())
 
@@ -173,8 +173,8 @@ def test_alone_the_head_leaves_the_policy_s_gradient_and_its_norm_as_they_are():
     config = {"max_grad_norm": 0.5, "ppo": {"value_learning_rate": 10.0}}
     bare = learner(plain, **config)
     bare._critic, bare._head = None, []
-    one = bare.update(table(plain))
-    other = learner(valued, **config).update(table(valued))
+    one = updated(bare, table(plain))
+    other = updated(learner(valued, **config), table(valued))
     assert other.pop("planner:explained_variance") < 0.5
     assert one == other
     for a, b in zip(gradients(plain), gradients(valued), strict=True):
@@ -193,7 +193,7 @@ def test_a_share_of_the_value_loss_reaches_the_policy(coefficient):
         mine = learner(one, value_loss_coeff=share)
         with torch.no_grad():
             mine._critic.head.weight.copy_(torch.linspace(-64, 64, one.hidden_width))
-        mine.update(batch)
+        updated(mine, batch)
         heads.append(mine._critic.head.weight.grad.clone())
     assert torch.equal(*heads)
 
@@ -220,7 +220,7 @@ def test_neither_passes_nor_a_scaler_change_the_gradient(options):
         mine = learner(policy, value_loss_coeff=0.3, **settings)
         with torch.no_grad():
             mine._critic.head.weight.fill_(6.4)
-        metrics = mine.update(table(policy))
+        metrics = updated(mine, table(policy))
         metrics.pop("planner:loss_scale", None)
         found.append((metrics, gradients(policy), mine._critic.head.weight.grad))
     (one, whole, head), (other, parts, other_head) = found
@@ -237,7 +237,7 @@ def test_a_cut_turn_teaches_the_head_alone():
         *batch, last = table(policy)
         batch.append(replace(last, turn=replace(last.turn, finished=False)))
         mine = learner(policy, per_device_train_batch_size=4)
-        metrics = mine.update(batch if cut else batch[:-1])
+        metrics = updated(mine, batch if cut else batch[:-1])
         metrics.pop("planner:explained_variance")
         found.append((metrics, gradients(policy), mine._critic.head.bias.grad.item()))
     (without, left, bias), (metrics, right, moved) = found
@@ -251,7 +251,7 @@ def test_a_cut_turn_teaches_the_head_alone():
 def test_cut_turns_alone_teach_nothing():
     policy = tiny_policy()
     batch = [replace(one, turn=replace(one.turn, finished=False)) for one in table(policy)]
-    assert learner(policy).update(batch) == {"planner:tokens": 0.0}
+    assert updated(learner(policy), batch) == {"planner:tokens": 0.0}
     assert policy.version == 0
 
 
@@ -261,7 +261,7 @@ def test_a_head_does_not_decay():
     with torch.no_grad():
         mine._critic.head.bias.fill_(0.5)
     foreseen = [Experience(e.turn, e.advantages, e.values, [0.5] * len(e.targets)) for e in table(policy)]
-    mine.update(foreseen)
+    updated(mine, foreseen)
     assert mine._critic.head.bias.item() == 0.5
 
 
@@ -313,11 +313,11 @@ def test_two_and_a_resume_and_two_equal_four_bit_for_bit():
     batch = table(straight)
     whole = learner(straight, **options)
     for _ in range(4):
-        whole.update(batch)
+        updated(whole, batch)
 
     half = learner(first, **options)
     for _ in range(2):
-        half.update(batch)
+        updated(half, batch)
     file = io.BytesIO()
     torch.save(half.state(), file)
     file.seek(0)
@@ -327,7 +327,7 @@ def test_two_and_a_resume_and_two_equal_four_bit_for_bit():
     again = learner(second, **options)
     again.load_state(torch.load(file, weights_only=True))
     for _ in range(2):
-        again.update(batch)
+        updated(again, batch)
     turns = [one.turn for one in batch]
     assert again.values(turns) == whole.values(turns)
     assert any(value for values in whole.values(turns) for value in values)
@@ -341,5 +341,5 @@ def test_the_head_s_rate_follows_the_policy_s_schedule():
     found = []
     for _ in range(4):
         found.append(mine.state()["schedule"]["_last_lr"])
-        mine.update([])
+        updated(mine, [])
     assert np.allclose(found, [[0.1, 1.0], [0.075, 0.75], [0.05, 0.5], [0.025, 0.25]])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support import Pupil, alone, scored, turn
+from support import Pupil, alone, scored, turn, updated
 
 from maporl_cli.agents.policy import Scored
 from maporl_cli.core.config import TrainConfig
@@ -196,7 +196,7 @@ def test_one_epoch_with_a_perfect_critic_is_the_policy_gradient(gae_lambda):
         mine._critic.head.weight.copy_(4 * torch.tensor([[*after, start]]))  # a value is w·h / width
     group = [scored([said], reward(said.token_ids)) for said in taken(policy, drawn)]
     gathered = gather([Group(group)], [mine], team_credit, estimators()["maporl_ppo"], config)
-    metrics = mine.update(gathered.by_agent["solo"])
+    metrics = updated(mine, gathered.by_agent["solo"])
     assert metrics["solo:clipped"] == 0.0
 
     (-(odds(twin) * rewards).sum() / 2).backward()
@@ -213,7 +213,7 @@ def test_any_advantages_give_the_policy_gradient_of_the_same():
     batch = [
         Experience(said, values, [0.0] * 2, [1.0] * 2) for said, values in zip(turns, advantages, strict=True)
     ]
-    learner(policy, train(max_grad_norm=1e9)).update(batch)
+    updated(learner(policy, train(max_grad_norm=1e9)), batch)
     now = twin.score([], drawn, temperature=1.0).logprobs
     (-(torch.tensor(advantages, dtype=torch.float64) * now).sum() / 6).backward()
     assert torch.allclose(policy.table.grad, twin.table.grad, rtol=0, atol=1e-12)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from support import WORDS, alone, tiny_policy
+from support import WORDS, alone, tiny_policy, updated
 from torch.profiler import ProfilerActivity, profile
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -81,7 +81,7 @@ def measured(settings: Config) -> RankMemory:
                 ranks=alone(*names),
             )
             turn = Turn(seat.name, 0, (3, 4, 5), (6, 7), (-1.0, -1.0), "", True, 0)
-            learner.update([Experience(turn, [1.0, 1.0])])
+            updated(learner, [Experience(turn, [1.0, 1.0])])
             states = learner._optimizer.state.values()
             moments += sum(tensor.nbytes for state in states for tensor in state.values())
             gradients += sum(p.grad.nbytes for p in policy.trainable().values() if p.grad is not None)

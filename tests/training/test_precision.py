@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from support import WORDS, alone, tiny_policy
+from support import WORDS, alone, tiny_policy, updated
 
 from maporl_cli.agents.build import with_adapters
 from maporl_cli.agents.causal import CausalPolicy
@@ -89,7 +89,7 @@ def gradient(
     policy: CausalPolicy, batch: list[Experience], agent: str = "planner", **settings
 ) -> torch.Tensor:
     """Of one update with every term of the loss, all parameters in a row."""
-    learner(policy, agent, **settings).update(batch)
+    updated(learner(policy, agent, **settings), batch)
     return torch.cat([parameter.grad.flatten() for parameter in policy.trainable().values()])
 
 
@@ -129,7 +129,7 @@ def test_half_precision_follows_the_gradient_of_fp32_around_fp32_weights(kind, d
 def test_half_precision_scores_what_it_sampled_as_it_was_sampled(dtype):
     """Sampling reads a cache token by token and scoring reads whole rows: their rounding differs a little."""
     policy = full(compute=dtype)
-    metrics = learner(policy, scale=dtype is torch.float16, clip_ratio=0.1).update(experiences(policy))
+    metrics = updated(learner(policy, scale=dtype is torch.float16, clip_ratio=0.1), experiences(policy))
     assert metrics["planner:clipped"] == 0.0
 
 
@@ -158,7 +158,7 @@ def test_a_gradient_that_overflows_fp16_is_skipped_and_the_next_one_at_half_the_
     scales = []
     while policy.version == 0:
         assert torch.equal(weights(policy), start)
-        metrics = mine.update(batch)
+        metrics = updated(mine, batch)
         scales.append(metrics["planner:loss_scale"])
         moments.append(mine.state()["optimizer"]["state"])
         assert len(scales) < 40
@@ -177,7 +177,7 @@ def test_a_gradient_that_overflows_fp16_is_skipped_and_the_next_one_at_half_the_
 def test_an_overflow_reports_no_update_but_the_step_counts_for_the_schedule():
     policy = full(compute=torch.float16)
     mine = scaled_to(learner(policy, scale=True, lr_scheduler_type="linear"), 2.0**40)
-    metrics = mine.update(experiences(policy))
+    metrics = updated(mine, experiences(policy))
     assert not math.isfinite(metrics["planner:grad_norm"])
     assert math.isfinite(metrics["planner:loss"])
     assert mine.state()["schedule"]["last_epoch"] == 1
@@ -192,9 +192,9 @@ def test_a_scale_that_falls_for_ever_ends_in_an_error_that_names_it():
     next(iter(policy.trainable().values())).register_hook(lambda gradient: gradient * float("nan"))
     start = weights(policy)
     for expected in [2.0**power for power in range(15, -2, -1)]:
-        assert mine.update(batch)["planner:loss_scale"] == expected
+        assert updated(mine, batch)["planner:loss_scale"] == expected
     with pytest.raises(NotFinite, match=r"gradient, also at a loss scale of 0\.5, of the agent 'planner'"):
-        mine.update(batch)
+        updated(mine, batch)
     assert torch.equal(weights(policy), start)
     assert policy.version == 0
 

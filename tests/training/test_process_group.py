@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 from ranks import on_ranks, start_ranks
-from support import alone, scored, tiny_policy, turn
+from support import alone, scored, tiny_policy, turn, updated
 
 from maporl_cli.core.config import Config, TrainConfig
+from maporl_cli.core.errors import Interrupted
+from maporl_cli.core.timeline import Timeline
 from maporl_cli.core.types import Group
 from maporl_cli.training.advantage import estimators
 from maporl_cli.training.credit.team import team_credit
 from maporl_cli.training.critic import Critic
-from maporl_cli.training.experience import Experience, gather
+from maporl_cli.training.experience import Experience, Gathered, gather
 from maporl_cli.training.placement import place
 from maporl_cli.training.ranks import Ranks
-from maporl_cli.training.update import Learner
+from maporl_cli.training.stop import StopRequest
+from maporl_cli.training.update import Learner, update_all
 from maporl_cli.worker.job import join, open_store
 
 TEAM = ("planner", "researcher", "analyst", "reporter")
@@ -120,7 +126,7 @@ def learn(ranks: Ranks, share: list[int], algorithm: str) -> tuple[dict[str, flo
         experiences = gathered.by_agent["solo"]
     else:
         experiences = [Experience(said, [value] * len(said.token_ids)) for said, value in held]
-    metrics = mine.update(experiences)
+    metrics = updated(mine, experiences)
     weights = [*policy.trainable().values(), *(critic.head.parameters() if critic else ())]
     return metrics, [parameter.detach() for parameter in weights]
 
@@ -152,12 +158,59 @@ def test_where_no_replica_has_any_nothing_is_learned():
         assert all(torch.equal(one, other) for one, other in zip(weights, start, strict=True))
 
 
+def update_while_one_is_asked_to_stop(asked: int) -> tuple[str, bool, int]:
+    """An agent a rank; one is asked in its second pass.
+
+    Returns:
+        how the update ended, whether a weight changed, and the passes it took.
+    """
+    ranks = job().placed(place(["planner", "reporter"], 2))
+    agent, stop, policy = ("planner", "reporter")[ranks.rank], StopRequest(), tiny_policy()
+    settings = TrainConfig.model_validate({"per_device_train_batch_size": 1})
+    options = {"total_steps": 9, "temperature": 1.0, "learning_rate": 0.01, "ranks": ranks}
+    mine = Learner(agent, policy, settings, **options)
+    start = [parameter.detach().clone() for parameter in policy.trainable().values()]
+    score, passes = policy.score, 0
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal passes
+        passes += 1
+        stop.requested = passes == 2 and ranks.rank == asked
+        return score(*args, **kwargs)
+
+    policy.score = counted
+    batch = [Experience(turn(agent), [1.0, 1.0]) for _ in range(4)]
+    ended = "done"
+    try:
+        update_all([mine], Gathered({agent: batch}, 0, 0), 3, ranks, Timeline(), stop)
+    except Interrupted:
+        ended = "given up"
+    pairs = zip(start, policy.trainable().values(), strict=True)
+    return ended, any(not torch.equal(before, after) for before, after in pairs), passes
+
+
+def test_all_ranks_give_a_step_up_or_none_does():
+    assert on_ranks(2, update_while_one_is_asked_to_stop, 9) == [("done", True, 4)] * 2
+    given_up = [("given up", False, 4), ("given up", False, 2)]
+    assert on_ranks(2, update_while_one_is_asked_to_stop, 1) == given_up
+
+
+@contextmanager
+def store_for_others() -> Generator[None]:
+    """Rank 0 has the store: as in the worker, ranks that lost contact do not end at once."""
+    try:
+        yield
+    finally:
+        time.sleep(5)
+
+
 def die_in_step(victim: int) -> None:
     ranks = job()
     ranks.broadcast(0, "the first exchange")
     if ranks.rank == victim:
         os.kill(os.getpid(), signal.SIGKILL)
-    ranks.any(False, "the rollout of step 3")
+    with store_for_others():
+        ranks.any(False, "the rollout of step 3")
 
 
 def test_a_dead_rank_is_noticed_by_those_who_wait_for_it():
@@ -165,19 +218,20 @@ def test_a_dead_rank_is_noticed_by_those_who_wait_for_it():
     assert told[2] == (None, "died")
     for rank in (0, 1, 3):
         _, error = told[rank]
-        assert "LostContact" in error
-        assert "the rollout of step 3" in error
+        assert "LostContact: It waited in vain for rank 2: the rollout of step 3." in error
 
 
 def mute_in_step(silent: int) -> None:
-    ranks = job(timeout=2.0)
+    ranks = job(timeout=4.0)
     if ranks.rank == silent:
         signal.pause()
-    ranks.gather(1, "the topology")
+    time.sleep(0.5 * ranks.rank)  # they come one after the other, and give up so
+    with store_for_others():
+        ranks.broadcast(ranks.gather(1, "the topology"), "the topology")
 
 
 def test_a_rank_that_hangs_is_given_up_within_the_timeout():
-    (_, error), (_, hanging) = start_ranks(2, mute_in_step, 1).outcomes(timeout=15)
-    assert hanging == "nothing within 15 s"
-    assert "LostContact" in error
-    assert "the topology" in error
+    told = [error for _, error in start_ranks(4, mute_in_step, 2).outcomes(timeout=25)]
+    assert told.pop(2) == "nothing within 25 s"
+    for error in told:
+        assert "LostContact: It waited in vain for rank 2: the topology." in error

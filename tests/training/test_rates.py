@@ -79,6 +79,16 @@ def test_what_is_no_profile_says_how_to_make_one(tmp_path, text):
     assert "--profile" in told.value.fix
 
 
+def test_the_gradient_and_the_steps_of_an_update_are_one_call(tmp_path):
+    """As today's runs have them, in two spans with another agent's between."""
+    parts = []
+    for event in profile():
+        halves = event["cat"] == "update"
+        parts += [event | {"dur": event["dur"] * share} for share in ((0.75, 0.25) if halves else (1.0,))]
+    found = Rates.measured(write_profile(tmp_path / "parts.json", parts))
+    assert found == Rates.measured(write_profile(tmp_path / "whole.json"))
+
+
 def test_a_few_updates_are_taken_as_proportional_to_their_rows(tmp_path):
     """Of two updates the smaller took longer: a fitted line would say that rows cost nothing."""
     events = profile()

@@ -429,6 +429,57 @@ def test_a_stop_request_while_credit_is_measured_gives_the_step_up(tmp_path, sta
     assert sorted(run.monitor.metrics) == [1]
 
 
+def ask_to_stop(run, agent, *, at):
+    """Ask in the agent's pass number `at`; gives a list that grows with the passes of all agents."""
+    passes: list[str] = []
+    for name in NAMES:
+
+        def counted(*args, name=name, score=run.policies[name].score, **kwargs):
+            passes.append(name)
+            run.stop.requested |= name == agent and passes.count(name) == at
+            return score(*args, **kwargs)
+
+        run.policies[name].score = counted
+    return passes
+
+
+@pytest.mark.parametrize("agent", NAMES)
+@pytest.mark.parametrize("train", [{}, {"algorithm": "maporl_ppo", "update_epochs": 2}])
+def test_a_stop_request_in_the_first_passes_of_an_update_gives_the_step_up(tmp_path, start, agent, train):
+    """Also where one agent's gradient is there already: either all agents learn from a step or none does."""
+    train = {"per_device_train_batch_size": 4, "algorithm": "reinforce_pp", **train}
+    whole = Run(tmp_path / "whole", start, steps=3, train=train)
+    passes = ask_to_stop(whole, None, at=0)
+    whole.go(until=1)
+    first, counts = whole.weights(), {name: passes.count(name) for name in NAMES}
+    whole = Run(tmp_path / "whole", start, steps=3, train=train)
+    whole.go()
+    run = Run(tmp_path / "stopped", start, steps=3, train=train)
+    # Two passes into the second step, beyond those that ask the value heads.
+    heads = 6 if "update_epochs" in train else 0
+    passes = ask_to_stop(run, agent, at=counts[agent] + heads + 2)
+    with pytest.raises(Interrupted, match="step 1 of 3"):
+        run.go()
+    assert passes.count(agent) == counts[agent] + heads + 2, "it is the last"
+    assert same(run.weights(), first)
+    assert sorted(run.monitor.metrics) == [1]
+    again = Run(tmp_path / "stopped", start, steps=3, train=train)
+    assert again.resume().step == 3
+    assert same(again.weights(), whole.weights())
+
+
+def test_a_stop_request_after_the_first_step_of_an_update_lets_it_finish(tmp_path, start):
+    train = {"per_device_train_batch_size": 4, "algorithm": "reinforce_pp", "update_epochs": 2}
+    whole = Run(tmp_path / "whole", start, steps=2, train=train)
+    whole.go(until=1)
+    run = Run(tmp_path / "stopped", start, steps=2, train=train)
+    passes = ask_to_stop(run, "planner", at=7)  # of 2 × 6
+    with pytest.raises(Interrupted, match="step 1 of 2"):
+        run.go()
+    assert passes.count("planner") == 12
+    assert same(run.weights(), whole.weights())
+
+
 @pytest.mark.parametrize("credit", ["leave_one_out", "potential"])
 def test_what_credit_takes_to_measure_is_counted(tmp_path, start, credit):
     run = Run(tmp_path, start, steps=2, credit=credit)
@@ -446,7 +497,7 @@ def test_what_credit_takes_to_measure_is_counted(tmp_path, start, credit):
 
 def test_a_stop_request_in_the_last_step_changes_nothing(tmp_path, start):
     run = Run(tmp_path, start, steps=1)
-    run.stop.requested = True
+    ask_to_stop(run, "planner", at=5)  # of 2 × 3
     assert run.go().step == 1
     assert run.checkpoints.latest() == tmp_path / "step_000001"
 

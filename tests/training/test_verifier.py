@@ -105,6 +105,16 @@ def same(one: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+def test_of_a_step_that_is_given_up_nothing_is_kept():
+    """It is played again by the run that goes on, and would be learned from twice."""
+    once, again = verifier(), verifier()
+    again.judge(played(1))
+    assert again.state()["window"] == []
+    metrics = go(once, range(1, 3)), go(again, range(1, 3))
+    assert metrics[0] == metrics[1] != {}
+    assert same(weights(once), weights(again))
+
+
 def test_it_learns_what_can_be_read_and_knows_how_sure_to_be():
     one = verifier()
     metrics = go(one, range(1, 11))
@@ -203,7 +213,7 @@ def test_gradient_and_loss_are_those_of_torch(size):
     one.judge(groups)
     before = torch.sigmoid(torch.stack(logits)).tolist()
     assert one._mind is not None
-    assert one._mind.predict(one._window) == pytest.approx(before, abs=1e-5)
+    assert one._mind.predict(one._judged) == pytest.approx(before, abs=1e-5)
     one.refresh(1)
     for name, parameter in one.trainable().items():
         torch.testing.assert_close(parameter.grad, expected[name].grad, rtol=1e-4, atol=1e-6)

@@ -7,9 +7,11 @@ import os
 import signal
 
 import pytest
+from support import alone
 
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_yaml import to_yaml
+from maporl_cli.core.run_dir import RunDir
 from maporl_cli.training.stop import STOPS
 from maporl_cli.worker import __main__ as worker
 
@@ -35,6 +37,16 @@ def test_it_ends_with_130_and_says_so_to_the_command(tmp_path, monkeypatch, numb
     os.kill(os.getpid(), number)
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     assert worker.main(["--config", str(config), "--failures", str(tmp_path)]) == 130, "not tried again"
+
+
+def test_ranks_killed_before_their_run_had_a_manifest_go_on_with_it(tmp_path, monkeypatch):
+    config = Config.model_validate({"run": {"name": "run", "output_dir": tmp_path}})
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert not worker._restarted(config, alone(*config.team.names))
+    run = RunDir.open_new(config)
+    assert worker._restarted(config, alone(*config.team.names))
+    run.manifest.write_text("{}")  # of another start
+    assert not worker._restarted(config, alone(*config.team.names))
 
 
 def test_a_second_ctrl_c_ends_with_130_and_no_traceback(tmp_path, monkeypatch, capsys):
