@@ -9,6 +9,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-com
 CORE := $(VENV)/.installed-core
 TEST := $(VENV)/.installed-test
 PEERS := .venv-peers
+MUTANTS := .venv-mutants
 
 # The other half of that: the first import must be allowed to keep what it compiled.
 unexport PYTHONDONTWRITEBYTECODE
@@ -17,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 install: $(TEST) ## make .venv with everything that development needs
 
@@ -55,10 +56,16 @@ $(PEERS)/.installed: tests/peers/requirements.txt constraints.txt
 test-peers: $(PEERS)/.installed ## our loss against TRL's own code, in an environment of its own
 	PYTHONPATH=. $(PEERS)/bin/python -m pytest tests/peers -q
 
-test-mutants: $(TEST) ## which planted faults in loss, credit and advantage go unnoticed?
-	$(PIP_INSTALL) --editable '.[mutants]'
-	$(BIN)/mutmut run
-	$(BIN)/mutmut results
+$(MUTANTS)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(MUTANTS)
+	@echo "installing maporl, its test tools and mutmut into $(MUTANTS) (once only) …"
+	$(MUTANTS)/bin/python -m pip install --disable-pip-version-check --no-compile --quiet \
+		--constraint constraints.txt --editable '.[test,mutants]'
+	@touch $@
+
+test-mutants: $(MUTANTS)/.installed ## which planted faults in loss, credit and advantage go unnoticed? (about an hour)
+	OMP_NUM_THREADS=1 $(MUTANTS)/bin/mutmut run --max-children $(WORKERS)
+	$(MUTANTS)/bin/mutmut results
 
 lint: $(TEST) ## style, types, layers
 	$(BIN)/ruff check .
@@ -77,4 +84,4 @@ bench: $(TEST) ## does the team learn, does each agent matter, how long do ranks
 	$(BIN)/python benchmarks/forecast.py
 
 clean: ## remove the environments and the caches; runs stay
-	rm -rf $(VENV) $(PEERS) .pytest_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info
+	rm -rf $(VENV) $(PEERS) $(MUTANTS) mutants .pytest_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from maporl_cli.agents.policy import NotFinite, Readable, memory_errors
 from maporl_cli.agents.prompts import render_prompt
@@ -131,7 +131,7 @@ class Verifier:
             on ranks without it, between refreshes, and at the first, which nothing was predicted before.
 
         Raises:
-            NotFinite: a loss or gradient is.
+            NotFinite: a loss or gradient is, or the weights that came of them.
         """
         self._window += self._judged
         self._judged = []
@@ -247,6 +247,9 @@ class _Mind:
                 raise NotFinite("gradient", VERIFIER)
             self._scaler.step(self._optimizer)
             self._scaler.update()
+        # Told now, before a checkpoint keeps them: the next judgement would be the first to notice.
+        if not bool(torch.isfinite(get_total_norm(self.parameters.values()))):
+            raise NotFinite("norm of the updated weights", VERIFIER)
 
     def _logits(self, readings: Sequence[Reading]) -> Tensor:
         """(rows,) log-odds."""

@@ -180,6 +180,7 @@ def test_a_book_that_cannot_write_an_answer_is_refused():
     refuse_unwritten(Config(), BOOK)
     with pytest.raises(ConfigError, match="does not say how an answer is written") as told:
         refuse_unwritten(Config(), replace(BOOK, write=None))
+    assert told.value.where == "train.credit=potential"
     assert "train.credit=team" in told.value.fix
 
 

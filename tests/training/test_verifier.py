@@ -28,7 +28,7 @@ from maporl_cli.training.calibration import calibration
 from maporl_cli.training.checkpoint import Checkpoints, Progress, load_checkpoint
 from maporl_cli.training.placement import place
 from maporl_cli.training.ranks import Ranks
-from maporl_cli.training.verifier import Verifier
+from maporl_cli.training.verifier import BATCH, Verifier
 from maporl_cli.worker.job import join, open_store
 
 BOOK = RoleBook(
@@ -343,3 +343,11 @@ def test_damaged_weights_are_told_and_never_become_a_probability():
         one.trainable()["head.weight"].fill_(float("nan"))
     with pytest.raises(NotFinite, match="'verifier'"):
         one.judge(played(2, 8))
+
+
+def test_weights_that_a_refresh_ruined_are_told_before_a_checkpoint_keeps_them():
+    """In the second of two steps: in the first only the head learns, which is zero at its start."""
+    one = verifier(learning_rate=1e37)
+    one.judge(played(1, 2 * BATCH))
+    with pytest.raises(NotFinite, match="norm of the updated weights"):
+        one.refresh(1)
