@@ -105,7 +105,7 @@ def session(policy: Policy, **train: object) -> Session:
     """A team of one; nothing here plays."""
     config = Config.model_validate({"team": {"agents": [{"name": "reporter"}]}, "train": train})
     book = role_book("guide")
-    return Session(config, book, {"reporter": policy}, None, None, alone("reporter"))  # type: ignore[arg-type]
+    return Session(config, book, {"reporter": policy}, None, None, alone("reporter"), None)  # type: ignore[arg-type]
 
 
 def learning_rates(found: Session) -> list[float]:
