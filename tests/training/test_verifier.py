@@ -163,7 +163,7 @@ def test_a_spine_is_judged_and_learned_from_once_and_told_in_each_of_its_groups(
     first, second = (group.episodes[0].verified for group in groups)
     assert first == second is not None
     assert all(sibling.verified not in (None, first) for sibling in siblings)
-    assert [reading.predicted for reading in one._window] == [first, *(each.verified for each in siblings)]
+    assert [reading.predicted for reading in one._judged] == [first, *(each.verified for each in siblings)]
 
 
 def test_it_reads_all_that_anyone_saw_and_all_that_was_said():
