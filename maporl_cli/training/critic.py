@@ -19,6 +19,15 @@ _ROUNDING = 1e-12
 """Of the targets' squares; a spread of a millionth of their size is told from none."""
 
 
+def head_of(policy: Readable) -> nn.Linear:
+    """One linear layer that makes a number of the policy's hidden states, zero at its start."""
+    like = next(iter(policy.trainable().values()))
+    head = nn.Linear(policy.hidden_width, 1, device=like.device, dtype=like.dtype)
+    for parameter in head.parameters():
+        nn.init.zeros_(parameter)
+    return head
+
+
 class Critic:
     """One linear layer on the last layer's states, zero at its start: `V = w·h / width + b`.
 
@@ -36,10 +45,7 @@ class Critic:
     def __init__(self, policy: Readable, *, shared: float) -> None:
         self._policy = policy
         self._shared = shared
-        like = next(iter(policy.trainable().values()))
-        self.head = nn.Linear(policy.hidden_width, 1, device=like.device, dtype=like.dtype)
-        for parameter in self.head.parameters():
-            nn.init.zeros_(parameter)
+        self.head = head_of(policy)
 
     def score(
         self,

@@ -13,27 +13,21 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_, get_total_norm
 from transformers import get_scheduler
 
 from maporl_cli.agents.batching import length_mask, pad_right
-from maporl_cli.agents.policy import NotFinite, Policy, memory_errors
+from maporl_cli.agents.policy import Policy, memory_errors
 from maporl_cli.core.config import TrainConfig
 from maporl_cli.core.errors import Interrupted
 from maporl_cli.core.timeline import Timeline
 from maporl_cli.core.types import Turn
 from maporl_cli.training.critic import Critic, explained_variance, value_loss
 from maporl_cli.training.experience import Experience, Gathered
-from maporl_cli.training.gradients import sum_gradients
 from maporl_cli.training.loss import LossTerms, policy_loss
+from maporl_cli.training.optimizer import DECIDE_MEMORY, Optimizer
 from maporl_cli.training.ranks import Ranks
 from maporl_cli.training.stop import StopRequest
 
-_DECIDE_MEMORY = (
-    "train.per_device_train_batch_size, or set model.gradient_checkpointing=true or model.finetune=lora"
-)
-_SMALLEST_SCALE = 1.0
-"""A gradient that overflows below it is too large for fp16 as it is, or NaN: no scale would help."""
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 Rows = Sequence[tuple[int, ...]]
@@ -89,27 +83,29 @@ class Learner:
         self._temperature = temperature
         self._ranks = ranks
         self._critic = critic
-        self._parameters = list(policy.trainable().values())
-        self._head = [] if critic is None else list(critic.head.parameters())
-        groups: list[dict[str, Any]] = [{"params": self._parameters}]
-        if self._head:
-            groups.append({"params": self._head, "lr": config.ppo.value_learning_rate, "weight_decay": 0.0})
-        self._optimizer = torch.optim.AdamW(
+        parameters = list(policy.trainable().values())
+        groups: list[dict[str, Any]] = [{"params": parameters}]
+        if critic is not None:
+            head = list(critic.head.parameters())
+            groups.append({"params": head, "lr": config.ppo.value_learning_rate, "weight_decay": 0.0})
+        # The value head's gradient is not clipped: its size says nothing of the policy's.
+        self._optimizer = Optimizer(
+            agent,
             groups,
-            lr=learning_rate,
-            betas=(config.adam_beta1, config.adam_beta2),
-            weight_decay=config.weight_decay,
+            clipped=parameters,
+            config=config,
+            learning_rate=learning_rate,
+            agent=agent,
+            ranks=ranks,
+            scale_gradients=scale_gradients,
         )
         self._schedule = get_scheduler(
             _SCHEDULES[config.lr_scheduler_type],
-            self._optimizer,
+            self._optimizer.adamw,
             num_warmup_steps=config.warmup_steps,
             num_training_steps=total_steps,
         )
-        self._device = self._parameters[0].device
-        self._scaler = torch.amp.GradScaler(self._device.type, enabled=scale_gradients)
-        # It makes its scale when first used, which a replica without experiences might never do.
-        self._scaler.scale(torch.zeros((), device=self._device))
+        self._device = parameters[0].device
         self._keeps_near = config.kl_coeff > 0 and config.kl_in == "loss"
 
     def begin(self, experiences: Sequence[Experience], stopping: Callable[[], bool]) -> Begun:
@@ -130,7 +126,7 @@ class Learner:
         (tokens,) = self.summed([sum(lengths)])
         sums: list[float] = []
         if tokens:
-            with memory_errors(self.agent, "the update", _DECIDE_MEMORY):
+            with memory_errors(self.agent, "the update", DECIDE_MEMORY):
                 sums = self._accumulate(experiences, int(tokens), stopping)
         return Begun(experiences, tokens, sums)
 
@@ -152,7 +148,7 @@ class Learner:
         experiences, tokens = begun.experiences, begun.tokens
         metrics: dict[str, float] = {f"{self.agent}:tokens": tokens}
         if tokens:
-            with memory_errors(self.agent, "the update", _DECIDE_MEMORY):
+            with memory_errors(self.agent, "the update", DECIDE_MEMORY):
                 sums, grad_norm = self._learn(begun)
             loss, kl, entropy, clipped = self.summed(sums)
             metrics |= {
@@ -168,8 +164,8 @@ class Learner:
                 targets = [target for experience in experiences for target in experience.targets]
                 share = explained_variance(expected, targets, self.summed)
                 metrics[f"{self.agent}:explained_variance"] = share
-            if self._scaler.is_enabled():
-                metrics[f"{self.agent}:loss_scale"] = self._scaler.get_scale()
+            if (scale := self._optimizer.loss_scale) is not None:
+                metrics[f"{self.agent}:loss_scale"] = scale
         with warnings.catch_warnings():
             # torch warns of a schedule that moves on without an update, as in a step of dead groups.
             warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
@@ -185,7 +181,7 @@ class Learner:
     def divergence(self, turns: Sequence[Turn]) -> list[list[float]]:
         """log π_sampled − log π_ref of each turn's tokens, nats: k1 of Schulman 2020, "Approximating KL
         divergence", an unbiased estimate that may be negative."""
-        with memory_errors(self.agent, "comparing with its reference", _DECIDE_MEMORY):
+        with memory_errors(self.agent, "comparing with its reference", DECIDE_MEMORY):
             reference = self._told(turns, self._reference)
         return [
             [sampled - before for sampled, before in zip(turn.logprobs, own, strict=True)]
@@ -201,7 +197,7 @@ class Learner:
         def expected(prompts: Rows, completions: Rows) -> Tensor:
             return critic.score(prompts, completions, temperature=self._temperature)[1]
 
-        with memory_errors(self.agent, "asking its value head", _DECIDE_MEMORY):
+        with memory_errors(self.agent, "asking its value head", DECIDE_MEMORY):
             return self._told(turns, expected)
 
     def _told(self, turns: Sequence[Turn], tell: Callable[[Rows, Rows], Tensor]) -> list[list[float]]:
@@ -223,9 +219,8 @@ class Learner:
         for epoch in range(self._config.update_epochs):
             if epoch:
                 sums = self._accumulate(begun.experiences, int(begun.tokens), lambda: False)
-            # Each replica divided its own by the active tokens of all.
-            sum_gradients([*self._parameters, *self._head], self.agent, self._ranks)
-            norms.append(self._step())
+            # Each replica divided its own gradient by the active tokens of all.
+            norms.append(self._optimizer.step())
         self.policy.version += any(math.isfinite(norm) for norm in norms)  # the scaler skips the others
         return sums, norms[-1]
 
@@ -233,17 +228,14 @@ class Learner:
         self, experiences: Sequence[Experience], tokens: int, stopping: Callable[[], bool]
     ) -> list[float]:
         """The gradient of this rank's experiences, and the sums of loss, KL, entropy and clipped tokens."""
-        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.forget()
         sums = torch.zeros(4, dtype=torch.float64)
         size = self._config.per_device_train_batch_size
         for start in range(0, len(experiences), size):
             if stopping():
                 break
             terms, missed = self._loss(experiences[start : start + size], tokens)
-            loss = terms.loss + missed
-            if not bool(torch.isfinite(loss)):
-                raise NotFinite("loss", self.agent)
-            self._scaler.scale(loss).backward()
+            self._optimizer.add(terms.loss + missed)
             sums += torch.stack([terms.loss.detach(), terms.kl, terms.entropy, terms.clipped]).double().cpu()
         return sums.tolist()
 
@@ -278,39 +270,19 @@ class Learner:
     def _reference(self, prompts: Rows, completions: Rows) -> Tensor:
         return self.policy.reference_logprobs(prompts, completions, temperature=self._temperature)
 
-    def _step(self) -> float:
-        self._scaler.unscale_(self._optimizer)
-        grad_norm = float(clip_grad_norm_(self._parameters, self._config.max_grad_norm))
-        scale = self._scaler.get_scale()
-        if not math.isfinite(grad_norm):
-            if not self._scaler.is_enabled():
-                raise NotFinite("gradient", self.agent)
-            if scale < _SMALLEST_SCALE:
-                raise NotFinite(f"gradient, also at a loss scale of {scale:g},", self.agent)
-        # An infinite gradient is fp16's business as usual: the scaler skips the step and halves its scale.
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
-        # Told now, before a checkpoint keeps them: the next forward would be the first to notice.
-        if not bool(torch.isfinite(get_total_norm([*self._parameters, *self._head]))):
-            raise NotFinite("norm of the updated weights", self.agent)
-        return grad_norm
-
     def state(self) -> dict[str, Any]:
         """Everything beside the weights that the next update depends on."""
         return {
-            "optimizer": self._optimizer.state_dict(),
+            **self._optimizer.state(),
             "schedule": self._schedule.state_dict(),
-            "scaler": self._scaler.state_dict(),
             "version": self.policy.version,
             "critic": None if self._critic is None else self._critic.state(),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Put back what `state` gave."""
-        self._optimizer.load_state_dict(state["optimizer"])
+        self._optimizer.load_state(state)
         self._schedule.load_state_dict(state["schedule"])
-        if state["scaler"]:
-            self._scaler.load_state_dict(state["scaler"])
         self.policy.version = state["version"]
         if self._critic is not None:
             self._critic.load_state(state["critic"])

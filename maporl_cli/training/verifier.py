@@ -12,7 +12,6 @@ that how good they are is told honestly (Dawid 1984, "Statistical Theory: The Pr
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,18 +19,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
-from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from maporl_cli.agents.policy import NotFinite, Readable, memory_errors
 from maporl_cli.agents.prompts import render_prompt
 from maporl_cli.agents.roles import SINGLE, RoleBook
-from maporl_cli.core.config import VERIFIER, Config
+from maporl_cli.core.config import VERIFIER, Config, TrainConfig
 from maporl_cli.core.errors import DataError
 from maporl_cli.core.randomness import keyed_generator
 from maporl_cli.core.types import Episode, Group
 from maporl_cli.rewards.stances import chance_right
 from maporl_cli.training.calibration import calibration
-from maporl_cli.training.gradients import sum_gradients
+from maporl_cli.training.critic import head_of
+from maporl_cli.training.optimizer import DECIDE_MEMORY, Optimizer
 from maporl_cli.training.ranks import Ranks, share_of
 from maporl_cli.training.rollout import distinct_episodes
 
@@ -40,10 +39,6 @@ BATCH = 32
 HEAD_STEP = 0.3
 """Log-odds by which one step may move the head, which starts at zero: its learning rate is that over the
 width of what it reads (as Yang et al. 2022, arXiv 2203.03466, scale a last layer's)."""
-
-_DECIDE_MEMORY = (
-    "train.per_device_train_batch_size, or set model.gradient_checkpointing=true or model.finetune=lora"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +89,9 @@ class Verifier:
         self._share: float | None = None  # of right answers among the episodes that it learned from last
         self._window: list[Reading] = []
         self._judged: list[Reading] = []  # of this step, which may yet be given up
-        self._mind = None if model is None else _Mind(model, config, learning_rate, scale_gradients)
+        self._mind = None
+        if model is not None:
+            self._mind = _Mind(model, config.train, learning_rate, beside, ranks, scale_gradients)
 
     def judge(self, groups: Sequence[Group]) -> None:
         """Set `verified` of each episode, from the second refresh period on.
@@ -148,7 +145,7 @@ class Verifier:
         order: list[int] = generator.permutation(len(window)).tolist()
         for start in range(0, len(window), BATCH):
             batch = [window[index] for index in order[start : start + BATCH]]
-            self._mind.learn(share_of(self._ranks, batch), len(batch), self.beside, self._ranks)
+            self._mind.learn(share_of(self._ranks, batch), len(batch))
         self._share = sum(right) / len(right)
         return metrics
 
@@ -192,64 +189,58 @@ class Verifier:
 class _Mind:
     """The model with its head and their optimizer, where they are."""
 
-    def __init__(self, model: Readable, config: Config, learning_rate: float, scale_gradients: bool) -> None:
+    def __init__(
+        self,
+        model: Readable,
+        train: TrainConfig,
+        learning_rate: float,
+        agent: str,
+        ranks: Ranks,
+        scale_gradients: bool,
+    ) -> None:
         self.model = model
-        self._train = config.train
+        self._rows = train.per_device_train_batch_size
         own = dict(model.trainable())
-        like = next(iter(own.values()))
-        self._head = nn.Linear(model.hidden_width, 1, device=like.device, dtype=like.dtype)
-        for parameter in self._head.parameters():
-            nn.init.zeros_(parameter)
+        self._head = head_of(model)
         head = dict(self._head.named_parameters(prefix="head"))
         self.parameters = own | head
-        self._optimizer = torch.optim.AdamW(
+        self._optimizer = Optimizer(
+            VERIFIER,
             [
-                {"params": list(own.values()), "lr": learning_rate},
+                {"params": list(own.values())},
                 {"params": list(head.values()), "lr": HEAD_STEP / model.hidden_width},
             ],
-            betas=(config.train.adam_beta1, config.train.adam_beta2),
-            weight_decay=config.train.weight_decay,
+            clipped=list(self.parameters.values()),
+            config=train,
+            learning_rate=learning_rate,
+            agent=agent,
+            ranks=ranks,
+            scale_gradients=scale_gradients,
         )
-        self._scaler = torch.amp.GradScaler(like.device.type, enabled=scale_gradients)
-        # It makes its scale when first used, which a replica without a part of the batch might never do.
-        self._scaler.scale(torch.zeros((), device=like.device))
 
     @torch.no_grad()
     def predict(self, readings: Sequence[Reading]) -> list[float]:
         """How likely each answer is right."""
         found: list[float] = []
-        size = self._train.per_device_train_batch_size
-        with memory_errors(VERIFIER, "judging answers", _DECIDE_MEMORY):
-            for start in range(0, len(readings), size):
-                chances = torch.sigmoid(self._logits(readings[start : start + size]).double())
+        with memory_errors(VERIFIER, "judging answers", DECIDE_MEMORY):
+            for start in range(0, len(readings), self._rows):
+                chances = torch.sigmoid(self._logits(readings[start : start + self._rows]).double())
                 if not bool(torch.isfinite(chances).all()):
                     raise NotFinite("judgement", VERIFIER)
                 found += chances.tolist()
         return found
 
-    def learn(self, readings: Sequence[Reading], of: int, agent: str, ranks: Ranks) -> None:
+    def learn(self, readings: Sequence[Reading], of: int) -> None:
         """One step on this replica's part of a batch of `of` episodes."""
-        self._optimizer.zero_grad(set_to_none=True)
-        size = self._train.per_device_train_batch_size
-        with memory_errors(VERIFIER, "its refresh", _DECIDE_MEMORY):
-            for start in range(0, len(readings), size):
-                part = readings[start : start + size]
+        self._optimizer.forget()
+        with memory_errors(VERIFIER, "its refresh", DECIDE_MEMORY):
+            for start in range(0, len(readings), self._rows):
+                part = readings[start : start + self._rows]
                 logits = self._logits(part)
                 right = torch.tensor([float(bool(one.right)) for one in part], device=logits.device)
-                loss = binary_cross_entropy_with_logits(logits, right.to(logits), reduction="sum") / of
-                if not bool(torch.isfinite(loss)):
-                    raise NotFinite("loss", VERIFIER)
-                self._scaler.scale(loss).backward()
-            sum_gradients(list(self.parameters.values()), agent, ranks)
-            self._scaler.unscale_(self._optimizer)
-            norm = float(clip_grad_norm_(self.parameters.values(), self._train.max_grad_norm))
-            if not math.isfinite(norm) and not self._scaler.is_enabled():
-                raise NotFinite("gradient", VERIFIER)
-            self._scaler.step(self._optimizer)
-            self._scaler.update()
-        # Told now, before a checkpoint keeps them: the next judgement would be the first to notice.
-        if not bool(torch.isfinite(get_total_norm(self.parameters.values()))):
-            raise NotFinite("norm of the updated weights", VERIFIER)
+                loss = binary_cross_entropy_with_logits(logits, right.to(logits), reduction="sum")
+                self._optimizer.add(loss / of)
+            self._optimizer.step()
 
     def _logits(self, readings: Sequence[Reading]) -> Tensor:
         """(rows,) log-odds."""
@@ -266,9 +257,7 @@ class _Mind:
         return self._head(scored.hidden[rows, last].to(self._head.weight.dtype)).squeeze(-1)
 
     def state(self) -> dict[str, Any]:
-        return {"optimizer": self._optimizer.state_dict(), "scaler": self._scaler.state_dict()}
+        return self._optimizer.state()
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        self._optimizer.load_state_dict(state["optimizer"])
-        if state["scaler"]:
-            self._scaler.load_state_dict(state["scaler"])
+        self._optimizer.load_state(state)

@@ -172,7 +172,7 @@ def test_alone_the_head_leaves_the_policy_s_gradient_and_its_norm_as_they_are():
     plain, valued = tiny_policy(), tiny_policy()
     config = {"max_grad_norm": 0.5, "ppo": {"value_learning_rate": 10.0}}
     bare = learner(plain, **config)
-    bare._critic, bare._head = None, []
+    bare._critic = None
     one = updated(bare, table(plain))
     other = updated(learner(valued, **config), table(valued))
     assert other.pop("planner:explained_variance") < 0.5

@@ -82,7 +82,7 @@ def measured(settings: Config) -> RankMemory:
             )
             turn = Turn(seat.name, 0, (3, 4, 5), (6, 7), (-1.0, -1.0), "", True, 0)
             updated(learner, [Experience(turn, [1.0, 1.0])])
-            states = learner._optimizer.state.values()
+            states = learner._optimizer.adamw.state.values()
             moments += sum(tensor.nbytes for state in states for tensor in state.values())
             gradients += sum(p.grad.nbytes for p in policy.trainable().values() if p.grad is not None)
         for model in (policy._model, policy._reference):

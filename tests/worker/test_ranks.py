@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from small_runs import PAYING_FOR_IDS, small
 
 from maporl_cli.core.atomic import discard
 from maporl_cli.core.config import Config
-from maporl_cli.training.update import Learner
+from maporl_cli.training import optimizer
+from maporl_cli.training.ranks import Ranks
 from maporl_cli.worker import train
 from maporl_cli.worker.job import join, open_store
 
@@ -41,22 +42,22 @@ def config(folder: Path, name: str, *sets: str) -> Config:
 def train_here(settings: Config) -> dict[str, dict[str, torch.Tensor]]:
     """Train as one rank of a job; the gradients of the last update, by agent and parameter."""
     gradients: dict[str, dict[str, torch.Tensor]] = {}
-    step = Learner._step
+    sum_up = optimizer.sum_gradients
 
-    def remember(learner: Learner) -> float:
-        gradients[learner.agent] = {
-            name: parameter.grad.clone()
-            for name, parameter in learner.policy.trainable().items()
+    def remember(parameters: Sequence[torch.nn.Parameter], agent: str, ranks: Ranks) -> None:
+        sum_up(parameters, agent, ranks)
+        gradients[agent] = {
+            f"parameter {number}": parameter.grad.clone()
+            for number, parameter in enumerate(parameters)
             if parameter.grad is not None
         }
-        return step(learner)
 
-    Learner._step = remember
+    optimizer.sum_gradients = remember
     try:
         ranks = join(settings, open_store())
         train(settings, resume=False, overwrite=False, command="test", display="none", ranks=ranks)
     finally:
-        Learner._step = step
+        optimizer.sum_gradients = sum_up
     return gradients
 
 
