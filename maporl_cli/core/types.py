@@ -80,6 +80,11 @@ class Turn:
     policy_version: int
     evidence: tuple[Snippet, ...] = ()
 
+    @property
+    def tokens(self) -> int:
+        """How many were read and sampled."""
+        return len(self.prompt_ids) + len(self.token_ids)
+
 
 @dataclass(frozen=True, slots=True)
 class Score:

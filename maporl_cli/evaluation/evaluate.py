@@ -183,6 +183,6 @@ def question_record(episode: Episode) -> dict[str, Any]:
         "answer": episode.answer,
         "valid": episode.answer is not None,
         "correct": is_correct(episode.question, episode.answer),
-        "tokens": sum(len(turn.prompt_ids) + len(turn.token_ids) for turn in episode.turns),
+        "tokens": sum(turn.tokens for turn in episode.turns),
         "turns": [{"agent": turn.agent, "round": turn.round, "text": turn.text} for turn in episode.turns],
     }

@@ -95,7 +95,7 @@ def step_metrics(shares: Sequence[StepShare], agents: Sequence[Agent]) -> dict[s
         "train:dead_groups": sum(share.dead_groups for share in shares) / groups,
         "train:cut_turns": sum(not turn.finished for turn in turns) / len(turns),
         "train:rounds": fmean(episode.turns[-1].round + 1 for episode in episodes),
-        "train:tokens": float(sum(len(turn.prompt_ids) + len(turn.token_ids) for turn in turns)),
+        "train:tokens": float(sum(turn.tokens for turn in turns)),
     }
     names = {name for score in scores for name in score.components} - {"accuracy"}
     for name in sorted(names):

@@ -88,6 +88,11 @@ def share_of(ranks: Ranks, items: Sequence[T]) -> list[T]:
     return [] if replica is None else even_parts(items, ranks.placement.replicas)[replica]
 
 
+def gathered(ranks: Ranks, items: Sequence[T], what: str) -> list[T]:
+    """The items of every rank, in the order of ranks, on each of them."""
+    return ranks.broadcast([one for told in ranks.gather(items, what) for one in told], what)
+
+
 class OneRank:
     """A job of one rank, which has every agent."""
 

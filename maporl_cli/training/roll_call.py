@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from queue import Empty, Queue
-from threading import Thread
 
 import torch.distributed as dist
+
+from maporl_cli.training.ask_store import asked
 
 _ANSWERS_WITHIN = 2.0
 """Seconds; the store answers in less than one where it is there at all."""
@@ -40,20 +40,11 @@ class RollCall:
 
     def absent(self, group: str, ranks: Sequence[int]) -> list[int]:
         """Those of the group's ranks that have not entered what this one has; nobody without the store."""
-        found = Queue[list[int]]()
-
-        def ask() -> None:
-            try:
-                found.put([rank for rank in ranks if self._count(group, rank) < self._entered[group]])
-            except RuntimeError:
-                found.put([])
-
-        # In a thread: where the store's host was lost nobody answers, and the client waits without end.
-        Thread(target=ask, daemon=True).start()
-        try:
-            return found.get(timeout=_ANSWERS_WITHIN)
-        except Empty:
-            return []
+        return asked(
+            lambda: [rank for rank in ranks if self._count(group, rank) < self._entered[group]],
+            within=_ANSWERS_WITHIN,
+            otherwise=[],
+        )
 
     def _count(self, group: str, rank: int) -> int:
         key = f"{group}/{rank}"

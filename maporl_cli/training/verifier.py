@@ -31,7 +31,7 @@ from maporl_cli.rewards.stances import chance_right
 from maporl_cli.training.calibration import calibration
 from maporl_cli.training.critic import head_of
 from maporl_cli.training.optimizer import DECIDE_MEMORY, Optimizer
-from maporl_cli.training.ranks import Ranks, share_of
+from maporl_cli.training.ranks import Ranks, gathered, share_of
 from maporl_cli.training.rollout import distinct_episodes
 
 BATCH = 32
@@ -114,10 +114,9 @@ class Verifier:
                 episode.verified = chances[episode.key]
         # Each replica keeps what all of them have played, and so learns the same at whatever number of them.
         known = [one for one in readings if one.right is not None]
-        found = self._ranks.gather(known, "what the verifier learns from")
-        found = self._ranks.broadcast(found, "what the verifier learns from")
+        judged = gathered(self._ranks, known, "what the verifier learns from")
         if self._mind is not None:
-            self._judged = [one for part in found for one in part]
+            self._judged = judged
 
     def refresh(self, step: int) -> dict[str, float]:
         """Keep what was judged in this step; every `reward.verifier_refresh` steps, learn from all since

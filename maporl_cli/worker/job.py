@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from queue import Empty, Queue
-from threading import Thread
 from typing import Any
 
 import torch
@@ -23,6 +21,7 @@ from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError, MissingError
 from maporl_cli.core.manifest import package_versions
 from maporl_cli.core.run_dir import RunDir, flat, read_object
+from maporl_cli.training.ask_store import asked
 from maporl_cli.training.placement import Placement, place
 from maporl_cli.training.process_group import OWN_STORE, ProcessGroup
 from maporl_cli.training.ranks import LostContact, OneRank, Ranks
@@ -116,20 +115,12 @@ class First:
         """Whether no other rank has told before; one of each host does where the ranks never met."""
         if self.store is None:
             return os.environ.get("LOCAL_RANK", "0") == "0"
-        store, me, told = self.store, str(self.rank), Queue[str]()
-
-        def ask() -> None:
-            try:
-                told.put(store.compare_set("first failure", "", me).decode())
-            except RuntimeError:  # the store is gone: better twice than not at all
-                told.put(me)
-
-        # In a thread: where the store's host was lost nobody answers, and the client waits without end.
-        Thread(target=ask, daemon=True).start()
-        try:
-            return told.get(timeout=_ANSWERS_WITHIN) == me
-        except Empty:
-            return True
+        store, me = self.store, str(self.rank)
+        return asked(
+            lambda: store.compare_set("first failure", "", me).decode() == me,
+            within=_ANSWERS_WITHIN,
+            otherwise=True,  # better twice than not at all
+        )
 
 
 def refuse_unlike(ranks: Ranks, config: Config, sources: Mapping[str, str]) -> None:

@@ -21,7 +21,7 @@ from maporl_cli.core.errors import ConfigError
 from maporl_cli.core.randomness import Sampled, keyed_generator
 from maporl_cli.core.types import Episode, Group, Turn
 from maporl_cli.training.credit.rule import Means
-from maporl_cli.training.ranks import Ranks
+from maporl_cli.training.ranks import Ranks, gathered
 from maporl_cli.training.rollout import microbatches_of, play_together
 from maporl_cli.training.scoring import score
 
@@ -80,8 +80,7 @@ def measure_losses(groups: Sequence[Group], taught: Sequence[Group], means: Mean
         for episode, whole, others in zip(group.episodes, played, again, strict=True):
             lost = tuple(_total(whole) - _total(other) for other in others)
             episode.measured = {**episode.measured, LOST: lost}
-    turns = (turn for batch in batches for episode in batch for turn in episode.taken)
-    return sum(len(turn.prompt_ids) + len(turn.token_ids) for turn in turns)
+    return sum(turn.tokens for batch in batches for episode in batch for turn in episode.taken)
 
 
 def without_turn(episode: Episode, place: int, said: Sequence[Said], seed: int) -> Episode:
@@ -135,8 +134,7 @@ def _said_in_step(groups: Sequence[Group], ranks: Ranks) -> list[Said]:
         for episode in group.episodes
         for turn in episode.turns
     ]
-    what = "what was said in the step"
-    return ranks.broadcast([one for told in ranks.gather(own, what) for one in told], what)
+    return gathered(ranks, own, "what was said in the step")
 
 
 def _total(episode: Episode) -> float:
