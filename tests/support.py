@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import pytest
 import torch
 
 from maporl_cli.agents.causal import CausalPolicy
+from maporl_cli.agents.roles import Role, RoleBook
 from maporl_cli.agents.stage import Floor
 from maporl_cli.agents.tiny import tiny_model, tiny_tokenizer
 from maporl_cli.core.timeline import Timeline
@@ -35,6 +38,38 @@ def tiny_policy(seed: int = 0, *, keep_reference: bool = False, **options) -> Ca
     if keep_reference:
         policy.keep_reference()
     return policy
+
+
+def word_book(names: Sequence[str], **others) -> RoleBook:
+    """A book whose seats see the question alone, and end their prompts with a word of their own."""
+    return RoleBook(
+        name="words",
+        roles={name: Role(name, ("question",), f"w{index}") for index, name in enumerate(names)},
+        sections={"question": "{}"},
+        turn="{text}",
+        separator=" ",
+        **others,
+    )
+
+
+def equals_finite_differences(
+    loss: Callable[[], torch.Tensor], parameters: Iterable[tuple[str, torch.Tensor]]
+) -> None:
+    """Asserts that the gradient of `loss` is its central difference, at three places of each parameter."""
+    loss().backward()
+    numbers = np.random.default_rng(0)
+    for name, parameter in parameters:
+        assert parameter.grad is not None, name
+        flat, slopes = parameter.data.view(-1), parameter.grad.view(-1)
+        for index in numbers.integers(0, flat.numel(), 3):
+            kept, step = flat[index].item(), 1e-6
+            with torch.no_grad():
+                flat[index] = kept + step
+                above = loss().item()
+                flat[index] = kept - step
+                below = loss().item()
+                flat[index] = kept
+            assert slopes[index].item() == pytest.approx((above - below) / (2 * step), abs=1e-6), name
 
 
 def floor(stopping: Callable[[], bool] = lambda: False) -> Floor:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from support import WORDS, tiny_policy
+from support import WORDS, equals_finite_differences, tiny_policy
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from maporl_cli.agents.causal import CausalPolicy
@@ -145,22 +145,7 @@ def test_gradient_equals_finite_differences_in_float64():
     def loss() -> torch.Tensor:
         return -(policy.score(batch, completions, temperature=0.9).logprobs * advantages * mask).sum()
 
-    parameters = dict(policy.trainable())
-    loss().backward()
-    numbers = np.random.default_rng(0)
-    for name, parameter in parameters.items():
-        assert parameter.grad is not None, name
-        flat = parameter.data.view(-1)
-        for place in numbers.integers(0, flat.numel(), 3):
-            kept, step = flat[place].item(), 1e-6
-            with torch.no_grad():
-                flat[place] = kept + step
-                above = loss().item()
-                flat[place] = kept - step
-                below = loss().item()
-                flat[place] = kept
-            measured = (above - below) / (2 * step)
-            assert parameter.grad.view(-1)[place].item() == pytest.approx(measured, abs=1e-6), name
+    equals_finite_differences(loss, policy.trainable().items())
 
 
 @pytest.mark.parametrize("lora", [False, True])

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from support import floor, tiny_policy
+from support import floor, tiny_policy, word_book
 
 from maporl_cli.agents.evidence import NoEvidence, PoolEvidence
 from maporl_cli.agents.policy import NotFinite, Sample
@@ -284,13 +284,7 @@ def test_an_agent_may_have_a_name_that_the_graph_uses_itself(name):
 
 
 def real_team(rounds=2):
-    book = RoleBook(
-        name="words",
-        roles={name: Role(name, ("question",), f"w{index}") for index, name in enumerate(NAMES)},
-        sections={"question": "{}"},
-        turn="{text}",
-        separator=" ",
-    )
+    book = word_book(NAMES)
     agents = [Agent(name, book.role(name), tiny_policy(seed), 6, 1.2) for seed, name in enumerate(NAMES)]
     return Team(agents, book, NoEvidence(), rounds, floor())
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from support import WORDS, alone, tiny_policy, turn, updated
+from support import WORDS, alone, equals_finite_differences, tiny_policy, turn, updated
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from maporl_cli.agents.causal import CausalPolicy
@@ -291,20 +291,7 @@ def test_the_gradient_of_the_whole_loss_equals_finite_differences():
         assert 0 < terms.clipped < tokens, "some tokens are clipped, and some are not"
         return terms.loss + missed
 
-    loss().backward()
-    numbers = np.random.default_rng(0)
-    for name, parameter in [*policy.trainable().items(), *head.named_parameters()]:
-        assert parameter.grad is not None, name
-        flat, slopes = parameter.data.view(-1), parameter.grad.view(-1)
-        for place in numbers.integers(0, flat.numel(), 3):
-            kept, step = flat[place].item(), 1e-6
-            with torch.no_grad():
-                flat[place] = kept + step
-                above = loss().item()
-                flat[place] = kept - step
-                below = loss().item()
-                flat[place] = kept
-            assert slopes[place].item() == pytest.approx((above - below) / (2 * step), abs=1e-6), name
+    equals_finite_differences(loss, [*policy.trainable().items(), *head.named_parameters()])
 
 
 def test_two_and_a_resume_and_two_equal_four_bit_for_bit():

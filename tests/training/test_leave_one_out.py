@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from support import alone, floor, question, scored, tiny_policy, turn
+from support import alone, floor, question, scored, tiny_policy, turn, word_book
 
 from maporl_cli.agents.evidence import NoEvidence
 from maporl_cli.agents.policy import Sample
 from maporl_cli.agents.prompts import render_prompt
-from maporl_cli.agents.roles import Role, RoleBook
 from maporl_cli.agents.team import Agent, Team
 from maporl_cli.core.config import Config, RewardConfig, RewardWeights, TrainConfig
 from maporl_cli.core.errors import ConfigError
@@ -28,13 +27,7 @@ from maporl_cli.training.credit.leave_one_out import (
 )
 
 NAMES = ("planner", "analyst", "reporter")
-BOOK = RoleBook(
-    name="toy",
-    roles={name: Role(name, ("question",), f"w{index}") for index, name in enumerate(NAMES)},
-    sections={"question": "{}"},
-    turn="{text}",
-    separator=" ",
-)
+BOOK = word_book(NAMES)
 
 
 def means(team: Team, reward, **rollout) -> Means:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from support import alone, floor, tiny_policy
+from support import alone, floor, tiny_policy, word_book
 
 from maporl_cli.agents.evidence import NoEvidence
-from maporl_cli.agents.roles import Role, RoleBook
 from maporl_cli.agents.team import Agent, Team
 from maporl_cli.core.batch_arithmetic import episodes_a_question
 from maporl_cli.core.config import RolloutConfig
@@ -24,13 +23,8 @@ ALONE = alone(*NAMES)
 
 def team(rounds: int, stopping=lambda: False) -> Team:
     """Three tiny policies that babble; now and then a report holds a letter, and a round is the last."""
-    book = RoleBook(
-        name="words",
-        roles={name: Role(name, ("question",), f"w{index}") for index, name in enumerate(NAMES)},
-        sections={"question": "{}"},
-        turn="{text}",
-        separator=" ",
-        read=lambda _, text: "B" if any(word in text for word in ("w1", "A", "B")) else None,
+    book = word_book(
+        NAMES, read=lambda _, text: "B" if any(word in text for word in ("w1", "A", "B")) else None
     )
     agents = [Agent(name, book.role(name), tiny_policy(seed), 4, 1.5) for seed, name in enumerate(NAMES)]
     return Team(agents, book, NoEvidence(), rounds, floor(stopping))
