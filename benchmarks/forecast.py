@@ -1,13 +1,15 @@
 """Does the forecast of `--dry-run --world-size N` come true? Measured against runs of 1, 2, 4 and 8 ranks.
 
-    python benchmarks/forecast.py [--file FILE_OF_QUESTIONS]
+    python benchmarks/forecast.py [--file FILE_OF_QUESTIONS] [--case clinic]
 
 The preset `clinic` is trained on one rank with `--profile`, and the forecast from those rates compared with
 another run of one rank, of other questions in other microbatches, and with one on two ranks, each with one
 thread; then the rates of these two ranks with another run of two, again of other questions. This is repeated,
-as a neighbor on the machine may take half of a core for minutes. The same with policies that sleep instead of
-computing (`sleeper.py`), on four and eight ranks: there the schedule alone decides; and, where a file is
-given, with the preset `smollm2` on two. Times are medians over steps, the first left out.
+as a neighbor on the machine may take half of a core for minutes. The runs of one rank are made in pairs, side
+by side: a core is slower while the one beside it works, as it does in a run of two ranks. The same with
+policies that sleep instead of computing (`sleeper.py`), on four and eight ranks: there the schedule alone
+decides; and, where a file is given, with the preset `smollm2` on two. Times are medians over steps, the first
+left out.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ from maporl_cli.training.rates import Rates
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "forecast.json"
-CLINIC = ["data.max_eval_samples=8", "rollout.microbatches=8"]
+# Microbatches of two and of three questions tell the cost of a call from that of a row. And the estimator
+# learns from every group: dead ones grow fewer while a team learns, which gives every step more to do.
+CLINIC = ["data.max_eval_samples=8", "rollout.microbatches=6", "train.algorithm=reinforce_pp"]
 AGAIN = {
     "clinic": ["run.seed=1", "rollout.microbatches=4"],
     "sleepers": ["run.seed=1"],
@@ -45,15 +49,15 @@ SLEEPERS = [
     "reward.extra_weights={chance: 1}",
     "train.kl_coeff=0",
     "data.max_eval_samples=1",
-    # Microbatches of two and of three questions tell the cost of a call from that of a row.
-    "train.batch_size=40",
+    "train.batch_size=40",  # again microbatches of two and of three questions
     "rollout.group_size=2",
     "train.per_device_train_batch_size=8",
     "rollout.microbatches=16",
 ]
 
 
-def train(folder: Path, name: str, nproc: int, steps: int, sets: list[str]) -> RunDir:
+def train(folder: Path, name: str, nproc: int, steps: int, sets: list[str]) -> subprocess.Popen[bytes]:
+    """A run that has begun."""
     words = ["train", "--nproc", str(nproc), "--name", f"{name}-{nproc}", "--output-dir", str(folder)]
     words += ["--profile", "--display", "none", "--set", "eval.baselines=[]"]
     words += ["--preset", "smollm2"] if name.startswith("smollm2") else []
@@ -61,8 +65,15 @@ def train(folder: Path, name: str, nproc: int, steps: int, sets: list[str]) -> R
         words += ["--set", value]
     maporl = Path(sys.executable).with_name("maporl")
     environment = os.environ | {"OMP_NUM_THREADS": "1", "SLEEPER_CALL": "0.2", "SLEEPER_ROW": "0.05"}
-    subprocess.run([maporl, *words], check=True, env=environment, stdout=subprocess.DEVNULL)
-    return RunDir(folder / f"{name}-{nproc}")
+    return subprocess.Popen([maporl, *words], env=environment, stdout=subprocess.DEVNULL)
+
+
+def trained(folder: Path, nproc: int, steps: int, *runs: tuple[str, list[str]]) -> list[RunDir]:
+    """Runs made side by side."""
+    begun = [train(folder, name, nproc, steps, sets) for name, sets in runs]
+    if any(run.wait() for run in begun):
+        raise SystemExit("a run failed")
+    return [RunDir(folder / f"{name}-{nproc}") for name, _ in runs]
 
 
 def compare(name: str, run: RunDir, rates: Rates) -> dict[str, Any]:
@@ -90,15 +101,16 @@ def compare(name: str, run: RunDir, rates: Rates) -> dict[str, Any]:
 def forecasts(
     folder: Path, name: str, sizes: tuple[int, ...], steps: int, sets: list[str]
 ) -> list[dict[str, Any]]:
-    """A run on one rank, and what its rates foretell of others: of one rank, and of more."""
-    rates = Rates.measured(train(folder, name, 1, steps, sets).profile)
-    again = train(folder, f"{name}-again", 1, steps, [*sets, *AGAIN[name]])
+    """Two runs on one rank, and what the rates of one foretell of the other, and of runs on more."""
+    other = f"{name}-again", [*sets, *AGAIN[name]]
+    measured, again = trained(folder, 1, steps, (name, sets), other)
+    rates = Rates.measured(measured.profile)
     cases = [compare(name, again, rates)]
-    several = [train(folder, name, size, steps, sets) for size in sizes]
+    several = [run for size in sizes for run in trained(folder, size, steps, (name, sets))]
     cases += [compare(name, run, rates) for run in several]
     if name == "clinic":
         (two,) = several
-        fresh = train(folder, "clinic-again", 2, steps, [*sets, *AGAIN[name]])
+        (fresh,) = trained(folder, 2, steps, other)
         cases.append(compare("clinic from two ranks", fresh, Rates.measured(two.profile)))
     return cases
 
@@ -109,11 +121,14 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=3, help="of clinic")
     parser.add_argument("--file", type=Path, help="also the preset smollm2, on these questions")
+    parser.add_argument("--case", choices=list(AGAIN), help="this one alone; the file keeps the others")
     parser.add_argument("--out", type=Path, default=RESULT)
     asked = parser.parse_args()
     file = [] if asked.file is None else [("smollm2", (2,), 2, [*SMOLLM2, f"data.train={asked.file}"])]
     rounds = [("sleepers", (4, 8), 2, SLEEPERS), *asked.repeats * [("clinic", (2,), 40, CLINIC)], *file]
-    cases: list[dict[str, Any]] = []
+    rounds = [one for one in rounds if asked.case in (None, one[0])]
+    kept = json.loads(asked.out.read_text())["cases"] if asked.case and asked.out.exists() else []
+    cases: list[dict[str, Any]] = [one for one in kept if not one["case"].startswith(asked.case or "")]
     for name, sizes, steps, sets in rounds:
         with tempfile.TemporaryDirectory() as folder:
             cases += forecasts(Path(folder), name, sizes, steps, sets)
