@@ -38,8 +38,8 @@ from maporl_cli.core.timeline import Timeline
 from maporl_cli.data.clinic.cases import CURRENT, FIELDS, SUPERSEDED, Sentence, pick
 from maporl_cli.data.splits import load_split
 from maporl_cli.evaluation.evaluate import evaluate
-from maporl_cli.worker.evaluate import trained_session
 from maporl_cli.worker.narrator import Narrator
+from maporl_cli.worker.systems import trained_session
 
 AGENTS = ("planner", "researcher", "analyst", "reporter")
 

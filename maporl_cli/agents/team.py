@@ -11,8 +11,9 @@ taken is the stage's business (`agents.stage`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
 from math import isfinite
 from typing import TypedDict
 
@@ -36,13 +37,18 @@ _DECIDE_MEMORY = (
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """A seat in the team: a role and a policy, None where another rank has it."""
+    """A seat in the team: a role and a policy, None where another rank has it.
+
+    Attributes:
+        silent: it takes its turns without a word, and its policy is not asked.
+    """
 
     name: str
     role: Role
     policy: Policy | None
     max_new_tokens: int
     temperature: float
+    silent: bool = False
 
 
 class Batch(TypedDict):
@@ -65,6 +71,7 @@ class Team:
         evidence: where snippets come from.
         max_rounds: passes through the team at most.
         stage: decides where and when turns are taken.
+        plays: numbers for plays, which no other team uses on this stage; None: it has the stage alone.
 
     Attributes:
         agents, book: as given.
@@ -72,7 +79,14 @@ class Team:
     """
 
     def __init__(
-        self, agents: Sequence[Agent], book: RoleBook, evidence: Evidence, max_rounds: int, stage: Stage
+        self,
+        agents: Sequence[Agent],
+        book: RoleBook,
+        evidence: Evidence,
+        max_rounds: int,
+        stage: Stage,
+        *,
+        plays: Iterator[int] | None = None,
     ) -> None:
         self.agents = tuple(agents)
         self.book = book
@@ -80,7 +94,7 @@ class Team:
         self._max_rounds = max_rounds
         self.max_turns = max_rounds * len(self.agents)
         self._stage = stage
-        self._plays = 0
+        self._plays = plays or count(1)
         graph = StateGraph(Batch)
         # Not the bare name: an agent may be called `round` or `episodes`, as the state's keys are.
         names = [f"turn of {agent.name}" for agent in self.agents]
@@ -118,11 +132,19 @@ class Team:
             DataError: a prompt does not fit a model's context; names the question and the agent.
             NotFinite: a policy gave no probabilities; names the agent.
         """
-        self._plays += 1
-        asyncio.run(self._play_all(batches, draws, on_end))
+        asyncio.run(self._play_all(next(self._plays), batches, draws, on_end))
+
+    def silenced(self, name: str) -> Team:
+        """The same team, in which one agent takes its turns and says nothing."""
+        agents = [replace(agent, silent=True) if agent.name == name else agent for agent in self.agents]
+        return Team(agents, self.book, self._evidence, self._max_rounds, self._stage, plays=self._plays)
 
     async def _play_all(
-        self, batches: Sequence[Sequence[Episode]], draws: Draws, on_end: Callable[[int], None] | None
+        self,
+        number: int,
+        batches: Sequence[Sequence[Episode]],
+        draws: Draws,
+        on_end: Callable[[int], None] | None,
     ) -> None:
         steps = self._max_rounds * (len(self.agents) + 1) + 1
 
@@ -130,9 +152,7 @@ class Team:
             active = [True] * len(episodes)
             round = self._round_of(episodes)
             await self._graph.ainvoke(
-                Batch(
-                    play=self._plays, index=index, episodes=episodes, draws=draws, active=active, round=round
-                ),
+                Batch(play=number, index=index, episodes=episodes, draws=draws, active=active, round=round),
                 config={"recursion_limit": steps},
             )
             if on_end is not None:
@@ -161,6 +181,8 @@ class Team:
         return speak
 
     def _take_turns(self, agent: Agent, active: Sequence[Episode], round: int, draws: Draws) -> list[Turn]:
+        if agent.silent:
+            return [Turn(agent.name, round, (), (), (), "", finished=True, policy_version=0) for _ in active]
         policy = _policy_of(agent)
         found = [self._retrieve(agent, episode) for episode in active]
         prompts = self._prompts(agent, policy, active, found)

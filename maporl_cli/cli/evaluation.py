@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 from maporl_cli.cli.options import ConfigFile, DisplayOption, Json, Preset, Sets, resolve
 from maporl_cli.cli.output import emit, result, shown
 from maporl_cli.core.errors import UsageError
 
-BASELINES = ("single", "untrained", "reporter_alone")
+BASELINES = ("single", "untrained", "majority", "reporter_alone")
+CHECKS = ("shuffled", "silenced")
 
 
 def evaluate(
@@ -43,15 +47,30 @@ def evaluate(
         int | None, typer.Option("--limit", min=1, help="Ask only the first N questions.", metavar="N")
     ] = None,
     sampled: Annotated[bool, typer.Option("--sampled", help="Sample answers; without it, greedy.")] = False,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, metavar="N", help="Ask each question N times, sampled. [1]")
+    ] = 1,
     baselines: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--baselines",
             metavar="LIST",
-            help=f"Also evaluate these, comma-separated: {', '.join(BASELINES)}.",
+            help=f"Compare with these, comma-separated: {', '.join(BASELINES)}; or none. [all there are]",
             show_default=False,
         ),
-    ] = "",
+    ] = None,
+    checks: Annotated[
+        str,
+        typer.Option(
+            "--checks",
+            metavar="LIST",
+            help="Ask the team again: `shuffled` options, each agent `silenced` in turn; or none. [both]",
+            show_default=False,
+        ),
+    ] = ",".join(CHECKS),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an evaluation that was cut short.")
+    ] = False,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of what is drawn.", metavar="N")] = None,
     sets: Sets = None,
     display: DisplayOption = None,
@@ -70,7 +89,7 @@ def evaluate(
             why=f"--{'preset' if preset is not None else 'config'} would replace those of the run",
             fix="leave it out; single keys can be changed with --set",
         )
-    wanted = parse_baselines(baselines)
+    wanted = None if baselines is None else listed(baselines, BASELINES, "--baselines")
     display_now = shown(display, os.environ, terminal=sys.stderr.isatty())
     if run is not None:
         from maporl_cli.core.run_dir import RunDir
@@ -78,65 +97,131 @@ def evaluate(
         config = RunDir.existing(run).config
     loaded = resolve(preset, config, sets, {"run.seed": seed})
 
-    from maporl_cli.worker import evaluate_run
+    from maporl_cli.worker import Request, evaluate_run
 
-    found = evaluate_run(
-        loaded.config,
+    request = Request(
         run=run,
         benchmark=benchmark,
         data=data,
         limit=limit,
-        sampled=sampled,
+        sampled=sampled or seeds > 1,
+        seeds=seeds,
         baselines=wanted,
-        display=display_now,
+        checks=listed(checks, CHECKS, "--checks"),
+        resume=resume,
     )
+    found = evaluate_run(loaded.config, request, display=display_now)
     if json:
         emit(found)
     else:
         show(found)
 
 
-def parse_baselines(text: str) -> tuple[str, ...]:
-    """The baselines that a comma-separated list names, each once, in its order.
+def listed(text: str, known: Sequence[str], option: str) -> tuple[str, ...]:
+    """The names of a comma-separated list, each once, in the order of `known`; `none` is an empty one.
 
     Raises:
-        UsageError: one of them does not exist; the error names the nearest.
+        UsageError: one of them is not known; the error names the nearest.
     """
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    for name in names:
-        if name not in BASELINES:
-            meant = get_close_matches(name, BASELINES, n=1, cutoff=0.0)[0]
-            raise UsageError(
-                f"There is no baseline {name!r}.",
-                where="--baselines",
-                why=f"there are: {', '.join(BASELINES)}",
-                fix=f"--baselines {meant}",
-            )
-    return names
+    names = {name.strip() for name in text.split(",") if name.strip()} - {"none"}
+    for name in sorted(names - set(known)):
+        meant = get_close_matches(name, known, n=1, cutoff=0.0)[0]
+        raise UsageError(
+            f"{option} knows no {name!r}.",
+            why=f"there are: {', '.join(known)}, none",
+            fix=f"{option} {meant}",
+        )
+    return tuple(name for name in known if name in names)
 
 
 def show(found: Mapping[str, Any]) -> None:
-    """An evaluation as a table on stdout, a row a system, and where its records are."""
+    """An evaluation on stdout: a row a system, what each agent adds, and where the records are."""
     # Imported here: the help needs no tables.
-    from rich import box
     from rich.console import Console
+
+    console = Console()
+    console.print(_systems(found))
+    for table in (_conversation(found), _contributions(found)):
+        if table is not None:
+            console.print(table)
+    if "consistency" in found:
+        result(f"same option when they stand in another order: {found['consistency']:.1%}")
+    for kind in ("alarm", "caution"):
+        if found.get(kind):
+            result(f"{kind}: {found[kind]}")
+    result(f"records: {found['records']}")
+
+
+def _table(title: str, first: str, *columns: str) -> Table:
+    from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("system")
-    for name in ("accuracy", "95 % interval", "questions", "unreadable"):
-        table.add_column(name, justify="right")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column(first)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _systems(found: Mapping[str, Any]) -> Table:
+    """The team and its baselines; the last columns compare the team with each."""
+    table = _table(
+        "",
+        "system",
+        *(
+            "accuracy",
+            "95 % interval",
+            "above chance",
+            "unreadable",
+            "tokens",
+            "team is better by",
+            "p (Holm)",
+        ),
+    )
     baselines: Mapping[str, Mapping[str, Any]] = found.get("baselines") or {}
     for label, figures in {"team": found, **baselines}.items():
-        low, high = figures["ci95"]
+        compared = found["comparisons"].get(label)
         table.add_row(
             label,
             f"{figures['accuracy']:.1%}",
-            f"{low:.1%} to {high:.1%}",
-            str(figures["n"]),
-            str(figures["invalid"]),
+            _interval(figures["ci95"]),
+            f"{figures['above_chance']:.1%}",
+            f"{figures['invalid_share']:.1%}",
+            f"{figures['tokens_per_question']:.0f}",
+            "" if compared is None else f"{compared['difference']:+.1%}, {_interval(compared['ci95'])}",
+            "" if compared is None else _p(compared["p_holm"]),
         )
-    Console().print(table)
-    if "caution" in found:
-        result(f"caution: {found['caution']}")
-    result(f"records: {found['records']}")
+    table.caption = f"{found['n']} questions; tokens are read and sampled ones a question"
+    return table
+
+
+def _conversation(found: Mapping[str, Any]) -> Table | None:
+    turns = [turn for turn in found["conversation"] if turn["stances"]]
+    if not turns:
+        return None
+    table = _table("How the answer changed", "turn", "stands for an answer", "wrong → right", "right → wrong")
+    for turn in turns:
+        told = (
+            f"{turn['stances']} of {turn['turns']}",
+            str(turn["wrong_to_right"]),
+            str(turn["right_to_wrong"]),
+        )
+        table.add_row(f"{turn['agent']}, round {turn['round'] + 1}", *told)
+    return table
+
+
+def _contributions(found: Mapping[str, Any]) -> Table | None:
+    if not found["contributions"]:
+        return None
+    table = _table("What an agent adds", "without a word of", "accuracy lost", "p (Holm)")
+    for agent, lost in found["contributions"].items():
+        table.add_row(agent, f"{lost['difference']:.1%}, {_interval(lost['ci95'])}", _p(lost["p_holm"]))
+    return table
+
+
+def _interval(bounds: Sequence[float]) -> str:
+    return f"{bounds[0]:.1%} to {bounds[1]:.1%}"
+
+
+def _p(value: float) -> str:
+    return "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")

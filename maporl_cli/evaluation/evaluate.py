@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
-from maporl_cli.agents.answers import is_correct
 from maporl_cli.agents.stage import stopped
-from maporl_cli.core.atomic import append_line
 from maporl_cli.core.errors import DataError, Interrupted
 from maporl_cli.core.randomness import Draws
 from maporl_cli.core.types import Episode, Question
+from maporl_cli.evaluation.records import Key, Records, Row, key_of, record_of
 from maporl_cli.evaluation.statistics import wilson
-from maporl_cli.training.ranks import Ranks, share_of
+from maporl_cli.training.placement import even_parts
+from maporl_cli.training.ranks import Ranks, place_of
+
+Progress = Callable[[int, int], None]
+"""Told (questions answered, questions in all) of this rank's replica."""
+Judge = Callable[[Sequence[Episode]], None]
+"""Scores finished episodes."""
 
 
 class Player(Protocol):
@@ -25,7 +29,7 @@ class Player(Protocol):
     def play_all(
         self, batches: Sequence[Sequence[Episode]], draws: Draws, on_end: Callable[[int], None] | None
     ) -> None:
-        """Fill in turns and answer of each (empty) episode; tell the index of each batch as it ends."""
+        """Fill in turns and answer of each episode; tell the index of each batch as it ends."""
         ...
 
 
@@ -75,90 +79,131 @@ def evaluate(
     batch_size: int,
     records: Path | None,
     ranks: Ranks,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Progress | None = None,
 ) -> Result:
-    """Ask each question once; on several ranks, each replica its share of them.
-
-    Args:
-        team: who answers.
-        questions: asked in this order, with their options as they stand.
-        draws: greedy, or sampled with a seed.
-        batch_size: questions that travel through the team together.
-        records: gets a JSON line a question, in the order of questions, as batches end; so an
-            evaluation that is cut short leaves the answers it already has. A file that is there is
-            replaced. Written by rank 0.
-        on_progress: told (questions done, questions in all) of this replica after each batch.
+    """Ask each question once and count; as `answer_all`.
 
     Returns:
         The same on every rank.
+    """
+    began = time.monotonic()
+    episodes = [Episode(question=question, sample=0, step=0) for question in questions]
+    rows = answer_all(
+        team,
+        episodes,
+        draws=draws,
+        batch_size=batch_size,
+        records=records,
+        ranks=ranks,
+        on_progress=on_progress,
+    )
+    seconds = ranks.broadcast(time.monotonic() - began, "how long an evaluation took")
+    return _result(rows, seconds, records)
+
+
+def answer_all(
+    team: Player,
+    episodes: Sequence[Episode],
+    *,
+    draws: Draws,
+    batch_size: int,
+    records: Path | None,
+    ranks: Ranks,
+    judge: Judge | None = None,
+    resume: bool = False,
+    warn: Callable[[str], None] | None = None,
+    on_progress: Progress | None = None,
+) -> list[Row]:
+    """Have every episode played; on several ranks, each replica plays its share of the batches.
+
+    Which episodes are in a batch does not depend on the ranks, nor on what is done already.
+
+    Args:
+        team: who answers.
+        episodes: empty ones, or such as are played on from where they stand; no two of one key.
+        draws: greedy, or sampled with a seed.
+        batch_size: episodes that travel through the team together.
+        records: gets a JSON line an episode as batches end, so an evaluation that is cut short leaves the
+            answers it already has; in the order of the episodes when all have. A file that is there is
+            replaced, unless `resume`.
+        judge: scores the episodes of a batch, before they are recorded.
+        resume: go on from the records that are there.
+        warn: told of a record that was cut short.
+        on_progress: told after each batch.
+
+    Returns:
+        the records in the order of the episodes, on every rank.
 
     Raises:
-        DataError: there are no questions; an accuracy over none means nothing.
+        DataError: there are no episodes; an accuracy over none means nothing.
         Interrupted: a rank was asked to stop; raised on every rank.
     """
-    if not questions:
+    if not episodes:
         raise DataError(
             "There is no question to evaluate on.",
             why="the evaluation set is empty",
             fix="give a file with questions (--data FILE), or raise --limit or data.max_eval_samples",
         )
-    began = time.monotonic()
-    share = share_of(ranks, questions)
-    batches = [
-        [Episode(question=question, sample=0, step=0) for question in share[start : start + batch_size]]
-        for start in range(0, len(share), batch_size)
-    ]
-    book = _Records(records if ranks.rank == 0 else None, batches)
+    kept = None if records is None else Records(records, place_of(ranks).replica or 0)
+    seat, _ = ranks.placement.seat(ranks.rank)
+    done = _done(kept, ranks, resume, warn or (lambda _: None))
+    batches = [episodes[start : start + batch_size] for start in range(0, len(episodes), batch_size)]
+    batches = [batch for batch in batches if any(_key(episode) not in done for episode in batch)]
+    replica = place_of(ranks).replica
+    own = [] if replica is None else even_parts(batches, ranks.placement.replicas)[replica]
+    total, answered = sum(map(len, own)), 0
+    rows: list[Row] = []
 
     def on_end(index: int) -> None:
-        done = book.close(index)
+        nonlocal answered
+        answered += len(own[index])
+        if seat == 0 and replica is not None:
+            if judge is not None:
+                judge(own[index])
+            found = [record_of(episode) for episode in own[index]]
+            rows.extend(found)
+            if kept is not None:
+                kept.add(found)
         if on_progress is not None:
-            on_progress(done, len(share))
+            on_progress(answered, total)
 
     try:
-        team.play_all(batches, draws, on_end)
+        team.play_all(own, draws, on_end)
         called_off = False
     except Interrupted:
         called_off = True
     if ranks.any(called_off, "an evaluation"):
         raise stopped()
-    seat, _ = ranks.placement.seat(ranks.rank)
-    found = ranks.gather(book.rows if seat == 0 else [], "the answers of an evaluation")
-    for rows in found[1:]:
-        book.add(rows)
-    result = _result(book.rows, time.monotonic() - began, records) if ranks.rank == 0 else None
-    return cast(Result, ranks.broadcast(result, "the result of an evaluation"))
+    found = ranks.gather(rows, "the answers of an evaluation")
+    done |= {key_of(row): row for told in found for row in told}
+    if ranks.rank == 0:
+        rows = [done[_key(episode)] for episode in episodes]
+        if kept is not None:
+            kept.close(rows)
+    rows = ranks.broadcast(rows, "the records of an evaluation")
+    if kept is not None:
+        kept.drop_parts()
+    return rows
 
 
-class _Records:
-    """The records of an evaluation, which come batch by batch and are written in the questions' order."""
-
-    def __init__(self, path: Path | None, batches: Sequence[Sequence[Episode]]) -> None:
-        self._path = path
-        self._batches = batches
-        self._closed: set[int] = set()
-        self._next = 0
-        self.rows: list[dict[str, Any]] = []
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.unlink(missing_ok=True)
-
-    def close(self, index: int) -> int:
-        """Note that a batch has ended; returns how many questions have been answered so far."""
-        self._closed.add(index)
-        while self._next in self._closed:
-            self.add([question_record(episode) for episode in self._batches[self._next]])
-            self._next += 1
-        return sum(len(self._batches[closed]) for closed in self._closed)
-
-    def add(self, rows: Sequence[dict[str, Any]]) -> None:
-        self.rows += rows
-        if self._path is not None:
-            for row in rows:
-                append_line(self._path, json.dumps(row))
+def _done(kept: Records | None, ranks: Ranks, resume: bool, warn: Callable[[str], None]) -> dict[Key, Row]:
+    """What an earlier sitting answered; the records themselves on rank 0, their keys on every rank."""
+    if kept is None:
+        return {}
+    if not resume:
+        kept.forget()
+    told = kept.read(warn if ranks.rank == 0 else lambda _: None)
+    rows = [row for found in ranks.gather(told, "the records so far") for row in found]
+    there = {key_of(row): row for row in rows}
+    keys = ranks.broadcast(list(there), "what is answered already")
+    return {key: there.get(key, {}) for key in keys}
 
 
-def _result(rows: Sequence[dict[str, Any]], seconds: float, records: Path | None) -> Result:
+def _key(episode: Episode) -> Key:
+    return episode.question.id, episode.step
+
+
+def _result(rows: Sequence[Row], seconds: float, records: Path | None) -> Result:
     correct = sum(row["correct"] for row in rows)
     return Result(
         accuracy=correct / len(rows),
@@ -170,19 +215,3 @@ def _result(rows: Sequence[dict[str, Any]], seconds: float, records: Path | None
         seconds=seconds,
         records=records,
     )
-
-
-def question_record(episode: Episode) -> dict[str, Any]:
-    """What is kept of one finished episode: its answer beside the gold one, its cost, what was said.
-
-    `valid` says whether an answer could be read; `tokens` counts prompt and sampled tokens.
-    """
-    return {
-        "id": episode.question.id,
-        "gold": episode.question.answer,
-        "answer": episode.answer,
-        "valid": episode.answer is not None,
-        "correct": is_correct(episode.question, episode.answer),
-        "tokens": sum(turn.tokens for turn in episode.turns),
-        "turns": [{"agent": turn.agent, "round": turn.round, "text": turn.text} for turn in episode.turns],
-    }

@@ -10,10 +10,10 @@ from maporl_cli.core.randomness import Greedy
 from maporl_cli.core.run_dir import RunDir
 from maporl_cli.core.types import Episode, Question
 from maporl_cli.monitoring.console import Display
-from maporl_cli.worker.evaluate import trained_session
 from maporl_cli.worker.narrator import Narrator
 from maporl_cli.worker.plugins import load_plugins
 from maporl_cli.worker.session import cold_start_session, open_alone, refuse_unknown_words
+from maporl_cli.worker.systems import trained_session
 
 
 def ask_team(

@@ -2,111 +2,277 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
+from maporl_cli.agents.roles import SINGLE
+from maporl_cli.core.atomic import atomic_write
 from maporl_cli.core.config import Config
-from maporl_cli.core.errors import ConfigError, MissingError
-from maporl_cli.core.randomness import Draws, Greedy, Sampled
-from maporl_cli.core.run_dir import RunDir
-from maporl_cli.evaluation.evaluate import evaluate
+from maporl_cli.core.errors import ConfigError
+from maporl_cli.core.randomness import Draws, Greedy, Sampled, shuffle_options
+from maporl_cli.core.run_dir import RunDir, changed_science_fields, read_object
+from maporl_cli.core.types import Episode, Question, Turn
+from maporl_cli.data.splits import content_digest
+from maporl_cli.evaluation.comparison import compared, reward_alarm
+from maporl_cli.evaluation.conversation import agreement, changes
+from maporl_cli.evaluation.evaluate import Player, answer_all
+from maporl_cli.evaluation.findings import findings
+from maporl_cli.evaluation.majority import Majority, votes_for
+from maporl_cli.evaluation.records import Row
 from maporl_cli.monitoring.console import Display
-from maporl_cli.training.checkpoint import Checkpoints, load_weights
-from maporl_cli.worker.asked import asked_questions
-from maporl_cli.worker.baselines import baseline_config
+from maporl_cli.rewards.medical import Reward
+from maporl_cli.training.checkpoint import Checkpoints
+from maporl_cli.training.placement import place
+from maporl_cli.training.ranks import OneRank, Ranks
+from maporl_cli.worker.asked import Asked, asked_questions
 from maporl_cli.worker.narrator import Narrator
 from maporl_cli.worker.plugins import load_plugins
-from maporl_cli.worker.session import Session, cold_start_session, open_alone, refuse_unknown_words
+from maporl_cli.worker.session import Session
+from maporl_cli.worker.systems import MAJORITY, TEAM, UNTRAINED, Systems
 
 
-def evaluate_run(
-    config: Config,
-    *,
-    run: Path | None,
-    benchmark: str | None,
-    data: Path | None,
-    limit: int | None,
-    sampled: bool,
-    baselines: Sequence[str],
-    display: Display,
-) -> dict[str, Any]:
-    """Evaluate the team of `run` (without one: the untrained team of `config`), and what it is compared with.
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What an evaluation was asked for.
 
-    Args:
-        config: describes the team; with a run, that run's config and what the user changed of it.
+    Attributes:
+        run: whose team; None: the untrained team of the config.
         benchmark, data: what to ask; neither: the questions the run held out.
         limit: ask only the first so many.
         sampled: sample at each agent's temperature instead of taking the likeliest tokens.
-        baselines: any of `untrained`, `single`, `reporter_alone`.
+        seeds: how often each question is asked, where answers are sampled.
+        baselines: any of `untrained`, `single`, `majority`, `reporter_alone`; None: all that there are.
+        checks: any of `shuffled` (again, with the options in another order) and `silenced` (again, with one
+            agent saying nothing, each in turn).
+        resume: go on from the records that are there.
+    """
+
+    run: Path | None = None
+    benchmark: str | None = None
+    data: Path | None = None
+    limit: int | None = None
+    sampled: bool = False
+    seeds: int = 1
+    baselines: tuple[str, ...] | None = None
+    checks: tuple[str, ...] = ()
+    resume: bool = False
+
+
+def evaluate_run(
+    config: Config, request: Request, *, display: Display, ranks: Ranks | None = None
+) -> dict[str, Any]:
+    """Evaluate a team and what it is compared with, and keep what was found beside the records.
+
+    Args:
+        config: describes the team; with a run, that run's config and what the user changed of it.
+        ranks: with whom this process evaluates; None: alone.
 
     Returns:
-        The result's fields; `baselines`: the same for each; and, where nobody can tell whether the
-        questions were trained on, a `caution` that says why.
+        the team's figures (`evaluation.findings`); `baselines`: the same for each; `comparisons` with them;
+        `conversation`, `consistency` and `contributions` of the team's agents; and, where nobody can tell
+        whether the questions were trained on, a `caution` that says why.
     """
     load_plugins(config.run.plugins)
-    narrator = Narrator(display)
-    home = None if run is None else RunDir.existing(run)
-    asked = asked_questions(config, home, benchmark, data, limit)
-    records = (home.evaluation if home is not None else Path("eval")).resolve()
-    draws: Draws = Sampled(config.run.seed) if sampled else Greedy()
-    mode = "sampled" if sampled else "greedy"
+    home = None if request.run is None else RunDir.existing(request.run)
+    asked = asked_questions(config, home, request.benchmark, request.data, request.limit)
+    return _Evaluation(
+        config, request, home, asked, Narrator(display), ranks or OneRank(place(config.team.names, 1))
+    ).go()
 
-    def ask(session: Session, who: str) -> dict[str, Any]:
-        refuse_unknown_words(session, asked.questions)
-        if home is None:
-            cold_start_session(session, narrator)
-        return evaluate(
-            session.team,
-            asked.questions,
-            draws=draws,
-            batch_size=config.eval.batch_size,
+
+class _Evaluation:
+    """One evaluation: each system is opened, asked and closed before the next."""
+
+    def __init__(
+        self,
+        config: Config,
+        request: Request,
+        home: RunDir | None,
+        asked: Asked,
+        narrator: Narrator,
+        ranks: Ranks,
+    ) -> None:
+        self._config = config
+        self._request = request
+        self._home = home
+        self._asked = asked
+        self._narrator = narrator
+        self._ranks = ranks
+        self._systems = Systems(config, home, asked.questions, ranks, narrator)
+        self._folder = (home.evaluation if home is not None else Path("eval")).resolve()
+        self._name = f"{asked.name}-sampled" if request.sampled else asked.name
+        self._file = self._folder / f"{self._name}.json"
+        self._draws: Draws = Sampled(config.run.seed) if request.sampled else Greedy()
+
+    def go(self) -> dict[str, Any]:
+        request, rows = self._request, dict[str, list[Row]]()
+        baselines = self._systems.there() if request.baselines is None else request.baselines
+        self._systems.refuse_missing(baselines)
+        team = self._systems.open(TEAM)
+        self._begin()
+        rows[TEAM] = self._ask(TEAM, team, team.team, self._episodes())
+        again = dict(self._checks(team, rows[TEAM]))
+        del team
+        for which in baselines:
+            if which == MAJORITY:
+                if SINGLE not in rows:
+                    rows[SINGLE] = self._alone(SINGLE)
+                rows[MAJORITY] = self._vote(rows)
+            elif which not in rows:
+                rows[which] = self._alone(which)
+        return self._keep(self._found(rows, again))
+
+    def _begin(self) -> None:
+        """Note what is evaluated, for whoever goes on with it, and forget an earlier evaluation of the name.
+
+        Raises:
+            ConfigError: an evaluation of that name was cut short and would be lost, or was another.
+        """
+        latest = None if self._home is None else Checkpoints(self._home.checkpoints, keep=1).latest()
+        asked: dict[str, Any] = {
+            "questions": content_digest(self._asked.questions),
+            "checkpoint": None if latest is None else latest.name,
+            "sampled": self._request.sampled,
+            "seeds": self._request.seeds,
+            "config": self._config.model_dump(mode="json"),
+        }
+        ranks = self._ranks
+        there = ranks.broadcast(read_object(self._file), "an evaluation of that name")
+        if self._request.resume and "settings" in there:
+            _refuse_another(there["settings"], asked, self._file)
+        elif "settings" in there and "accuracy" not in there:
+            raise ConfigError(
+                "This evaluation was cut short, and its answers would be lost.",
+                where=str(self._file),
+                fix=f"run the same command with --resume to go on, or remove {self._file} to begin anew",
+            )
+        else:
+            for path in self._folder.glob(f"{escape(self._name)}.*records.jsonl*"):
+                path.unlink(missing_ok=True)
+        if ranks.rank == 0:
+            atomic_write(self._file, json.dumps({"settings": asked}, indent=1))
+        ranks.broadcast(None, "the beginning of an evaluation")
+
+    def _episodes(self, change: Callable[[Question], Question] = lambda question: question) -> list[Episode]:
+        """An empty one for each seed and question."""
+        return [
+            Episode(question=change(question), sample=0, step=seed)
+            for seed in range(self._request.seeds)
+            for question in self._asked.questions
+        ]
+
+    def _ask(
+        self,
+        who: str,
+        session: Session,
+        player: Player,
+        episodes: Sequence[Episode],
+        *,
+        draws: Draws | None = None,
+        batch_size: int | None = None,
+    ) -> list[Row]:
+        reward = Reward(self._config.reward, session.book)
+        return answer_all(
+            player,
+            episodes,
+            draws=draws or self._draws,
+            batch_size=batch_size or self._config.eval.batch_size,
+            records=self._records(who),
             ranks=session.ranks,
-            records=records / f"{asked.name}.{who}.{mode}.records.jsonl",
-            on_progress=lambda done, total: narrator.progress(f"{who}: question", done, total),
-        ).to_json()
-
-    team = open_alone(config, narrator) if home is None else trained_session(home, config, narrator)
-    result = ask(team, "untrained" if home is None else "team")
-    compared = {which: ask(_baseline(which, home, config, narrator), which) for which in baselines}
-    cautions = {"caution": asked.caution} if asked.caution else {}
-    return result | cautions | {"baselines": compared}
-
-
-def trained_session(home: RunDir, config: Config, narrator: Narrator) -> Session:
-    """The team of a run, as its newest checkpoint has it.
-
-    Raises:
-        MissingError: the run has no checkpoint yet.
-    """
-    latest = Checkpoints(home.checkpoints, keep=1).latest()
-    if latest is None:
-        raise MissingError(
-            "The run has no checkpoint to evaluate.",
-            where=str(home.path),
-            why="it stopped before its first one was written, or its checkpoints were removed",
-            fix=f"maporl train --resume --name {home.path.name} --output-dir {home.path.parent}",
+            judge=lambda finished: reward.score([[episode] for episode in finished]),
+            resume=self._request.resume,
+            warn=self._narrator.say,
+            on_progress=lambda done, total: self._narrator.progress(f"{who}: question", done, total),
         )
-    narrator.say(f"team of {home.path} as of {latest.name}")
-    session = open_alone(config, narrator)
-    load_weights(latest, session.policies, session.ranks)
-    return session
+
+    def _records(self, who: str) -> Path:
+        return self._folder / (".".join([self._name, *([who] if who != TEAM else []), "records.jsonl"]))
+
+    def _checks(self, team: Session, rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+        """The team again, with one thing changed."""
+        seed = self._config.run.seed
+        if "shuffled" in self._request.checks:
+            episodes = self._episodes(lambda question: shuffle_options(question, seed, step=0))
+            yield "shuffled", self._ask("shuffled", team, team.team, episodes)
+        if "silenced" in self._request.checks:
+            for place, agent in enumerate(team.team.agents[:-1]):
+                who = f"without_{agent.name}"
+                episodes = _heard(self._episodes(), rows, place)
+                yield who, self._ask(who, team, team.team.silenced(agent.name), episodes)
+
+    def _vote(self, rows: Mapping[str, Sequence[Row]]) -> list[Row]:
+        """The single agent, asked as often as the team's tokens pay for."""
+        votes = votes_for(_tokens(rows[TEAM]), _tokens(rows[SINGLE]))
+        session = self._systems.open(SINGLE)
+        return self._ask(
+            MAJORITY,
+            session,
+            Majority(session.team, votes),
+            self._episodes(),
+            draws=Sampled(self._config.run.seed),
+            batch_size=max(1, self._config.eval.batch_size // votes),
+        )
+
+    def _alone(self, who: str) -> list[Row]:
+        session = self._systems.open(who)
+        return self._ask(who, session, session.team, self._episodes())
+
+    def _found(self, rows: Mapping[str, Sequence[Row]], again: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
+        """What the records of all systems come to."""
+        team = rows[TEAM]
+        others = {who: own for who, own in rows.items() if who != TEAM}
+        found = findings(team) | {"records": str(self._records(TEAM))}
+        found["baselines"] = {
+            who: findings(own) | {"records": str(self._records(who))} for who, own in others.items()
+        }
+        found["comparisons"] = compared(team, others)
+        found["conversation"] = changes(team)
+        if "shuffled" in again:
+            found["consistency"] = agreement(team, again["shuffled"])
+        silenced = {who.removeprefix("without_"): own for who, own in again.items() if who != "shuffled"}
+        found["contributions"] = compared(team, silenced)
+        if UNTRAINED in others:
+            found["alarm"] = reward_alarm(team, others[UNTRAINED])
+        if self._asked.caution:
+            found["caution"] = self._asked.caution
+        return found
+
+    def _keep(self, found: dict[str, Any]) -> dict[str, Any]:
+        if self._ranks.rank == 0:
+            settings = read_object(self._file)["settings"]
+            atomic_write(self._file, json.dumps({"settings": settings, **found}, indent=1))
+        return found
 
 
-def _baseline(which: str, home: RunDir | None, config: Config, narrator: Narrator) -> Session:
-    if home is None:
-        return open_alone(config if which == "untrained" else baseline_config(config, which), narrator)
-    if which == "untrained":
-        session = open_alone(config, narrator)
-        load_weights(Checkpoints(home.checkpoints, keep=1).start(), session.policies, session.ranks)
-        return session
-    alone = baseline_config(config, which)
-    trained = RunDir(home.path / "baselines" / which)
-    if not trained.config.is_file():
+def _refuse_another(before: Mapping[str, Any], now: Mapping[str, Any], file: Path) -> None:
+    """Raises ConfigError where an evaluation that is gone on with was of something else."""
+    changed = [key for key in now if key != "config" and before.get(key) != now[key]]
+    changed += changed_science_fields(
+        Config.model_validate(before["config"]), Config.model_validate(now["config"])
+    )
+    if changed:
         raise ConfigError(
-            f"The run did not train the baseline {which!r}.",
-            where=str(home.path),
-            why=f"its eval.baselines is {list(config.eval.baselines)}",
-            fix=f"train a run with --set eval.baselines=[{which}], or leave {which} out of --baselines",
+            "This is another evaluation than the one that is there.",
+            where=str(file),
+            why=f"it was made with another value of {', '.join(changed)}",
+            fix="run the command that began it with --resume, or leave out --resume to begin anew",
         )
-    return trained_session(trained, alone, narrator)
+
+
+def _heard(episodes: Sequence[Episode], rows: Sequence[Row], turns: int) -> list[Episode]:
+    """The episodes after the first turns that the records show; who took them is not asked again."""
+    for episode, row in zip(episodes, rows, strict=True):
+        episode.turns += [
+            Turn(turn["agent"], turn["round"], (), (), (), turn["text"], finished=True, policy_version=0)
+            for turn in row["turns"][:turns]
+        ]
+        episode.inherited = turns
+    return list(episodes)
+
+
+def _tokens(rows: Sequence[Row]) -> int:
+    return sum(row["tokens"] for row in rows)

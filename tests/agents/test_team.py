@@ -402,3 +402,30 @@ def test_other_errors_of_a_policy_stay_what_they_are():
     policies["analyst"].sample = fail
     with pytest.raises(RuntimeError, match="a bug"):
         played.play(episodes("q1"), Greedy())
+
+
+def test_who_is_silenced_is_not_asked_and_heard_as_nothing():
+    whole, policies = team({"planner": lambda _: "look", "analyst": lambda _: "so"}, rounds=2)
+    (episode,) = episodes("q")
+    whole.silenced("planner").play([episode], Greedy())
+    assert [(turn.agent, turn.text) for turn in episode.turns[:2]] == [("planner", ""), ("analyst", "so")]
+    assert (episode.turns[0].tokens, episode.turns[0].finished) == (0, True)
+    assert not policies["planner"].calls
+    assert "planner: analyse" in policies["analyst"].calls[0][0]
+    whole.play(episodes("q"), Greedy())
+    assert policies["planner"].calls, "the team itself still listens to it"
+
+
+def test_a_team_and_its_silenced_copies_never_play_under_one_number():
+    seen: list[int] = []
+
+    class Noting:
+        async def turns(self, place, speak):
+            seen.append(place.play)
+            return speak()
+
+    whole, _ = team({})
+    whole._stage = Noting()
+    for player in (whole, whole.silenced("planner"), whole, whole.silenced("analyst")):
+        player.play(episodes("q"), Greedy())
+    assert sorted(set(seen)) == [1, 2, 3, 4]

@@ -8,10 +8,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from maporl_cli.cli.evaluation import evaluate, parse_baselines
+from maporl_cli.cli.evaluation import BASELINES, evaluate, listed
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError, MaporlError, UsageError
 from maporl_cli.core.run_dir import RunDir
+from maporl_cli.worker import Request
 
 app = typer.Typer()
 app.command()(evaluate)
@@ -19,15 +20,42 @@ app.command()(evaluate)
 FOUND = {
     "accuracy": 0.9,
     "ci95": [0.8321, 0.9523],
+    "above_chance": 0.875,
     "n": 100,
-    "correct": 90,
-    "invalid": 3,
-    "tokens": 5000,
-    "seconds": 1.5,
-    "records": "/somewhere/eval/held_out.team.greedy.records.jsonl",
+    "invalid_share": 0.03,
+    "tokens_per_question": 51.4,
+    "records": "/somewhere/eval/held_out.records.jsonl",
     "baselines": {
-        "single": {"accuracy": 0.605, "ci95": [0.506, 0.696], "n": 100, "invalid": 0, "records": "x"},
+        "single": {
+            "accuracy": 0.605,
+            "ci95": [0.506, 0.696],
+            "above_chance": 0.506,
+            "invalid_share": 0.0,
+            "tokens_per_question": 12.6,
+        },
     },
+    "comparisons": {"single": {"difference": 0.295, "ci95": [0.19, 0.4], "p_holm": 0.00002}},
+    "conversation": [
+        {
+            "round": 0,
+            "agent": "planner",
+            "turns": 100,
+            "stances": 0,
+            "wrong_to_right": 0,
+            "right_to_wrong": 0,
+        },
+        {
+            "round": 1,
+            "agent": "reporter",
+            "turns": 100,
+            "stances": 97,
+            "wrong_to_right": 30,
+            "right_to_wrong": 4,
+        },
+    ],
+    "contributions": {"planner": {"difference": 0.41, "ci95": [0.3, 0.52], "p_holm": 0.0312}},
+    "consistency": 0.875,
+    "alarm": "",
 }
 
 
@@ -36,11 +64,12 @@ class Worker(ModuleType):
 
     def __init__(self) -> None:
         super().__init__("maporl_cli.worker")
+        self.Request = Request
         self.asked: dict[str, Any] = {}
         self.found: dict[str, Any] = FOUND
 
-    def evaluate_run(self, config: Config, **options: Any) -> dict[str, Any]:
-        self.asked = {"config": config, **options}
+    def evaluate_run(self, config: Config, request: Request, *, display: str) -> dict[str, Any]:
+        self.asked = {"config": config, "request": request, "display": display}
         return self.found
 
 
@@ -69,17 +98,9 @@ def refused(error: type[MaporlError], *arguments: str) -> str:
 
 def test_without_options_the_untrained_clinic_team_is_evaluated_greedily(worker: Worker) -> None:
     run()
-    config = worker.asked.pop("config")
-    assert config.data.train == "clinic"
-    assert worker.asked == {
-        "run": None,
-        "benchmark": None,
-        "data": None,
-        "limit": None,
-        "sampled": False,
-        "baselines": (),
-        "display": "plain",
-    }
+    assert worker.asked["config"].data.train == "clinic"
+    assert worker.asked["request"] == Request(checks=("shuffled", "silenced"))
+    assert worker.asked["display"] == "plain"
 
 
 def test_every_option_reaches_the_worker(worker: Worker, tmp_path: Path) -> None:
@@ -87,13 +108,20 @@ def test_every_option_reaches_the_worker(worker: Worker, tmp_path: Path) -> None
     settings.write_text("eval: {batch_size: 7}\nrun: {seed: 1}\n")
     run(
         *("clinic", "--config", str(settings), "--set", "team.max_rounds_per_episode=2", "--seed", "5"),
-        *("--limit", "3", "--sampled", "--baselines", "single, untrained", "--display", "none"),
+        *("--limit", "3", "--seeds", "2", "--baselines", "single, untrained", "--display", "none"),
+        *("--checks", "none", "--resume"),
     )
     config = worker.asked["config"]
     assert (config.eval.batch_size, config.team.max_rounds_per_episode, config.run.seed) == (7, 2, 5)
-    assert worker.asked["benchmark"] == "clinic"
-    assert (worker.asked["limit"], worker.asked["sampled"]) == (3, True)
-    assert worker.asked["baselines"] == ("single", "untrained")
+    assert worker.asked["request"] == Request(
+        benchmark="clinic",
+        limit=3,
+        sampled=True,
+        seeds=2,
+        baselines=("single", "untrained"),
+        checks=(),
+        resume=True,
+    )
     assert worker.asked["display"] == "none"
 
 
@@ -103,8 +131,8 @@ def test_a_run_brings_its_own_settings_and_set_goes_above_them(worker: Worker, t
     )
     path = RunDir.open_new(trained).path
     run("--run", str(path), "--data", "questions.jsonl", "--set", "eval.batch_size=4")
-    assert worker.asked["run"] == path
-    assert worker.asked["data"] == Path("questions.jsonl")
+    assert worker.asked["request"].run == path
+    assert worker.asked["request"].data == Path("questions.jsonl")
     assert (worker.asked["config"].run.seed, worker.asked["config"].eval.batch_size) == (9, 4)
 
 
@@ -120,14 +148,35 @@ def test_json_is_one_object_and_nothing_else(worker: Worker) -> None:
     assert json.loads(output) == FOUND
 
 
-def test_the_table_shows_each_system_with_its_interval(worker: Worker) -> None:
+def test_the_table_shows_each_system_with_its_interval(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     lines = run("--baselines", "single").splitlines()
     (team,) = [line for line in lines if line.split()[:1] == ["team"]]
-    assert team.split() == ["team", "90.0%", "83.2%", "to", "95.2%", "100", "3"]
+    assert team.split() == "team 90.0% 83.2% to 95.2% 87.5% 3.0% 51".split()
     (single,) = [line for line in lines if line.split()[:1] == ["single"]]
-    assert single.split() == ["single", "60.5%", "50.6%", "to", "69.6%", "100", "0"]
+    told = "single 60.5% 50.6% to 69.6% 50.6% 0.0% 13 +29.5%, 19.0% to 40.0% < .001"
+    assert single.split() == told.split()
     assert lines[-1] == f"records: {FOUND['records']}"
-    assert not any("caution" in line for line in lines)
+    assert not any("caution" in line or "alarm" in line for line in lines)
+
+
+def test_what_the_agents_did_is_shown(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    lines = run("--baselines", "single").splitlines()
+    turns = [line.split() for line in lines if "round" in line]
+    assert turns == ["reporter, round 2 97 of 100 30 4".split()], (
+        "a turn that never stands for one is not told"
+    )
+    (lost,) = [line for line in lines if line.split()[:1] == ["planner"]]
+    assert lost.split() == "planner 41.0%, 30.0% to 52.0% .031".split()
+    assert "same option when they stand in another order: 87.5%" in lines
+
+
+def test_an_alarm_stands_below_the_figures(worker: Worker) -> None:
+    worker.found = FOUND | {"alarm": "training raised the reward"}
+    assert "alarm: training raised the reward" in run("--display", "none").splitlines()
 
 
 def test_a_caution_stands_below_the_figures(worker: Worker) -> None:
@@ -157,12 +206,13 @@ def test_a_mistyped_baseline_names_the_nearest(worker: Worker) -> None:
     ("text", "names"),
     [
         ("", ()),
+        ("none", ()),
         ("single", ("single",)),
-        (" untrained ,single,untrained,", ("untrained", "single")),
+        (" untrained ,single,untrained,", ("single", "untrained")),
     ],
 )
-def test_baselines_are_read_once_each_in_order(text: str, names: tuple[str, ...]) -> None:
-    assert parse_baselines(text) == names
+def test_a_list_is_read_once_each_in_our_order(text: str, names: tuple[str, ...]) -> None:
+    assert listed(text, BASELINES, "--baselines") == names
 
 
 def test_limit_is_at_least_one(worker: Worker) -> None:

@@ -1,14 +1,16 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import alone
 
-from maporl_cli.core.errors import DataError
+from maporl_cli.core.errors import DataError, RunFailed
 from maporl_cli.core.randomness import Draws, Greedy, Sampled
-from maporl_cli.core.types import Episode, Question, Turn
-from maporl_cli.evaluation.evaluate import Result, evaluate
+from maporl_cli.core.types import Episode, Question, Score, Turn
+from maporl_cli.evaluation.evaluate import Result, answer_all, evaluate
+from maporl_cli.evaluation.records import Row
 from maporl_cli.evaluation.statistics import wilson
 
 OPTIONS = {"A": "aspirin", "B": "bed rest", "C": "codeine"}
@@ -52,12 +54,12 @@ class Team:
             episode.answer = self.answers[episode.question.id]
 
 
-def run(team: Team, asked: list[Question], records: Path | None = None, **options: object) -> Result:
+def run(team: Team, asked: list[Question], records: Path | None = None, **options: Any) -> Result:
     return evaluate(
         team,
         asked,
         **({"draws": Greedy(), "batch_size": 2, "records": records, "ranks": alone("reporter")} | options),
-    )  # type: ignore[arg-type]
+    )
 
 
 def test_counts_right_wrong_and_unreadable() -> None:
@@ -84,15 +86,21 @@ def test_a_record_a_question(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in records.read_text().splitlines()]
     assert rows[0] == {
         "id": "q0",
+        "seed": 0,
         "gold": "A",
         "answer": "A",
         "valid": True,
         "correct": True,
+        "options": OPTIONS,
+        "labels": {},
+        "confidence": None,
         "tokens": 17,
+        "sampled": 5,
         "turns": [
-            {"agent": "planner", "round": 0, "text": "I am the planner"},
-            {"agent": "reporter", "round": 1, "text": "I am the reporter"},
+            {"agent": "planner", "round": 0, "stance": None, "text": "I am the planner"},
+            {"agent": "reporter", "round": 1, "stance": None, "text": "I am the reporter"},
         ],
+        "official": None,
     }
     assert [(row["id"], row["answer"], row["valid"], row["correct"]) for row in rows[1:]] == [
         ("q1", None, False, False),
@@ -158,3 +166,116 @@ def test_the_result_as_json(tmp_path: Path) -> None:
     assert set(found) == {"accuracy", "ci95", "n", "correct", "invalid", "tokens", "seconds", "records"}
     assert found["records"] == str(records)
     assert found["ci95"] == list(wilson(1, 1))
+
+
+def answer(team: Team, asked: list[Question], records: Path, **options: Any) -> list[Row]:
+    episodes = [Episode(question=question, sample=0, step=seed) for seed in range(2) for question in asked]
+    return answer_all(
+        team,
+        episodes,
+        **(
+            {
+                "draws": Greedy(),
+                "batch_size": 2,
+                "records": records,
+                "ranks": alone("reporter"),
+                "resume": True,
+            }
+            | options
+        ),
+    )
+
+
+def three(before: Callable[[], None] = lambda: None) -> Team:
+    return Team(dict.fromkeys(("q0", "q1", "q2"), "A"), before=before)
+
+
+def cut_short(records: Path, batches: int) -> str:
+    """Records of so many of the three batches, as a killed process leaves them; what all of them would be."""
+    answer(three(), questions(*"ABC"), records)
+    whole = records.read_text()
+    records.write_text("".join(whole.splitlines(keepends=True)[: 2 * batches]))
+    return whole
+
+
+def test_every_seed_has_a_record_of_its_own(tmp_path: Path) -> None:
+    rows = answer(three(), questions(*"ABC"), tmp_path / "records.jsonl")
+    assert [(row["seed"], row["id"]) for row in rows] == [
+        (seed, f"q{place}") for seed in range(2) for place in range(3)
+    ]
+
+
+@pytest.mark.parametrize("batches", range(4))
+def test_what_is_answered_is_not_asked_again(tmp_path: Path, batches: int) -> None:
+    records = tmp_path / "records.jsonl"
+    whole = cut_short(records, batches)
+    team = three()
+    rows = answer(team, questions(*"ABC"), records)
+    assert records.read_text() == whole
+    assert rows == [json.loads(line) for line in whole.splitlines()]
+    assert team.batches == [["q0", "q1"], ["q2", "q0"], ["q1", "q2"]][batches:]
+
+
+def test_a_record_that_was_cut_short_is_told_of_and_made_again(tmp_path: Path) -> None:
+    records, said = tmp_path / "records.jsonl", list[str]()
+    whole = cut_short(records, 2)
+    records.write_text(records.read_text()[:-20])
+    team = three()
+    answer(team, questions(*"ABC"), records, warn=said.append)
+    assert records.read_text() == whole
+    assert team.batches == [["q2", "q0"], ["q1", "q2"]], "a batch is played whole, as it was"
+    (told,) = said
+    assert f"{records}: line 4" in told
+
+
+def test_a_damaged_record_is_refused_and_nothing_is_lost(tmp_path: Path) -> None:
+    records = tmp_path / "records.jsonl"
+    cut_short(records, 2)
+    damaged = records.read_text().replace('{"id": "q1"', '"id": "q1"', 1)
+    records.write_text(damaged)
+    with pytest.raises(RunFailed, match=r"(?s)records\.jsonl.*line 2.*Fix: "):
+        answer(three(), questions(*"ABC"), records)
+    assert records.read_text() == damaged
+
+
+def test_batches_that_end_in_another_order_are_recorded_in_the_questions_order(tmp_path: Path) -> None:
+    class Backwards(Team):
+        def play_all(
+            self, batches: Sequence[Sequence[Episode]], draws: Draws, on_end: Callable[[int], None] | None
+        ) -> None:
+            assert on_end is not None
+            for index in reversed(range(len(batches))):
+                self.play(batches[index], draws)
+                on_end(index)
+
+    records = tmp_path / "records.jsonl"
+    rows = answer(Backwards(dict.fromkeys(("q0", "q1", "q2"), "A")), questions(*"ABC"), records)
+    assert [row["id"] for row in rows] == ["q0", "q1", "q2"] * 2
+    assert [json.loads(line) for line in records.read_text().splitlines()] == rows
+
+
+def test_parts_of_other_replicas_count_and_are_gone_in_the_end(tmp_path: Path) -> None:
+    records = tmp_path / "records.jsonl"
+    whole = cut_short(records, 2)
+    lines = records.read_text().splitlines(keepends=True)
+    records.write_text("".join(lines[:2]))
+    part = records.with_name("records.jsonl.part_1")
+    part.write_text("".join(lines[2:]))
+    team = three()
+    answer(team, questions(*"ABC"), records)
+    assert (records.read_text(), team.batches) == (whole, [["q1", "q2"]])
+    assert not part.exists()
+
+
+def test_a_judge_scores_what_is_recorded(tmp_path: Path) -> None:
+    def judge(episodes: Sequence[Episode]) -> None:
+        for episode in episodes:
+            episode.score = Score(0.5, 1.0, 0.75, {"accuracy": 0.5}, {"accuracy": "half"})
+
+    (row, *_) = answer(three(), questions(*"ABC"), tmp_path / "records.jsonl", judge=judge)
+    assert row["score"] == {
+        "total": 0.75,
+        "medical": 0.5,
+        "components": {"accuracy": 0.5},
+        "reasons": {"accuracy": "half"},
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_runs import go, small
@@ -12,13 +13,13 @@ from small_runs import go, small
 from maporl_cli.core.errors import ConfigError, DataError
 from maporl_cli.data.benchmarks import benchmark
 from maporl_cli.data.writing import write_questions
-from maporl_cli.worker import ask_team, evaluate_run
+from maporl_cli.worker import Request, ask_team, evaluate_run, systems
 from maporl_cli.worker import evaluate as evaluating
 
 
-def ask(run: Path, *sets: str, **options):
-    asked = {"benchmark": None, "data": None, "limit": None, "sampled": False, "baselines": ()} | options
-    return evaluate_run(small(run.parent, *sets), run=run, display="none", **asked)
+def ask(run: Path, *sets: str, **options: Any) -> dict[str, Any]:
+    request = Request(run=run, baselines=(), **options)
+    return evaluate_run(small(run.parent, *sets), request, display="none")
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +68,10 @@ def test_where_the_training_data_is_gone_the_result_says_that_nobody_can_tell(tm
     run = Path(go(small(tmp_path, *mine, "eval.baselines=[]", name="file"))["run"])
     others = tmp_path / "others.jsonl"
     write_questions(others, islice(benchmark("clinic").evaluation(0), 4))
-    options = {"benchmark": None, "data": others, "limit": None, "sampled": False, "baselines": ()}
+    request = Request(run=run, data=others, baselines=())
 
     def found() -> dict:
-        return evaluate_run(small(tmp_path, *mine, name="file"), run=run, display="none", **options)
+        return evaluate_run(small(tmp_path, *mine, name="file"), request, display="none")
 
     assert "caution" not in found()
     trained.unlink()
@@ -78,12 +79,11 @@ def test_where_the_training_data_is_gone_the_result_says_that_nobody_can_tell(tm
 
 
 def test_unknown_words_are_refused_before_an_untrained_team_learns_its_forms(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluating, "cold_start_session", lambda *_: pytest.fail("a minute for nothing"))
+    monkeypatch.setattr(systems, "cold_start_session", lambda *_: pytest.fail("a minute for nothing"))
     file = tmp_path / "real.jsonl"
     file.write_text(json.dumps({"question": "aspirin?", "options": ["a", "b"], "label": "A"}))
-    options = {"benchmark": None, "limit": None, "sampled": False, "baselines": ()}
     with pytest.raises(DataError, match="know no words"):
-        evaluate_run(small(tmp_path), run=None, data=file, display="none", **options)
+        evaluate_run(small(tmp_path), Request(data=file), display="none")
 
 
 def test_files_of_one_name_keep_their_records_apart(run, tmp_path):
@@ -106,3 +106,157 @@ def test_tiny_policies_are_not_asked_what_they_have_no_words_for(run, tmp_path):
         ask(run, data=file)
     asked = list(islice(benchmark("clinic").evaluation(0), 1))
     assert ask_team(small(run.parent), run=run, questions=asked, display="none")[0].turns
+
+
+def rows_of(found: dict[str, Any]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(found["records"]).read_text().splitlines()]
+
+
+def without_records(found: dict[str, Any]) -> dict[str, Any]:
+    """What was found, without the paths of records."""
+    others = {who: without_records(own) for who, own in found.get("baselines", {}).items()}
+    return {key: value for key, value in found.items() if key not in ("records", "settings")} | {
+        "baselines": others
+    }
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory) -> Path:
+    """A run that trained one agent alone as well."""
+    folder = tmp_path_factory.mktemp("compared")
+    go(small(folder, "eval.baselines=[single]"))
+    return folder / "run"
+
+
+def evaluated(run: Path, **options: Any) -> dict[str, Any]:
+    return evaluate_run(
+        small(run.parent, "eval.baselines=[single]"), Request(run=run, **options), display="none"
+    )
+
+
+def test_all_that_a_run_has_is_compared_with_by_default(compared):
+    found = evaluated(compared, checks=("shuffled", "silenced"))
+    assert list(found["baselines"]) == ["untrained", "single", "majority"]
+    assert list(found["comparisons"]) == ["untrained", "single", "majority"]
+    assert list(found["contributions"]) == ["planner", "researcher", "analyst"]
+    assert 0 <= found["consistency"] <= 1
+    kept = json.loads((compared / "eval" / "held_out.json").read_text())
+    assert kept.pop("settings")["checkpoint"] == "step_000004"
+    assert kept == found
+
+
+def test_a_majority_costs_about_what_the_team_does(compared):
+    found = evaluated(compared)
+    team, single = found["tokens_per_question"], found["baselines"]["single"]["tokens_per_question"]
+    votes = rows_of(found["baselines"]["majority"])[0]["turns"]
+    assert {turn["agent"] for turn in votes} == {"single"}
+    assert len(votes) == round(team / single) > 1
+    assert found["baselines"]["majority"]["tokens_per_question"] == pytest.approx(
+        team, rel=0.5 / len(votes) + 0.1
+    )
+
+
+def test_an_agent_that_is_silenced_says_nothing_and_those_before_it_are_not_asked_again(compared):
+    found = evaluated(compared, baselines=(), checks=("silenced",))
+    records = Path(found["records"])
+    team = rows_of(found)
+    for place, agent in enumerate(("planner", "researcher", "analyst")):
+        rows = rows_of({"records": records.with_name(f"held_out.without_{agent}.records.jsonl")})
+        for own, whole in zip(rows, team, strict=True):
+            texts = [turn["text"] for turn in own["turns"]]
+            assert texts[:place] == [turn["text"] for turn in whole["turns"]][:place]
+            assert texts[place] == ""
+            assert len(texts) == 4
+            assert own["tokens"] < whole["tokens"]
+        lost = sum(row["correct"] for row in team) - sum(row["correct"] for row in rows)
+        assert found["contributions"][agent]["difference"] == pytest.approx(lost / len(team))
+
+
+def test_options_that_are_shuffled_stay_the_same_options(compared):
+    found = evaluated(compared, baselines=(), checks=("shuffled",))
+    rows = rows_of({"records": Path(found["records"]).with_name("held_out.shuffled.records.jsonl")})
+    moved = 0
+    for own, whole in zip(rows, rows_of(found), strict=True):
+        assert own["options"][own["gold"]] == whole["options"][whole["gold"]]
+        assert sorted(own["options"].values()) == sorted(whole["options"].values())
+        moved += own["options"] != whole["options"]
+    assert moved > len(rows) / 2
+
+
+def test_each_seed_answers_each_question(compared):
+    found = evaluated(compared, baselines=(), sampled=True, seeds=3)
+    rows = rows_of(found)
+    assert len(rows) == 3 * found["n"]
+    assert len(found["by_seed"]) == 3
+    texts = [[row["turns"][0]["text"] for row in rows if row["seed"] == seed] for seed in range(3)]
+    assert texts[0] != texts[1] != texts[2]
+
+
+def test_an_evaluation_that_is_cut_short_goes_on_to_the_same_figures(compared, monkeypatch):
+    whole = evaluated(compared, checks=("shuffled",))
+    folder = compared / "eval"
+    texts = {path.name: path.read_text() for path in folder.glob("held_out*.jsonl")}
+    asked: list[str] = []
+
+    def killed(player, episodes, **options):
+        asked.append(options["records"].name)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return answer_all(player, episodes, **options)
+
+    answer_all = evaluating.answer_all
+    monkeypatch.setattr(evaluating, "answer_all", killed)
+    with pytest.raises(KeyboardInterrupt):
+        evaluated(compared, checks=("shuffled",))
+    monkeypatch.undo()
+    with pytest.raises(ConfigError, match=r"(?s)cut short.*--resume"):
+        evaluated(compared, checks=("shuffled",))
+    with pytest.raises(ConfigError, match=r"(?s)another value of seeds.*Fix: "):
+        evaluated(compared, seeds=2, resume=True)
+    again = evaluated(compared, checks=("shuffled",), resume=True)
+    assert without_records(again) == without_records(whole)
+    assert {path.name: path.read_text() for path in folder.glob("held_out*.jsonl")} == texts
+
+
+def test_records_of_an_earlier_evaluation_are_no_part_of_one_that_goes_on(compared, monkeypatch):
+    evaluated(compared, baselines=("untrained",))
+    old = compared / "eval" / "held_out.untrained.records.jsonl"
+    old.write_text("".join(line.replace('"valid": false', '"valid": true') for line in old.open()))
+    answer_all = evaluating.answer_all
+
+    def killed(player, episodes, **options):
+        if options["records"].name == old.name:
+            raise KeyboardInterrupt
+        return answer_all(player, episodes, **options)
+
+    monkeypatch.setattr(evaluating, "answer_all", killed)
+    with pytest.raises(KeyboardInterrupt):
+        evaluated(compared, baselines=("untrained",))
+    monkeypatch.undo()
+    assert not old.exists()
+    found = evaluated(compared, baselines=("untrained",), resume=True)
+    assert all(
+        row["valid"] == (row["answer"] is not None) for row in rows_of(found["baselines"]["untrained"])
+    )
+
+
+def test_a_baseline_that_the_run_did_not_train_is_refused_by_name_and_nothing_is_begun(run):
+    with pytest.raises(ConfigError, match="did not train the baseline 'single'"):
+        evaluate_run(small(run.parent), Request(run=run, baselines=("majority",)), display="none")
+    assert ask(run)["n"] == 12, "it is not taken for one that was cut short"
+
+
+def test_an_untrained_team_stands_beside_agents_that_start_as_it_does(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    started: list[str] = []
+    cold_start_session = systems.cold_start_session
+
+    def counted(session, narrator):
+        started.append(session.config.team.names[0])
+        cold_start_session(session, narrator)
+
+    monkeypatch.setattr(systems, "cold_start_session", counted)
+    found = evaluate_run(small(tmp_path), Request(limit=4), display="none")
+    assert list(found["baselines"]) == ["single", "majority", "reporter_alone"]
+    assert started == ["planner"], "once for all of them"
+    assert (tmp_path / "eval" / "held_out.json").is_file()

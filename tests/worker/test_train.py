@@ -22,7 +22,7 @@ from maporl_cli.core.atomic import discard
 from maporl_cli.core.errors import ConfigError, DataError, MissingError, RunFailed
 from maporl_cli.core.types import Episode
 from maporl_cli.rewards.component import Measure, register_component
-from maporl_cli.worker import evaluate_run, train
+from maporl_cli.worker import Request, evaluate_run, train
 
 TRAIN = sys.modules[train.__module__]  # its name in the package is the function's
 
@@ -67,16 +67,7 @@ def test_a_run_from_its_config_to_its_results(tmp_path):
     for agent in ("planner", "researcher", "analyst", "reporter"):
         AutoModelForCausalLM.from_pretrained(run / "final_model" / agent)
         assert AutoTokenizer.from_pretrained(run / "final_model" / agent)("task treatment").input_ids
-    found = evaluate_run(
-        small(tmp_path),
-        run=run,
-        benchmark=None,
-        data=None,
-        limit=None,
-        sampled=False,
-        baselines=("untrained", "single", "reporter_alone"),
-        display="none",
-    )
+    found = evaluate_run(small(tmp_path), Request(run=run, checks=("shuffled", "silenced")), display="none")
     assert found["accuracy"] == done["eval"]["after"]["accuracy"]
     for mine, theirs in (("untrained", "before"), ("single", "single"), ("reporter_alone", "reporter_alone")):
         assert found["baselines"][mine]["accuracy"] == done["eval"][theirs]["accuracy"]
@@ -285,11 +276,16 @@ def test_adapters_learn_resume_and_leave_the_base_alone(tmp_path, saved_lora):
     go(small(tmp_path, *saved_lora, name="parts"), resume=True)
     for agent in ("planner", "reporter"):
         assert weights(tmp_path / "parts", agent) == weights(run, agent)
-    recorded = (run / "eval" / "after.greedy.records.jsonl").read_text()
+    recorded = lines(run / "eval" / "after.greedy.records.jsonl")
     config = small(tmp_path, *saved_lora, name="whole")
-    options = {"benchmark": None, "data": None, "limit": None, "sampled": False, "baselines": ()}
-    found = evaluate_run(config, run=run, display="none", **options)
-    assert Path(found["records"]).read_text() == recorded
+    found = evaluate_run(config, Request(run=run, baselines=()), display="none")
+    again = lines(Path(found["records"]))
+    assert all(row.pop("score") for row in again), "only the command's evaluations are scored"
+    assert again == recorded
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def seats(**agents: str) -> list[str]:

@@ -1,0 +1,52 @@
+"""What the agents' talk did to the answer: changes to the right one and away from it, turn by turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+from maporl_cli.evaluation.records import Row
+
+
+def changes(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """By round and agent, in speaking order: how often a turn stood for another answer than the one before.
+
+    Only turns that stand for an answer count, and each is compared with the last one before it that does.
+    """
+    found: dict[tuple[int, str], dict[str, int]] = {}
+    for row in rows:
+        for turn in row["turns"]:
+            place = (turn["round"], turn["agent"])
+            found.setdefault(place, {"turns": 0, "stances": 0, "wrong_to_right": 0, "right_to_wrong": 0})
+            found[place]["turns"] += 1
+            found[place]["stances"] += turn["stance"] is not None
+        for before, after in pairwise(_stances(row)):
+            was, now = before["stance"] == row["gold"], after["stance"] == row["gold"]
+            found[after["round"], after["agent"]]["wrong_to_right"] += now and not was
+            found[after["round"], after["agent"]]["right_to_wrong"] += was and not now
+    return [
+        {"round": round, "agent": agent, **counts}
+        for (round, agent), counts in sorted(found.items(), key=lambda item: item[0][0])
+    ]
+
+
+def _stances(row: Row) -> Iterator[dict[str, Any]]:
+    return (turn for turn in row["turns"] if turn["stance"] is not None)
+
+
+def agreement(rows: Sequence[Row], shuffled: Sequence[Row]) -> float:
+    """How often the same option is chosen when the options stand in another order; an unreadable answer is
+    never the same.
+
+    Args:
+        rows, shuffled: records of the same questions and seeds.
+    """
+    other = {(row["id"], row["seed"]): _chosen(row) for row in shuffled}
+    same = [_chosen(row) is not None and _chosen(row) == other[row["id"], row["seed"]] for row in rows]
+    return sum(same) / len(same)
+
+
+def _chosen(row: Row) -> str | None:
+    """The text of the option that was answered."""
+    return None if row["answer"] is None else row["options"].get(row["answer"], row["answer"])
