@@ -62,7 +62,9 @@ def sample(
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="medxpert, medqa, medmcqa or pubmedqa.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="medxpert, medqa, medmcqa, pubmedqa or mmlu-medical.")
+    ],
     out: Out = Path("data"),
     max_bad_rows: MaxBadRows = 0,
     overwrite: Overwrite = False,

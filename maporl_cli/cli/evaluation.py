@@ -27,7 +27,8 @@ def evaluate(
         str | None,
         typer.Argument(
             metavar="[BENCHMARK]",
-            help="What to evaluate on. [what the run held out; without a run: clinic]",
+            help="clinic, medxpert, medqa, medmcqa, pubmedqa or mmlu-medical. "
+            "[what the run held out; without a run: clinic]",
             show_default=False,
         ),
     ] = None,
@@ -43,6 +44,9 @@ def evaluate(
     ] = None,
     preset: Preset = None,
     config: ConfigFile = None,
+    split: Annotated[
+        str | None, typer.Option("--split", metavar="NAME", help="Of a published benchmark. [test]")
+    ] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Ask only the first N questions.", metavar="N")
     ] = None,
@@ -83,6 +87,8 @@ def evaluate(
             why=f"benchmark {benchmark}, file {data}",
             fix="give one of the two",
         )
+    if split is not None and benchmark is None:
+        raise UsageError("--split needs a published benchmark.", fix=f"maporl eval medxpert --split {split}")
     if run is not None and (preset is not None or config is not None):
         raise UsageError(
             "--run brings its own settings.",
@@ -103,6 +109,7 @@ def evaluate(
         run=run,
         benchmark=benchmark,
         data=data,
+        split=split,
         limit=limit,
         sampled=sampled or seeds > 1,
         seeds=seeds,

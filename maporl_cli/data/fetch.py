@@ -24,36 +24,54 @@ class HubSet:
     """A data set on the hub.
 
     Attributes:
-        repository, config: where it is.
-        splits: those with labels, and the name each gets in our file's name.
+        repository, configs: where it is; the rows of several follow one another.
+        splits: those with labels, and the name each gets in our file's name; the last is evaluated on.
         note: what whoever trains on it should know.
     """
 
     repository: str
-    config: str | None
+    configs: tuple[str | None, ...]
     splits: Mapping[str, str]
     note: str = ""
+
+    @property
+    def evaluated(self) -> str:
+        """Our name of the split that is evaluated on, where none is named."""
+        return list(self.splits.values())[-1]
 
 
 HUB_SETS: Mapping[str, HubSet] = {
     "medxpert": HubSet(
         "TsinghuaC3I/MedXpertQA",
-        "Text",
+        ("Text",),
         {"dev": "dev", "test": "test"},
         "MedXpertQA has no training split: evaluate on it, train on something else",
     ),
-    "medqa": HubSet("GBaker/MedQA-USMLE-4-options", None, {"train": "train", "test": "test"}),
+    "medqa": HubSet("GBaker/MedQA-USMLE-4-options", (None,), {"train": "train", "test": "test"}),
     "medmcqa": HubSet(
         "openlifescienceai/medmcqa",
-        None,
+        (None,),
         {"train": "train", "validation": "validation"},
         "the labels of MedMCQA's test split are not public, so it is left out",
     ),
     "pubmedqa": HubSet(
         "qiaojin/PubMedQA",
-        "pqa_labeled",
+        ("pqa_labeled",),
         {"train": "labeled"},
         "PubMedQA's test set is 500 of these 1,000 rows: leave those out of training to compare with others",
+    ),
+    "mmlu-medical": HubSet(
+        "cais/mmlu",
+        (
+            "anatomy",
+            "clinical_knowledge",
+            "college_biology",
+            "college_medicine",
+            "medical_genetics",
+            "professional_medicine",
+        ),
+        {"test": "test"},
+        "MMLU's medical subjects have no training split: evaluate on them, train on something else",
     ),
 }
 
@@ -74,6 +92,33 @@ def files_of(name: str, out: Path) -> list[Path]:
         UsageError: there is no such data set; the nearest name is offered.
     """
     return [out / f"{name}_{split}.jsonl" for split in _hub_set(name).splits.values()]
+
+
+def fetched(name: str, split: str | None, out: Path, *, load: Load | None = None) -> Path:
+    """The file of one split of the data set `name`, which is fetched where it is not there yet.
+
+    Args:
+        split: as in the file's name; None: the one that is evaluated on.
+
+    Raises:
+        UsageError: there is no such data set, or no such split.
+        MissingError, DataError: as `fetch`.
+    """
+    hub_set = _hub_set(name)
+    known = list(hub_set.splits.values())
+    wanted = split or hub_set.evaluated
+    if wanted not in known:
+        raise UsageError(
+            f"{name} has no split {wanted!r} with labels.",
+            where="--split",
+            why=f"there are: {', '.join(known)}" + (f"; {hub_set.note}" if hub_set.note else ""),
+            fix=f"--split {hub_set.evaluated}",
+        )
+    path = out / f"{name}_{wanted}.jsonl"
+    if not path.exists():
+        for _ in fetch(name, out, load=load):
+            pass
+    return path
 
 
 def fetch(name: str, out: Path, *, max_bad_rows: int = 0, load: Load | None = None) -> Iterator[Fetched]:
@@ -109,7 +154,8 @@ def fetch(name: str, out: Path, *, max_bad_rows: int = 0, load: Load | None = No
 def _hub_rows(name: str, split: str, path: Path, load: Load, _: Path) -> Iterator[Row]:
     hub_set = HUB_SETS[name]
     with _hub_errors(name, split, path):
-        for number, row in enumerate(load(hub_set.repository, hub_set.config, split), start=1):
+        rows = (row for config in hub_set.configs for row in load(hub_set.repository, config, split))
+        for number, row in enumerate(rows, start=1):
             yield Row(f"row {number}", dict(row))
 
 

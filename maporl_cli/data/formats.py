@@ -26,7 +26,7 @@ NO_LABEL = "the label is missing"
 # Fields that are read as something other than a label for breakdowns.
 RESERVED_FIELDS = frozenset(
     {
-        *("id", "question", "options", "label", "answer", "answer_idx"),
+        *("id", "question", "options", "choices", "label", "answer", "answer_idx"),
         *("context", "evidence", "rationale", "exp", "explanation"),
         *("opa", "opb", "opc", "opd", "cop"),
         *("QUESTION", "CONTEXTS", "LABELS", "MESHES", "LONG_ANSWER", "final_decision"),
@@ -106,6 +106,12 @@ def _with_options(row: Row) -> Question:
     stem = text(row.get("question"), "'question'")
     options = read_options(row["options"])
     return _question(row, cut_choices(stem, options), options, gold_letter(row, options))
+
+
+def _mmlu(row: Row) -> Question:
+    """MMLU as on the hub: `choices` is a list, and `answer` counts from 0."""
+    options = read_options(row["choices"])
+    return _question(row, text(row.get("question"), "'question'"), options, gold_letter(row, options))
 
 
 def _choices_in_text(row: Row) -> Question:
@@ -240,6 +246,7 @@ FORMATS = (
     Format("medqa", lambda row: _options_are(dict)(row) and "answer_idx" in row, _with_options),
     Format("medxpertqa (hub)", _options_are(dict), _with_options),
     Format("unknown options", lambda row: "options" in row, _with_options),
+    Format("mmlu (hub)", lambda row: "choices" in row, _mmlu),
     Format("choices in the question", _marked, _choices_in_text),
     Format("free text", lambda row: "answer" in row, _free_text),
 )

@@ -42,6 +42,7 @@ class Request:
     Attributes:
         run: whose team; None: the untrained team of the config.
         benchmark, data: what to ask; neither: the questions the run held out.
+        split: of a published benchmark; None: the one that is evaluated on.
         limit: ask only the first so many.
         sampled: sample at each agent's temperature instead of taking the likeliest tokens.
         seeds: how often each question is asked, where answers are sampled.
@@ -54,6 +55,7 @@ class Request:
     run: Path | None = None
     benchmark: str | None = None
     data: Path | None = None
+    split: str | None = None
     limit: int | None = None
     sampled: bool = False
     seeds: int = 1
@@ -78,7 +80,7 @@ def evaluate_run(
     """
     load_plugins(config.run.plugins)
     home = None if request.run is None else RunDir.existing(request.run)
-    asked = asked_questions(config, home, request.benchmark, request.data, request.limit)
+    asked = asked_questions(config, home, request.benchmark, request.data, request.limit, request.split)
     return _Evaluation(
         config, request, home, asked, Narrator(display), ranks or OneRank(place(config.team.names, 1))
     ).go()

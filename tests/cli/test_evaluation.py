@@ -188,6 +188,7 @@ def test_a_caution_stands_below_the_figures(worker: Worker) -> None:
     "arguments",
     [
         ("clinic", "--data", "x.jsonl"),
+        ("--split", "dev"),
         ("--run", "runs/a", "--preset", "clinic"),
         ("--run", "runs/a", "--config", "x.yaml"),
     ],

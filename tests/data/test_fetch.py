@@ -8,7 +8,7 @@ import pytest
 from datasets.exceptions import DatasetNotFoundError
 
 from maporl_cli.core.errors import DataError, MissingError, UsageError
-from maporl_cli.data.fetch import HUB_SETS, fetch, files_of
+from maporl_cli.data.fetch import HUB_SETS, fetch, fetched, files_of
 from maporl_cli.data.reading import BadRow, read_questions
 
 LETTERS = "ABCDEFGHIJ"
@@ -54,6 +54,15 @@ HUB["qiaojin/PubMedQA", "pqa_labeled", "train"] = [
 ]
 
 
+MMLU = ("anatomy", "clinical_knowledge", "college_biology", "college_medicine", "medical_genetics")
+HUB |= {
+    ("cais/mmlu", subject, "test"): [
+        {"question": f"Which {subject}?", "subject": subject, "choices": ["w", "x", "y", "z"], "answer": 1}
+    ]
+    for subject in (*MMLU, "professional_medicine")
+}
+
+
 def load(repository: str, config: str | None, split: str) -> Iterable[Mapping[str, object]]:
     return HUB[repository, config, split]
 
@@ -78,7 +87,41 @@ def test_each_set_is_written_as_questions(tmp_path: Path, name: str, files: list
 
 
 def test_every_known_set_is_tried_here():
-    assert {(hub_set.repository, hub_set.config) for hub_set in HUB_SETS.values()} == {key[:2] for key in HUB}
+    known = {(hub_set.repository, config) for hub_set in HUB_SETS.values() for config in hub_set.configs}
+    assert known == {key[:2] for key in HUB}
+
+
+def test_subjects_of_one_set_follow_one_another(tmp_path: Path):
+    (one,) = fetch("mmlu-medical", tmp_path, load=load)
+    found = list(read_questions(one.path))
+    assert [question.labels["subject"] for question in found] == [*MMLU, "professional_medicine"]
+    assert all(question.answer == "B" for question in found)
+
+
+def test_a_split_that_is_there_is_not_fetched_again(tmp_path: Path):
+    def never(*_: object) -> Iterable[Mapping[str, object]]:
+        raise AssertionError("it is there")
+
+    path = fetched("medxpert", None, tmp_path, load=load)
+    assert path.name == "medxpert_test.jsonl"
+    assert fetched("medxpert", None, tmp_path, load=never) == path
+    assert fetched("medxpert", "dev", tmp_path, load=never).name == "medxpert_dev.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [("medqa", "test"), ("medmcqa", "validation"), ("pubmedqa", "labeled"), ("mmlu-medical", "test")],
+)
+def test_what_is_evaluated_on_where_no_split_is_named(tmp_path: Path, name: str, split: str):
+    assert fetched(name, None, tmp_path, load=load) == tmp_path / f"{name}_{split}.jsonl"
+
+
+def test_a_split_that_is_not_there_names_those_that_are(tmp_path: Path):
+    with pytest.raises(
+        UsageError, match=r"(?s)no split 'train'.*dev, test; MedXpertQA has no training split"
+    ):
+        fetched("medxpert", "train", tmp_path, load=load)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_hub_is_read_through_datasets_as_a_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from small_runs import go, small
 
-from maporl_cli.core.errors import ConfigError, DataError
+from maporl_cli.core.errors import ConfigError, DataError, UsageError
 from maporl_cli.data.benchmarks import benchmark
 from maporl_cli.data.writing import write_questions
 from maporl_cli.worker import Request, ask_team, evaluate_run, systems
@@ -84,6 +84,25 @@ def test_unknown_words_are_refused_before_an_untrained_team_learns_its_forms(tmp
     file.write_text(json.dumps({"question": "aspirin?", "options": ["a", "b"], "label": "A"}))
     with pytest.raises(DataError, match="know no words"):
         evaluate_run(small(tmp_path), Request(data=file), display="none")
+
+
+def test_a_published_benchmark_is_read_where_it_was_fetched(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    questions = list(islice(benchmark("clinic").evaluation(0), 8))
+    for split, own in (("test", questions[:4]), ("dev", questions[4:])):
+        write_questions(Path("data") / f"medxpert_{split}.jsonl", own)
+    found, dev = ask(run, benchmark="medxpert"), ask(run, benchmark="medxpert", split="dev")
+    assert [row["id"] for row in rows_of(found)] == [one.id for one in questions[:4]]
+    assert [row["id"] for row in rows_of(dev)] == [one.id for one in questions[4:]]
+    names = [Path(one["records"]).name for one in (found, dev)]
+    assert names == ["medxpert.records.jsonl", "medxpert-dev.records.jsonl"]
+
+
+def test_a_benchmark_that_is_not_there_names_the_nearest(run):
+    with pytest.raises(ConfigError, match=r"(?s)no benchmark 'medexpert'.*Fix: maporl eval medxpert"):
+        ask(run, benchmark="medexpert")
+    with pytest.raises(UsageError, match="no splits"):
+        ask(run, benchmark="clinic", split="dev")
 
 
 def test_files_of_one_name_keep_their_records_apart(run, tmp_path):
