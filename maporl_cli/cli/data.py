@@ -32,8 +32,12 @@ _BENCHMARK = "clinic"
 def sample(
     out: Out,
     seed: Seed = 0,
-    train: Annotated[int | None, typer.Option(metavar="N", min=1, help="Training questions. [all]")] = None,
-    eval: Annotated[int | None, typer.Option(metavar="N", min=1, help="Evaluation questions. [all]")] = None,
+    train: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Training questions (default: all).")
+    ] = None,
+    eval: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Evaluation questions (default: all).")
+    ] = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:

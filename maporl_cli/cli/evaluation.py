@@ -27,8 +27,8 @@ def evaluate(
         str | None,
         typer.Argument(
             metavar="[BENCHMARK]",
-            help="clinic, medxpert, medqa, medmcqa, pubmedqa or mmlu-medical. "
-            "[what the run held out; without a run: clinic]",
+            help="clinic, medxpert, medqa, medmcqa, pubmedqa or mmlu-medical "
+            "(default: what the run held out; without a run, clinic).",
             show_default=False,
         ),
     ] = None,
@@ -45,21 +45,22 @@ def evaluate(
     preset: Preset = None,
     config: ConfigFile = None,
     split: Annotated[
-        str | None, typer.Option("--split", metavar="NAME", help="Of a published benchmark. [test]")
+        str | None, typer.Option("--split", metavar="NAME", help="Of a published benchmark (default: test).")
     ] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Ask only the first N questions.", metavar="N")
     ] = None,
     sampled: Annotated[bool, typer.Option("--sampled", help="Sample answers; without it, greedy.")] = False,
     seeds: Annotated[
-        int, typer.Option("--seeds", min=1, metavar="N", help="Ask each question N times, sampled. [1]")
+        int, typer.Option("--seeds", min=1, metavar="N", help="Ask each question N times, sampled.")
     ] = 1,
     baselines: Annotated[
         str | None,
         typer.Option(
             "--baselines",
             metavar="LIST",
-            help=f"Compare with these, comma-separated: {', '.join(BASELINES)}; or none. [all there are]",
+            help=f"Compare with these, comma-separated: {', '.join(BASELINES)}; or none "
+            "(default: all there are).",
             show_default=False,
         ),
     ] = None,
@@ -68,7 +69,8 @@ def evaluate(
         typer.Option(
             "--checks",
             metavar="LIST",
-            help="Ask the team again: `shuffled` options, each agent `silenced` in turn; or none. [both]",
+            help="Ask the team again: `shuffled` options, each agent `silenced` in turn; or none "
+            "(default: both).",
             show_default=False,
         ),
     ] = ",".join(CHECKS),

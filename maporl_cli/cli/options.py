@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 Preset = Annotated[
     str | None,
-    typer.Option("--preset", metavar="NAME", help="Start from a preset: clinic, smollm2, medxpert. [clinic]"),
+    typer.Option(
+        "--preset", metavar="NAME", help="Start from a preset: clinic, smollm2, medxpert (default: clinic)."
+    ),
 ]
 ConfigFile = Annotated[
     Path | None,

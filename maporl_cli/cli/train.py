@@ -34,14 +34,14 @@ def train(
     backend: Annotated[
         Backend | None, typer.Argument(help="Where to train; as --on.", show_default=False)
     ] = None,
-    on: Annotated[Backend | None, typer.Option("--on", help="Where to train. [local]")] = None,
+    on: Annotated[Backend | None, typer.Option("--on", help="Where to train (default: local).")] = None,
     preset: Preset = None,
     config: ConfigFile = None,
     name: Annotated[str | None, typer.Option("--name", help="The run's name.", metavar="NAME")] = None,
     output_dir: Annotated[
-        Path | None, typer.Option("--output-dir", help="Where runs are kept. [runs]", metavar="DIR")
+        Path | None, typer.Option("--output-dir", help="Where runs are kept (default: runs).", metavar="DIR")
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Makes the run repeatable. [0]")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Makes the run repeatable (default: 0).")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run --name, from its last checkpoint.")
     ] = False,
@@ -51,11 +51,15 @@ def train(
     json: Json = False,
     nproc: Annotated[
         int | None,
-        typer.Option("--nproc", min=1, help="Ranks on this machine. [the number of GPUs, or 1]", metavar="N"),
+        typer.Option(
+            "--nproc", min=1, help="Ranks on this machine (default: the number of GPUs, or 1).", metavar="N"
+        ),
     ] = None,
     max_restarts: Annotated[
         int,
-        typer.Option("--max-restarts", min=0, help="Restart failed ranks so often. [0]", show_default=False),
+        typer.Option(
+            "--max-restarts", min=0, help="Restart failed ranks so often (default: 0).", show_default=False
+        ),
     ] = 0,
     profile: Annotated[
         bool, typer.Option("--profile", help="Write profile.json: what each rank did when.")

@@ -6,11 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from maporl_cli import __version__
+from maporl_cli.cli.main import app
 from maporl_cli.core.errors import ConfigError, Interrupted, MissingError, RunFailed, UsageError
 
 HEAVY = {
@@ -50,6 +54,22 @@ def test_help_imports_nothing_heavy(arguments):
     assert done.returncode == 0
     assert "Usage: maporl" in done.stdout
     assert done.stderr.strip() == "set()"
+
+
+def commands(command: Any, *names: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command below one, by the words that it is called with."""
+    for name, one in getattr(command, "commands", {}).items():
+        yield from commands(one, *names, name)
+    if names:
+        yield names, command
+
+
+@pytest.mark.parametrize(("names", "command"), list(commands(typer.main.get_command(app))), ids=str)
+def test_what_an_option_says_of_itself_is_shown_whole(names, command):
+    """Words in brackets would be taken for markup, and vanish."""
+    shown = "".join(run(*names, "--help", env=os.environ | {"COLUMNS": "500"}).stdout.split())
+    for parameter in command.params:
+        assert "".join((parameter.help or "").split()) in shown, f"{parameter.name}: {parameter.help}"
 
 
 def test_help_takes_less_than_half_a_second_of_processor_time():
