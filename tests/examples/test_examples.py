@@ -147,6 +147,7 @@ def test_a_later_process_finds_the_plug_ins_through_the_runs_own_config(run):
     done = CliRunner().invoke(app, ["eval", "--run", str(run), "--sampled", "--display", "none", "--json"])
     assert done.exception is None, done.output
     records = lines(Path(json.loads(done.stdout)["records"]))
+    assert all("brevity" in record.pop("score")["components"] for record in records)
     assert records == lines(run / "eval" / "after.sampled.records.jsonl")
 
 

@@ -38,6 +38,6 @@ def says(source: str, claim: str) -> bool:
     return supports(question, made[0], question.evidence[0])
 
 
-@pytest.mark.parametrize(("source", "claim", "said"), rows())
+@pytest.mark.parametrize(("source", "claim", "said"), list(rows()))
 def test_what_a_source_says_of_a_claim(source, claim, said):
     assert says(source, claim) == said
