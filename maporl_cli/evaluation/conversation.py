@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -12,16 +12,18 @@ from maporl_cli.evaluation.records import Row
 def changes(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """By round and agent, in speaking order: how often a turn stood for another answer than the one before.
 
-    Only turns that stand for an answer count, and each is compared with the last one before it that does.
+    Only turns that stand for an answer count, and each is compared with the last one before it that does. The
+    last turn stands for the answer that was read out of it.
     """
     found: dict[tuple[int, str], dict[str, int]] = {}
     for row in rows:
-        for turn in row["turns"]:
+        turns = _turns(row)
+        for turn in turns:
             place = (turn["round"], turn["agent"])
             found.setdefault(place, {"turns": 0, "stances": 0, "wrong_to_right": 0, "right_to_wrong": 0})
             found[place]["turns"] += 1
             found[place]["stances"] += turn["stance"] is not None
-        for before, after in pairwise(_stances(row)):
+        for before, after in pairwise(turn for turn in turns if turn["stance"] is not None):
             was, now = before["stance"] == row["gold"], after["stance"] == row["gold"]
             found[after["round"], after["agent"]]["wrong_to_right"] += now and not was
             found[after["round"], after["agent"]]["right_to_wrong"] += was and not now
@@ -31,8 +33,10 @@ def changes(rows: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def _stances(row: Row) -> Iterator[dict[str, Any]]:
-    return (turn for turn in row["turns"] if turn["stance"] is not None)
+def _turns(row: Row) -> list[dict[str, Any]]:
+    """The turns, the last one with what was read out of it."""
+    turns = row["turns"]
+    return [*turns[:-1], {**turns[-1], "stance": row["answer"]}] if turns else []
 
 
 def agreement(rows: Sequence[Row], shuffled: Sequence[Row]) -> float:

@@ -144,20 +144,25 @@ class _Evaluation:
         }
         ranks = self._ranks
         there = ranks.broadcast(read_object(self._file), "an evaluation of that name")
+        kept = ranks.any(bool(self._kept()), "whether it has records")
         if self._request.resume and "settings" in there:
             _refuse_another(there["settings"], asked, self._file)
-        elif "settings" in there and "accuracy" not in there:
+        elif "settings" in there and "accuracy" not in there and kept:
             raise ConfigError(
                 "This evaluation was cut short, and its answers would be lost.",
                 where=str(self._file),
                 fix=f"run the same command with --resume to go on, or remove {self._file} to begin anew",
             )
         else:
-            for path in self._folder.glob(f"{escape(self._name)}.*records.jsonl*"):
+            for path in self._kept():
                 path.unlink(missing_ok=True)
         if ranks.rank == 0:
             atomic_write(self._file, json.dumps({"settings": asked}, indent=1))
         ranks.broadcast(None, "the beginning of an evaluation")
+
+    def _kept(self) -> list[Path]:
+        """The records of all systems, as far as they are on this host."""
+        return list(self._folder.glob(f"{escape(self._name)}.*records.jsonl*"))
 
     def _episodes(self, change: Callable[[Question], Question] = lambda question: question) -> list[Episode]:
         """An empty one for each seed and question."""

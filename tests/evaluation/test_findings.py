@@ -178,7 +178,7 @@ def said(*turns: tuple[int, str, str | None]) -> list[dict[str, Any]]:
 def test_changes_of_the_answer_are_counted_where_they_happen() -> None:
     rows = [
         row(0, turns=said((0, "planner", None), (0, "analyst", "B"), (0, "reporter", "A"))),
-        row(1, turns=said((0, "planner", "A"), (0, "analyst", None), (0, "reporter", "C"))),
+        row(1, "C", turns=said((0, "planner", "A"), (0, "analyst", None), (0, "reporter", "C"))),
         row(
             2,
             turns=said((0, "analyst", "A"), (0, "reporter", "A"), (1, "analyst", "B"), (1, "reporter", "A")),
@@ -202,6 +202,11 @@ def test_changes_of_the_answer_are_counted_where_they_happen() -> None:
     }
     assert (found[1, "analyst"]["right_to_wrong"], found[1, "reporter"]["wrong_to_right"]) == (1, 1)
     assert (found[0, "planner"]["stances"], found[0, "planner"]["turns"]) == (1, 2)
+
+
+def test_a_report_that_cannot_be_read_stands_for_nothing() -> None:
+    (planner, reporter) = changes([row(0, None, turns=said((0, "planner", "B"), (0, "reporter", "A")))])
+    assert (planner["stances"], reporter["stances"], reporter["wrong_to_right"]) == (1, 0, 0)
 
 
 def test_the_same_option_under_another_letter_is_the_same_answer() -> None:

@@ -237,6 +237,17 @@ def test_an_evaluation_that_is_cut_short_goes_on_to_the_same_figures(compared, m
     assert {path.name: path.read_text() for path in folder.glob("held_out*.jsonl")} == texts
 
 
+def test_an_evaluation_that_was_cut_short_before_its_first_answer_just_begins_anew(compared, monkeypatch):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluating, "answer_all", killed)
+    with pytest.raises(KeyboardInterrupt):
+        evaluated(compared, baselines=())
+    monkeypatch.undo()
+    assert evaluated(compared, baselines=())["n"] == 12
+
+
 def test_records_of_an_earlier_evaluation_are_no_part_of_one_that_goes_on(compared, monkeypatch):
     evaluated(compared, baselines=("untrained",))
     old = compared / "eval" / "held_out.untrained.records.jsonl"
