@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
 from maporl_cli.cli.options import ConfigFile, DisplayOption, Json, Preset, Sets, resolve
 from maporl_cli.cli.output import emit, result, shown
 from maporl_cli.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 BASELINES = ("single", "untrained", "majority", "reporter_alone")
 CHECKS = ("shuffled", "silenced")

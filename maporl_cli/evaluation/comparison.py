@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from maporl_cli.evaluation.records import Row
+from maporl_cli.evaluation.records import Row, by_question
 from maporl_cli.evaluation.statistics import bootstrap, holm, mcnemar
 
 
@@ -36,7 +36,7 @@ def paired(team: Sequence[Row], baseline: Sequence[Row]) -> Paired:
     With several seeds a question counts by its mean over them in the difference, and by the first seed in
     McNemar's test, whose pairs have to be independent.
     """
-    ours, theirs = _by_question(team), _by_question(baseline)
+    ours, theirs = by_question(team), by_question(baseline)
     common = [question for question in ours if question in theirs]
     if not common:
         raise ValueError("the two systems have no question in common")
@@ -61,24 +61,9 @@ def compared(team: Sequence[Row], baselines: Mapping[str, Sequence[Row]]) -> dic
     pairs = {name: paired(team, rows) for name, rows in baselines.items()}
     adjusted = holm([pair.p for pair in pairs.values()])
     return {
-        name: {
-            "n": pair.n,
-            "difference": pair.difference,
-            "ci95": list(pair.ci95),
-            "better": pair.better,
-            "worse": pair.worse,
-            "p": pair.p,
-            "p_holm": p_holm,
-        }
+        name: asdict(pair) | {"ci95": list(pair.ci95), "p_holm": p_holm}
         for (name, pair), p_holm in zip(pairs.items(), adjusted, strict=True)
     }
-
-
-def _by_question(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        found.setdefault(row["id"], []).append(row)
-    return found
 
 
 def reward_alarm(after: Sequence[Row], before: Sequence[Row]) -> str:
@@ -87,7 +72,7 @@ def reward_alarm(after: Sequence[Row], before: Sequence[Row]) -> str:
     Args:
         after, before: the trained and the untrained team's records of the same questions.
     """
-    ours, theirs = _by_question(after), _by_question(before)
+    ours, theirs = by_question(after), by_question(before)
     both = [question for question in ours if question in theirs]
     if not both or any("score" not in row for row in (*after, *before)):
         return ""

@@ -14,8 +14,7 @@ from maporl_cli.core.randomness import Draws
 from maporl_cli.core.types import Episode, Question
 from maporl_cli.evaluation.records import Key, Records, Row, key_of, record_of
 from maporl_cli.evaluation.statistics import wilson
-from maporl_cli.training.placement import even_parts
-from maporl_cli.training.ranks import Ranks, place_of
+from maporl_cli.training.ranks import Ranks, place_of, share_of
 
 Progress = Callable[[int, int], None]
 """Told (questions answered, questions in all) of this rank's replica."""
@@ -144,20 +143,19 @@ def answer_all(
             why="the evaluation set is empty",
             fix="give a file with questions (--data FILE), or raise --limit or data.max_eval_samples",
         )
-    kept = None if records is None else Records(records, place_of(ranks).replica or 0)
+    kept = None if records is None else Records(records, part=place_of(ranks).replica or 0)
     seat, _ = ranks.placement.seat(ranks.rank)
     done = _done(kept, ranks, resume, warn or (lambda _: None))
     batches = [episodes[start : start + batch_size] for start in range(0, len(episodes), batch_size)]
     batches = [batch for batch in batches if any(_key(episode) not in done for episode in batch)]
-    replica = place_of(ranks).replica
-    own = [] if replica is None else even_parts(batches, ranks.placement.replicas)[replica]
+    own = share_of(ranks, batches)
     total, answered = sum(map(len, own)), 0
     rows: list[Row] = []
 
     def on_end(index: int) -> None:
         nonlocal answered
         answered += len(own[index])
-        if seat == 0 and replica is not None:
+        if seat == 0:
             if judge is not None:
                 judge(own[index])
             found = [record_of(episode) for episode in own[index]]

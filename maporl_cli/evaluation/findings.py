@@ -12,7 +12,7 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
-from maporl_cli.evaluation.records import Row
+from maporl_cli.evaluation.records import Row, by_question
 from maporl_cli.evaluation.statistics import (
     above_chance,
     bootstrap,
@@ -36,13 +36,11 @@ def findings(rows: Sequence[Row]) -> dict[str, Any]:
     Args:
         rows: a record for each question and seed.
     """
-    by_question: dict[str, list[Row]] = {}
-    for row in rows:
-        by_question.setdefault(row["id"], []).append(row)
-    n = len(by_question)
+    questions = by_question(rows)
+    n = len(questions)
     seeds = sorted({row["seed"] for row in rows})
     correct = sum(row["correct"] for row in rows)
-    shares = [fmean(row["correct"] for row in own) for own in by_question.values()]
+    shares = [fmean(row["correct"] for row in own) for own in questions.values()]
     accuracy = fmean(shares)
     chance = fmean(1 / len(row["options"]) if row["options"] else 0.0 for row in rows)
     found: dict[str, Any] = {

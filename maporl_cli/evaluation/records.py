@@ -91,6 +91,14 @@ def key_of(row: Row) -> Key:
     return row["id"], row["seed"]
 
 
+def by_question(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The records by the question's id, those of one question in the order of seeds."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["id"], []).append(row)
+    return found
+
+
 class Records:
     """The records of one system in one evaluation.
 

@@ -115,7 +115,7 @@ class _Evaluation:
         baselines = self._systems.there() if request.baselines is None else request.baselines
         self._systems.refuse_missing(baselines)
         team = self._systems.open(TEAM)
-        self._begin()
+        settings = self._begin()
         rows[TEAM] = self._ask(TEAM, team, team.team, self._episodes())
         again = dict(self._checks(team, rows[TEAM]))
         del team
@@ -126,10 +126,16 @@ class _Evaluation:
                 rows[MAJORITY] = self._vote(rows)
             elif which not in rows:
                 rows[which] = self._alone(which)
-        return self._keep(self._found(rows, again))
+        found = self._found(rows, again)
+        if self._ranks.rank == 0:
+            atomic_write(self._file, json.dumps({"settings": settings, **found}, indent=1))
+        return found
 
-    def _begin(self) -> None:
+    def _begin(self) -> dict[str, Any]:
         """Note what is evaluated, for whoever goes on with it, and forget an earlier evaluation of the name.
+
+        Returns:
+            what was noted.
 
         Raises:
             ConfigError: an evaluation of that name was cut short and would be lost, or was another.
@@ -159,6 +165,7 @@ class _Evaluation:
         if ranks.rank == 0:
             atomic_write(self._file, json.dumps({"settings": asked}, indent=1))
         ranks.broadcast(None, "the beginning of an evaluation")
+        return asked
 
     def _kept(self) -> list[Path]:
         """The records of all systems, as far as they are on this host."""
@@ -246,12 +253,6 @@ class _Evaluation:
             found["alarm"] = reward_alarm(team, others[UNTRAINED])
         if self._asked.caution:
             found["caution"] = self._asked.caution
-        return found
-
-    def _keep(self, found: dict[str, Any]) -> dict[str, Any]:
-        if self._ranks.rank == 0:
-            settings = read_object(self._file)["settings"]
-            atomic_write(self._file, json.dumps({"settings": settings, **found}, indent=1))
         return found
 
 

@@ -59,14 +59,14 @@ class Systems:
         if self._home is None:
             return [SINGLE, MAJORITY, REPORTER_ALONE]
         alone = (SINGLE, REPORTER_ALONE)
-        trained = [which for which in alone if _alone_in(self._home, which).config.is_file()]
+        trained = [which for which in alone if _is_trained(self._home, which)]
         return [UNTRAINED, *trained, *([MAJORITY] if SINGLE in trained else [])]
 
     def refuse_missing(self, baselines: Sequence[str]) -> None:
         """Raises ConfigError where the run did not train one of the baselines."""
         needed = {SINGLE if which == MAJORITY else which for which in baselines} - {UNTRAINED}
         for which in sorted(needed):
-            if self._home is not None and not _alone_in(self._home, which).config.is_file():
+            if self._home is not None and not _is_trained(self._home, which):
                 raise ConfigError(
                     f"The run did not train the baseline {which!r}.",
                     where=str(self._home.path),
@@ -144,3 +144,7 @@ def newest(home: RunDir, narrator: Narrator) -> Path:
 def _alone_in(home: RunDir, which: str) -> RunDir:
     """Where a run keeps a baseline that it trained."""
     return RunDir(home.path / "baselines" / which)
+
+
+def _is_trained(home: RunDir, which: str) -> bool:
+    return _alone_in(home, which).config.is_file()
