@@ -114,11 +114,12 @@ def fetched(name: str, split: str | None, out: Path, *, load: Load | None = None
             why=f"there are: {', '.join(known)}" + (f"; {hub_set.note}" if hub_set.note else ""),
             fix=f"--split {hub_set.evaluated}",
         )
-    path = out / f"{name}_{wanted}.jsonl"
-    if not path.exists():
-        for _ in fetch(name, out, load=load):
-            pass
-    return path
+    paths = dict(zip(known, files_of(name, out), strict=True))
+    if not paths[wanted].exists():
+        for path, each in zip(paths.values(), hub_set.splits, strict=True):
+            if not path.exists():  # what is there may be somebody's own
+                _fetch_split(name, each, path, max_bad_rows=0, load=load or _load_from_hub)
+    return paths[wanted]
 
 
 def fetch(name: str, out: Path, *, max_bad_rows: int = 0, load: Load | None = None) -> Iterator[Fetched]:
@@ -136,19 +137,22 @@ def fetch(name: str, out: Path, *, max_bad_rows: int = 0, load: Load | None = No
         DataError: more rows of a split than `max_bad_rows` are no questions.
     """
     hub_set = _hub_set(name)
-    load = load or _load_from_hub
     for path, split in zip(files_of(name, out), hub_set.splits, strict=True):
-        source = f"{hub_set.repository} {split}"
-        rows = functools.partial(_hub_rows, name, split, path, load)
-        reader = QuestionReader(Path(source), max_bad_rows=None, rows=rows)
-        questions = 0
-        with writing_questions(path) as write:
-            for _, question in reader:
-                write(question)
-                questions += 1
-            if len(reader.bad) > max_bad_rows or not questions:
-                raise _too_many_bad(name, source, reader.bad)
-        yield Fetched(path, questions, reader.bad)
+        yield _fetch_split(name, split, path, max_bad_rows=max_bad_rows, load=load or _load_from_hub)
+
+
+def _fetch_split(name: str, split: str, path: Path, *, max_bad_rows: int, load: Load) -> Fetched:
+    source = f"{HUB_SETS[name].repository} {split}"
+    rows = functools.partial(_hub_rows, name, split, path, load)
+    reader = QuestionReader(Path(source), max_bad_rows=None, rows=rows)
+    questions = 0
+    with writing_questions(path) as write:
+        for _, question in reader:
+            write(question)
+            questions += 1
+        if len(reader.bad) > max_bad_rows or not questions:
+            raise _too_many_bad(name, source, reader.bad)
+    return Fetched(path, questions, reader.bad)
 
 
 def _hub_rows(name: str, split: str, path: Path, load: Load, _: Path) -> Iterator[Row]:
