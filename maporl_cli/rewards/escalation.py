@@ -85,10 +85,9 @@ def _is_let(sentence: Sentence, found: re.Match[str]) -> bool:
 
 def _answers(sentence: Sentence, flag: RedFlag) -> bool:
     marks = denied(sentence)
+    # Its first word tells: "stop the drug" denies the drug, and is an act all the same.
     if any(
-        not any(marks[start:end])
-        for phrase in flag.escalation
-        for start, end in occurrences(phrase, sentence.words)
+        not marks[start] for phrase in flag.escalation for start, _ in occurrences(phrase, sentence.words)
     ):
         return True
     if _CANNOT_WAIT.search(sentence.text):

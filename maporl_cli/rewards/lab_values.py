@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 
 from maporl_cli.rewards.conditions import occurrences
-from maporl_cli.rewards.measures import number
+from maporl_cli.rewards.measures import is_of_another_kind, number
 from maporl_cli.rewards.sentences import Sentence, sentences, words_of
 
 _HIGH = frozenset("high raised elevated increased above".split())
@@ -67,6 +67,8 @@ def _values(measure: Range, sentence: Sentence) -> Iterator[tuple[int, int, floa
     words = sentence.words
     for name in measure.names:
         for start, end in occurrences(name, words):
+            if is_of_another_kind(words, start):
+                continue
             near = range(end, min(len(words), end + _VALUE_WITHIN))
             place = next((place for place in near if words[place][0].isdigit()), None)
             if place is not None:

@@ -26,6 +26,8 @@ _FORMER_WITHIN = 5
 _NO_MEASURE = frozenset("chloride iodide citrate phosphate supplement supplements bicarbonate binder".split())
 """Behind the name of an electrolyte: a salt that is taken, and no measure."""
 
+_OF_ANOTHER_KIND = frozenset("urine urinary ionized ionised sweat stool csf pleural ascitic".split())
+
 
 def value_of(measure: tuple[str, ...], told: tuple[Sentence, ...]) -> float | None:
     """The current value of a measure in the sentences of a vignette; None where they give none."""
@@ -70,7 +72,8 @@ def _given(measure: tuple[str, ...], words: tuple[str, ...]) -> list[tuple[float
     found: list[tuple[float, bool]] = []
     for start in range(len(words) - len(measure)):
         end = start + len(measure)
-        if not _names(measure, words[start:end]) or words[end] in _NO_MEASURE:
+        named = _names(measure, words[start:end]) and not is_of_another_kind(words, start)
+        if not named or words[end] in _NO_MEASURE:
             continue
         first = next(
             (n for n in range(end, min(len(words), end + _VALUE_WITHIN)) if words[n][0].isdigit()), None
@@ -102,6 +105,11 @@ def _last_in_a_row(words: tuple[str, ...], first: int) -> int:
         elif words[place] not in _BRIDGE:
             break
     return last
+
+
+def is_of_another_kind(words: tuple[str, ...], start: int) -> bool:
+    """Whether the word before makes the measure another one, with other values: "urine sodium"."""
+    return start > 0 and words[start - 1] in _OF_ANOTHER_KIND
 
 
 def number(word: str) -> float:

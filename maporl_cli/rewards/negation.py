@@ -11,126 +11,35 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from maporl_cli.rewards.negation_words import (
+    AFTER,
+    BE,
+    BEFORE,
+    CANCEL,
+    CLAUSE,
+    DENY,
+    DUTY,
+    FAILS,
+    IS,
+    IS_NOT,
+    LISTS,
+    LOST,
+    LOST_WITHOUT,
+    MEAN,
+    OTHER_THAN,
+    REASONS,
+    RELATIVE,
+    SERVES,
+    SPARES,
+    STANDS_FOR,
+    Phrases,
+)
 from maporl_cli.rewards.sentences import ORDERS, Sentence
 from maporl_cli.rewards.stems import stem
 
 _REACH = 10
 _ITEM = 4
 """Words of an item of an enumeration, at most."""
-
-Phrases = dict[str, list[tuple[str, ...]]]
-
-
-def _by_first(*phrases: str) -> Phrases:
-    found: Phrases = {}
-    for phrase in sorted(phrases, key=len, reverse=True):
-        words = tuple(phrase.split())
-        found.setdefault(words[0], []).append(words)
-    return found
-
-
-_LISTS = _by_first(
-    "no", "denies", "denied", "without", "neither", "nor", "absence of", "negative for", "lack of",
-    "nothing", "hardly", "scarcely", "none of",
-)  # fmt: skip
-"""These deny the whole enumeration that follows."""
-_AFTER = _by_first(
-    "never had", "avoid", "avoiding", "avoids", "rather than", "instead of", "unlike", "excludes", "exclude",
-    "excluded", "excluding", "rules out", "rule out", "ruled out", "ruling out", "argues against",
-    "argue against", "speaks against", "speak against", "advises against", "advise against",
-    "recommends against", "recommend against", "caution against", "warn against", "warns against",
-    "decide against", "rejects", "reject", "stop", "stopping", "discontinue", "discontinuing",
-    "withhold", "withholding", "switch from", "contraindicates", "less likely", "refuse",
-    "better than", "safer than", "superior to", "preferred to", "preferable to", "beats", "outperforms",
-    "mistake to", "wrong to", "dangerous to", "unwise to", "risky to", "hazardous to", "unsafe to",
-    "harmful to", "error to", "idea to", "choice to", "reckless to", "foolish to", "tempting to",
-    "temptation to", "hold", "hold off", "stay away from", "steer clear of", "keep away from",
-    "refrain from", "disagree with", "disagree on", "disagree", "object to", "omit", "discard", "skip",
-    "skipping", "i doubt", "we doubt", "anything but", "far from", "too early for", "too dangerous to",
-    "keep off", "beware of", "dispense with", "do away with", "ban", "forbid", "forbids", "prohibits",
-    "precludes", "preclude", "forgo", "withdraw", "swap", "in place of", "cease", "drop", "replace",
-    "replaces", "replacing", "take the place of", "takes the place of", "cross out", "crossed out",
-    "strike out", "struck out", "tempts us with", "get rid of", "rid of", "do without", "goodbye to",
-    "farewell to",
-)  # fmt: skip
-"""These deny what follows, up to the next comma."""
-_LOST = _by_first(
-    "poor choice", "bad choice", "wrong choice", "worst choice", "poor option", "bad option", "poor idea",
-    "bad idea", "wrong drug", "no role", "no place", "no use", "no value", "no option", "no good", "no help",
-    "wo help", "won't help", "red herring", "falls short", "fall short", "last thing", "off the table",
-    "out of the question", "has to go", "have to go", "must go", "has to wait", "have to wait", "must wait",
-    "should wait", "can wait", "asking for trouble", "inferior to", "second to", "worse than", "loses to",
-    "too dangerous", "too risky", "a mistake", "an error", "a trap", "the trap", "classic trap", "a no go",
-    "anything but", "far from", "less likely than", "less likely with", "less likely on", "less likely after",
-    "less likely under", "best avoided", "best left", "better left", "better avoided", "not an option",
-    "off limits", "falls away", "fall away", "drops out", "drop out", "be swapped for", "be replaced by",
-    "be exchanged for", "would be folly", "never an option", "cannot be justified",
-)  # fmt: skip
-"""These deny what stands before them, whatever follows."""
-_BEFORE = frozenset(
-    "contraindicated unsafe unlikely incorrect wrong excluded harmful dangerous inappropriate avoided "
-    "withheld discontinued stopped unnecessary ineffective fatal improper unwarranted absent refuted "
-    "forbidden unhelpful untrue false implausible ruled rejected omitted useless futile pointless out "
-    "unwise hazardous unsuitable inadvisable lethal deadly disastrous catastrophic resisted deferred "
-    "postponed delayed skipped prohibited precluded banned unacceptable".split()
-)
-"""These deny what stands before, after a form of "to be"."""
-_FAILS = frozenset(
-    "fails fail failed worsens worsen harms harm untreated lacks misses trigger triggers provoke "
-    "provokes precipitate precipitates".split()
-)
-"""These deny what stands before by themselves."""
-_BE = frozenset(
-    "is are was were be been being seems appears would looks remains sounds stays it's that's they're".split()
-)
-_DENY = frozenset(
-    "not never isn't aren't wasn't weren't don't doesn't didn't can't cannot couldn't shouldn't won't "
-    "wouldn't hasn't haven't hadn't mustn't".split()
-)
-_IS = _BE - {"would"}
-_STANDS_FOR = _BE | frozenset("it this that they these it's that's they're".split())
-"""A clause of these only speaks of what stands before it."""
-_IS_NOT = frozenset("isn't aren't wasn't weren't".split())
-"""A "not" that holds its form of "to be" in itself."""
-_DUTY = frozenset("must should ought may".split())
-"""Before "not", these forbid: "must not be given"."""
-_CLAUSE = frozenset(
-    "but however although though because since so therefore which whereas while yet except hence thus "
-    "if unless whether".split()
-)
-_RELATIVE = frozenset("who which that".split())
-"""A verb behind one of these is not that of its sentence."""
-_MEAN = frozenset("mean means suggest suggests indicate indicates point points make makes".split())
-"""What a row of findings does."""
-_CANCEL = frozenset(
-    "differ difference differences doubt contraindicated unsafe unlikely excluded ruled only harmful "
-    "dangerous wrong incorrect rule exclude delay just merely simply hesitate forget avoid withhold wait "
-    "delayed postponed postpone deferred defer alternative missed miss skipped skip skimp optional withheld "
-    "stop stopped discontinue discontinued avoided afraid refused refuse omitted omit neglected overlooked "
-    "without hesitation problem problems objection objections contraindication contraindications "
-    "unreasonable inappropriate forbidden prohibited unwise shy worry put late".split()
-)
-"""After "not", these leave nothing denied: "not only", "cannot be excluded", "do not delay"."""
-_REASONS = frozenset("reason reasons need cause grounds justification point sense".split())
-"""After "no", with a denial behind: "no reason to withhold it"."""
-_OTHER_THAN = frozenset("but other except else wrong".split())
-"""After "nothing", these leave what follows standing: "nothing but surgery helps"."""
-_LOST_WITHOUT = frozenset("lost dies die suffer suffers collapse collapses perish worsen deteriorate".split())
-"""After a sentence's first word "without", these say that it must be had."""
-_SPARES = frozenset(
-    "absorbed excreted metabolized eliminated cleared affected linked associated followed toxic needed "
-    "altered changed influenced accompanied inhibited limited restricted".split()
-)
-"""What is said "not" to be so is not spoken against by it."""
-_SERVES = frozenset(
-    map(
-        stem,
-        "help helps work fit suit explain treat cure cover reach apply belong account match solve suffice "
-        "relieve benefit stop end address correct do make act have control count qualify support improve "
-        "prevent work show answer come go matter add offer provide play".split(),
-    )
-)
-"""What does "not" do so is spoken against by it."""
 
 
 @lru_cache(maxsize=16384)
@@ -146,14 +55,14 @@ def denied(sentence: Sentence, *, as_advice: bool = True) -> tuple[bool, ...]:
     for index, word in enumerate(words):
         if index <= skip:
             continue
-        if word in _DENY or (word == "unlikely" and words[index + 1 : index + 2] == ("to",)):
-            forbids = index > 0 and words[index - 1] in _DUTY
+        if word in DENY or (word == "unlikely" and words[index + 1 : index + 2] == ("to",)):
+            forbids = index > 0 and words[index - 1] in DUTY
             skip = _not(sentence, index, marks, as_advice) if as_advice or not forbids else index
             continue
-        lists, after = _starts(_LISTS, words, index), _starts(_AFTER, words, index)
+        lists, after = _starts(LISTS, words, index), _starts(AFTER, words, index)
         if as_advice and _speaks_against(words, index, marks):
             _mark_back(sentence, index, marks)
-        if index == 0 and word == "without" and not _LOST_WITHOUT.isdisjoint(words):
+        if index == 0 and word == "without" and not LOST_WITHOUT.isdisjoint(words):
             continue
         if lists:
             cancelled = _cancels(words, index + lists - 1)
@@ -178,11 +87,11 @@ def _starts(phrases: Phrases, words: tuple[str, ...], index: int) -> int:
 
 def _speaks_against(words: tuple[str, ...], index: int, marks: list[bool]) -> bool:
     """Whether what begins here denies what stands before it."""
-    if lost := _starts(_LOST, words, index):
+    if lost := _starts(LOST, words, index):
         return words[index + lost - 1 : index + lost + 1] != ("go", "to")  # "she has to go to work"
     if marks[index] or words[index - 1 : index] in (("least",), ("less",)):
         return False  # "does not harm", "the least harmful"
-    return words[index] in _FAILS or (words[index] in _BEFORE and _is_said_of(words, index))
+    return words[index] in FAILS or (words[index] in BEFORE and _is_said_of(words, index))
 
 
 def _cancels(words: tuple[str, ...], index: int) -> int | None:
@@ -190,11 +99,11 @@ def _cancels(words: tuple[str, ...], index: int) -> int | None:
     following = words[index + 1 : index + 6]
     if not following:
         return None
-    if following[0] in _CANCEL or (words[index] == "nothing" and following[0] in _OTHER_THAN):
+    if following[0] in CANCEL or (words[index] == "nothing" and following[0] in OTHER_THAN):
         return index + 1
-    if following[0] in _REASONS and following[1:2] == ("to",):
+    if following[0] in REASONS and following[1:2] == ("to",):
         for place, word in enumerate(following[2:], start=index + 3):
-            if word in _CANCEL or word in _DENY or word == "against":
+            if word in CANCEL or word in DENY or word == "against":
                 return place
     return None
 
@@ -215,7 +124,7 @@ def _deny_after(sentence: Sentence, index: int, after: int, marks: list[bool]) -
     if _cancels(words, after - 1) is not None:
         return  # "avoid delay"
     ends = after in sentence.breaks or after >= len(words)
-    if ends or words[after] in ("and", "before", "with", "than") or words[after] in _CLAUSE:
+    if ends or words[after] in ("and", "before", "with", "than") or words[after] in CLAUSE:
         _mark_back(sentence, index, marks)  # "heparin should stop": nothing follows that could
     else:
         _mark(sentence, after, marks, commas=False)
@@ -229,9 +138,9 @@ def _not(sentence: Sentence, index: int, marks: list[bool], as_advice: bool) -> 
     for place in range(index + 1, min(index + 4, len(words))):
         if place in sentence.breaks:
             break
-        if words[place] in _CANCEL:
+        if words[place] in CANCEL:
             return place
-        if words[place] in _OTHER_THAN and words[place - 1] in ("anything", "nothing", "any"):
+        if words[place] in OTHER_THAN and words[place - 1] in ("anything", "nothing", "any"):
             return place
     for place in range(index + 1, min(index + 7, len(words))):
         if words[place] == "without":  # "cannot be explained without X"
@@ -248,20 +157,20 @@ def _denies_subject(sentence: Sentence, index: int) -> bool:
     words, breaks = sentence.words, sentence.breaks
     before = words[index - 1] if index else ""
     aside = index in breaks and any(
-        words[place] in _IS and place + 1 in breaks for place in range(max(0, index - 6), index)
+        words[place] in IS and place + 1 in breaks for place in range(max(0, index - 6), index)
     )  # "X is, in this man, not indicated"
     contrasts = index in breaks or before in ("and", "or", "but", "then", "")  # "X, not Y, is the drug"
     if words[index] in ("not", "never") and contrasts and not aside:
         return False
     following = words[index + 1 : index + 5]
     said = next((word for word in following if word not in ("to", "be", "been", "really", "a", "the")), "")
-    if words[index] in _IS_NOT or before in _IS or aside or following[:1] in (("be",), ("been",)):
-        return said not in _SPARES
-    return stem(said) in _SERVES if said else False
+    if words[index] in IS_NOT or before in IS or aside or following[:1] in (("be",), ("been",)):
+        return said not in SPARES
+    return stem(said) in SERVES if said else False
 
 
 def _is_said_of(words: tuple[str, ...], index: int) -> bool:
-    return any(word in _BE for word in words[max(0, index - 3) : index])
+    return any(word in BE for word in words[max(0, index - 3) : index])
 
 
 def _is_in_a_subject(sentence: Sentence, index: int) -> bool:
@@ -269,18 +178,18 @@ def _is_in_a_subject(sentence: Sentence, index: int) -> bool:
     # "attacks, a fever": what may be a noun as well has no object behind a comma.
     verbs = [place for place in sentence.verbs if place < index and place + 1 not in sentence.breaks]
     starts = index > 0 and sentence.words[index] in ("no", "without")
-    return starts and all(sentence.words[place - 1] in _RELATIVE for place in verbs)
+    return starts and all(sentence.words[place - 1] in RELATIVE for place in verbs)
 
 
 def _mark(sentence: Sentence, start: int, marks: list[bool], *, commas: bool, to_verb: bool = False) -> None:
     for place in range(start, min(start + _REACH, len(sentence.words))):
-        if to_verb and (place in sentence.verbs or sentence.words[place] in _MEAN):
+        if to_verb and (place in sentence.verbs or sentence.words[place] in MEAN):
             return
         word = sentence.words[place]
         following = sentence.words[place + 1] if place + 1 < len(sentence.words) else ""
         anew = word in ("and", "then") and (following in ORDERS or following in ("a", "an", "the", "to"))
         parted = place in sentence.breaks and place > start and not (commas or _is_item(sentence, place))
-        if word in _CLAUSE or anew or parted:
+        if word in CLAUSE or anew or parted:
             return
         marks[place] = True
 
@@ -303,8 +212,8 @@ def _is_item(sentence: Sentence, place: int) -> bool:
 def _mark_back(sentence: Sentence, index: int, marks: list[bool]) -> None:
     words = sentence.words
     for place in range(index - 1, max(-1, index - 1 - _REACH), -1):
-        stands_for = set(words[place + 1 : index]) <= _STANDS_FOR  # "X is fast, but it is contraindicated"
-        if words[place] in _CLAUSE or (words[place] == "and" and _joins_clauses(sentence, place, index)):
+        stands_for = set(words[place + 1 : index]) <= STANDS_FOR  # "X is fast, but it is contraindicated"
+        if words[place] in CLAUSE or (words[place] == "and" and _joins_clauses(sentence, place, index)):
             if stands_for and place + 1 < index:
                 continue
             return

@@ -35,6 +35,14 @@ def test_misread_values(said, wrong):
     assert misreads(sentence, VIGNETTE) is wrong
 
 
+@pytest.mark.parametrize("kind", ["urine", "ionized", "CSF"])
+def test_a_measure_of_another_kind_has_another_range(kind):
+    (sentence,) = sentences(f"A {kind} sodium of 60 is high.")
+    assert not misreads(sentence, "His sodium is 60 mmol/L.")
+    (plain,) = sentences("A sodium of 60 is high.")
+    assert misreads(plain, "His sodium is 60 mmol/L.")
+
+
 def test_the_unit_decides():
     (sentence,) = sentences("A calcium of 2.9 is low.")
     assert misreads(sentence, "Her calcium is 2.9 mmol/L.")  # above 2.55 mmol/L

@@ -32,6 +32,8 @@ def denied_words(text: str, **options: bool) -> set[str]:
         ("Meningitis was ruled out", {"meningitis"}, set()),
         ("This is asthma rather than heart failure", {"heart", "failure"}, {"asthma"}),
         ("Heparin should stop and argatroban should start", {"heparin"}, {"argatroban"}),
+        ("Defer antibiotics and give saline", {"antibiotics"}, {"saline"}),
+        ("I would postpone surgery", {"surgery"}, set()),
         ("Stop heparin and start argatroban", {"heparin"}, {"argatroban"}),
         ("Avoid smoking, and to the patient explain asthma", {"smoking"}, {"asthma"}),
         # A "no" among findings reaches as far as they do.
