@@ -11,7 +11,8 @@ import signal
 import sys
 import uuid
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,13 +25,16 @@ from maporl_cli.core.atomic import discard
 from maporl_cli.core.batch_arithmetic import accumulation_steps
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_yaml import to_yaml
-from maporl_cli.core.errors import Interrupted, MaporlError, RunFailed
+from maporl_cli.core.errors import Interrupted, RunFailed
 from maporl_cli.core.run_dir import RunDir, read_object
 from maporl_cli.core.run_lock import alone_in
 from maporl_cli.training.placement import place
 from maporl_cli.training.process_group import OWN_STORE
 from maporl_cli.training.stop import heeded
+from maporl_cli.worker.evaluate import cut_short
 from maporl_cli.worker.job import launches_of
+from maporl_cli.worker.launcher import EVENT
+from maporl_cli.worker.request import Request
 
 _STOP_WITHIN = 60
 """Seconds that ranks have to write a checkpoint when they are asked to stop."""
@@ -45,6 +49,21 @@ class RankFailed(RunFailed):
         self.exit_code = code
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is told of a job that did not end well.
+
+    Attributes:
+        log: where a rank's lines are kept; None where a job keeps none.
+        again: how the command is run again, as words after "run the same command".
+        interrupted: what is raised where all ranks were asked to stop.
+    """
+
+    log: Callable[[int], Path | None]
+    again: Callable[[], str]
+    interrupted: Callable[[], Interrupted]
+
+
 def train_on_ranks(
     config: Config,
     *,
@@ -55,8 +74,8 @@ def train_on_ranks(
     command: str,
     display: str,
     profile: bool,
-) -> RunDir:
-    """Train on `nproc` ranks of this machine; returns the finished run.
+) -> dict[str, Any]:
+    """Train on `nproc` ranks of this machine; returns the `done` event.
 
     Args:
         config: with a run name.
@@ -70,6 +89,49 @@ def train_on_ranks(
     run = RunDir.of(config)
     with alone_in(run):
         RunDir.refuse(config, resume=resume, overwrite=overwrite)
+    flags = {"--resume": resume, "--overwrite": overwrite, "--profile": profile}
+    arguments = [
+        "--command",
+        command,
+        "--display",
+        display,
+        *(flag for flag, given in flags.items() if given),
+    ]
+    goes_on = f"with --resume --name {run.path.name} to go on from the last checkpoint"
+    job = _Job(
+        run.rank_log, lambda: goes_on if run.config.is_file() else "again", lambda: _training_interrupted(run)
+    )
+    job_id = uuid.uuid4().hex
+    try:
+        return _on_ranks(config, arguments, job, job_id, nproc=nproc, max_restarts=max_restarts)
+    except RankFailed as error:
+        refused = error.exit_code not in (RunFailed.exit_code, Interrupted.exit_code)
+        if refused and not resume and not run.checkpoints.exists() and _opened_by(job_id, run):
+            discard(run.path)  # it never began: the corrected command shall not find it in its way
+        raise
+
+
+def evaluate_on_ranks(config: Config, request: Request, *, nproc: int, display: str) -> dict[str, Any]:
+    """Evaluate on `nproc` ranks of this machine; returns what `worker.evaluate_run` does.
+
+    Raises:
+        MaporlError: the first failure of any rank, with its name. `Interrupted` after Ctrl-C or SIGTERM.
+    """
+    place(config.team.names, nproc)
+    job = _Job(lambda _: None, lambda: "with --resume to go on from the answers so far", cut_short)
+    arguments = ["--evaluate", request.to_json(), "--display", display]
+    return _on_ranks(config, arguments, job, uuid.uuid4().hex, nproc=nproc, max_restarts=0)
+
+
+def _on_ranks(
+    config: Config, arguments: Sequence[str], job: _Job, job_id: str, *, nproc: int, max_restarts: int
+) -> dict[str, Any]:
+    """Start the worker program on so many ranks; what rank 0 gives.
+
+    Raises:
+        RankFailed: the first failure of any rank.
+        Interrupted: after Ctrl-C or SIGTERM.
+    """
     for name in logging.root.manager.loggerDict:
         if name.startswith("torch.distributed.elastic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what it would say is told in our words
@@ -80,17 +142,15 @@ def train_on_ranks(
     with TemporaryDirectory(prefix="maporl-") as folder:
         file = Path(folder) / "config.yaml"
         file.write_text(to_yaml(config), encoding="utf-8")
-        flags = {"--resume": resume, "--overwrite": overwrite, "--profile": profile}
-        arguments = ["-m", "maporl_cli.worker", "--config", str(file), "--failures", folder]
-        arguments += ["--command", command, "--display", display, "--launcher", str(os.getpid())]
-        arguments += [flag for flag, given in flags.items() if given]
+        worker = ["-m", "maporl_cli.worker", "--config", str(file), "--outcome", folder]
+        worker += ["--launcher", str(os.getpid()), *arguments]
         others = dict.fromkeys(range(1, nproc), Std.ALL)
         logs = DefaultLogsSpecs(log_dir=folder, redirects={0: Std.NONE} | others)
         launch = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
             nproc_per_node=nproc,
-            run_id=uuid.uuid4().hex,
+            run_id=job_id,
             rdzv_backend="c10d",
             rdzv_endpoint="localhost:0",
             local_addr="localhost",
@@ -100,19 +160,17 @@ def train_on_ranks(
             signals_to_handle=",".join(number.name for number in heeded()),
         )
         # A resumed run has logs already, whose last lines tell how an earlier sitting ended.
-        earlier = [_size(run.rank_log(rank)) for rank in range(nproc)]
+        earlier = [_size(job.log(rank)) for rank in range(nproc)]
         try:
-            elastic_launch(launch, sys.executable)(*arguments)
+            elastic_launch(launch, sys.executable)(*worker)
         except SignalException as error:
-            raise _interrupted(run) from error
+            raise job.interrupted() from error
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
-            told = _told(config, run, rank, failure, Path(folder), earlier)
-            refused = told.exit_code not in (RunFailed.exit_code, Interrupted.exit_code)
-            if refused and not resume and not run.checkpoints.exists() and _opened_by(launch.run_id, run):
-                discard(run.path)  # it never began: the corrected command shall not find it in its way
-            raise told from error
-    return run
+            if failure.exitcode == Interrupted.exit_code:
+                raise job.interrupted() from error
+            raise _told(config, job, rank, failure, Path(folder), earlier) from error
+        return read_object(Path(folder) / EVENT)
 
 
 def _opened_by(job: str, run: RunDir) -> bool:
@@ -120,7 +178,7 @@ def _opened_by(job: str, run: RunDir) -> bool:
     return any(launch.startswith(job) for launch in launches_of(run))
 
 
-def _interrupted(run: RunDir) -> Interrupted:
+def _training_interrupted(run: RunDir) -> Interrupted:
     if not run.config.is_file():
         return Interrupted("Stopped on all ranks before the run began.", fix="run the same command again")
     latest = run.checkpoints / "latest"
@@ -138,28 +196,26 @@ def _interrupted(run: RunDir) -> Interrupted:
 
 
 def _told(
-    config: Config, run: RunDir, rank: int, failure: ProcessFailure, folder: Path, earlier: Sequence[int]
-) -> MaporlError:
-    if failure.exitcode == Interrupted.exit_code:
-        return _interrupted(run)
+    config: Config, job: _Job, rank: int, failure: ProcessFailure, folder: Path, earlier: Sequence[int]
+) -> RankFailed:
     told = _words(folder, rank, failure)
     rank = told.get("rank", rank)
     agents = ", ".join(place(config.team.names, len(earlier)).ranks[rank].agents)
     who = f"Rank {rank} ({agents})"
-    log = run.rank_log(rank)
+    log = job.log(rank)
     output = sorted(folder.rglob(f"attempt_*/{rank}/stderr.log"))[-1:]
+    where = "" if log is None else str(log)
     if failure.exitcode < 0:
-        begun = f"with --resume --name {run.path.name} to go on from the last checkpoint"
         return RankFailed(
             f"{who} was killed by {signal.Signals(-failure.exitcode).name}.",
-            where=str(log),
+            where=where,
             why=_last_lines(log, earlier[rank], output),
-            fix=f"run the same command {begun if run.config.is_file() else 'again'}; where the machine ran "
+            fix=f"run the same command {job.again()}; where the machine ran "
             "out of memory, lower train.per_device_train_batch_size",
             code=1,
         )
     if not told:
-        told = {"what": f"It ended with exit code {failure.exitcode}.", "where": str(log)}
+        told = {"what": f"It ended with exit code {failure.exitcode}.", "where": where}
         told |= {"why": _last_lines(log, earlier[rank], output), "fix": "look at its log, and report it"}
     return RankFailed(
         f"{who} failed. {told['what']}",
@@ -179,15 +235,15 @@ def _words(folder: Path, rank: int, failure: ProcessFailure) -> Mapping[str, Any
     return next((told for told in others if told["code"] == failure.exitcode), {})
 
 
-def _last_lines(log: Path, start: int, output: Sequence[Path]) -> str:
+def _last_lines(log: Path | None, start: int, output: Sequence[Path]) -> str:
     """The last that the rank's log got behind `start`, and its output."""
     lines: deque[str] = deque(maxlen=_LAST_LINES)
     for file, offset in ((log, start), *((path, 0) for path in output)):
-        if file.is_file():
+        if file is not None and file.is_file():
             text = file.read_bytes()[offset if _size(file) >= offset else 0 :]
             lines.extend(text.decode("utf-8", errors="replace").splitlines())
     return "\n  ".join(["its last lines:", *lines]) if lines else "it had not said anything yet"
 
 
-def _size(file: Path) -> int:
-    return file.stat().st_size if file.is_file() else 0
+def _size(file: Path | None) -> int:
+    return file.stat().st_size if file is not None and file.is_file() else 0

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maporl_cli.cli.options import ConfigFile, DisplayOption, Json, Preset, Sets, resolve
+from maporl_cli.cli.options import (
+    ConfigFile,
+    DisplayOption,
+    Json,
+    Nproc,
+    Preset,
+    Sets,
+    default_nproc,
+    resolve,
+)
 from maporl_cli.cli.output import emit, result, shown
 from maporl_cli.core.errors import UsageError
 
@@ -81,6 +90,7 @@ def evaluate(
     sets: Sets = None,
     display: DisplayOption = None,
     json: Json = False,
+    nproc: Nproc = None,
 ) -> None:
     """Evaluate a team: accuracy with its 95 % interval, and a record of every answer."""
     if benchmark is not None and data is not None:
@@ -119,7 +129,13 @@ def evaluate(
         checks=listed(checks, CHECKS, "--checks"),
         resume=resume,
     )
-    found = evaluate_run(loaded.config, request, display=display_now)
+    nproc = nproc or default_nproc(loaded.config)
+    if nproc == 1:
+        found = evaluate_run(loaded.config, request, display=display_now)
+    else:
+        from maporl_cli.backends.local import evaluate_on_ranks
+
+        found = evaluate_on_ranks(loaded.config, request, nproc=nproc, display=display_now)
     if json:
         emit(found)
     else:

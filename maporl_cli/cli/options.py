@@ -12,6 +12,7 @@ import typer
 from maporl_cli.cli.output import Display
 
 if TYPE_CHECKING:
+    from maporl_cli.core.config import Config
     from maporl_cli.core.config_sources import Loaded
 
 Preset = Annotated[
@@ -34,6 +35,22 @@ Json = Annotated[bool, typer.Option("--json", help="Print results as JSON, and n
 DisplayOption = Annotated[
     Display | None, typer.Option("--display", help="How progress is shown on stderr.", show_default=False)
 ]
+Nproc = Annotated[
+    int | None,
+    typer.Option(
+        "--nproc", min=1, help="Ranks on this machine (default: the number of GPUs, or 1).", metavar="N"
+    ),
+]
+
+
+def default_nproc(config: Config) -> int:
+    """As many ranks as there are GPUs, or as many of them as the team can be placed on."""
+    import torch
+
+    from maporl_cli.training.placement import fits
+
+    agents = len(config.team.agents)
+    return max(count for count in range(1, max(1, torch.cuda.device_count()) + 1) if fits(agents, count))
 
 
 def resolve(

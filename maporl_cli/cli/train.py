@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maporl_cli.cli.options import ConfigFile, DisplayOption, Json, Preset, Sets, resolve
+from maporl_cli.cli.options import (
+    ConfigFile,
+    DisplayOption,
+    Json,
+    Nproc,
+    Preset,
+    Sets,
+    default_nproc,
+    resolve,
+)
 from maporl_cli.cli.output import emit, result, shown
 from maporl_cli.cli.plan import show_plan
 from maporl_cli.cli.plan_time import Measured
@@ -49,12 +58,7 @@ def train(
     sets: Sets = None,
     display: DisplayOption = None,
     json: Json = False,
-    nproc: Annotated[
-        int | None,
-        typer.Option(
-            "--nproc", min=1, help="Ranks on this machine (default: the number of GPUs, or 1).", metavar="N"
-        ),
-    ] = None,
+    nproc: Nproc = None,
     max_restarts: Annotated[
         int,
         typer.Option(
@@ -126,12 +130,12 @@ def train(
     loaded = resolve(preset, config, sets, flags)
     if dry_run:
         measured = None if rates is None else Measured(rates, rank_price)
-        show_plan(loaded, world_size or nproc or _default_nproc(loaded.config), json, measured)
+        show_plan(loaded, world_size or nproc or default_nproc(loaded.config), json, measured)
         return
 
     outcome = _train(
         loaded.config,
-        nproc=nproc or _default_nproc(loaded.config),
+        nproc=nproc or default_nproc(loaded.config),
         max_restarts=max_restarts,
         resume=resume,
         overwrite=overwrite,
@@ -145,16 +149,6 @@ def train(
         result(summary(outcome))
 
 
-def _default_nproc(config: Config) -> int:
-    """As many ranks as there are GPUs, or as many of them as the team can be placed on."""
-    import torch
-
-    from maporl_cli.training.placement import fits
-
-    agents = len(config.team.agents)
-    return max(count for count in range(1, max(1, torch.cuda.device_count()) + 1) if fits(agents, count))
-
-
 def _train(
     config: Config, *, nproc: int, max_restarts: int, resume: bool, **options: Any
 ) -> Mapping[str, Any]:
@@ -164,17 +158,15 @@ def _train(
 
         return train_here(config, resume=resume, **options)
     from maporl_cli.backends.local import train_on_ranks
-    from maporl_cli.core.run_dir import named, read_object
+    from maporl_cli.core.run_dir import named
 
-    run = train_on_ranks(
+    return train_on_ranks(
         config if resume else named(config),
         nproc=nproc,
         max_restarts=max_restarts,
         resume=resume,
         **options,
     )
-    results = read_object(run.results)
-    return {"event": "done", **{key: results[key] for key in ("run", "steps", "eval")}}
 
 
 def summary(outcome: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """What `torchrun` starts on every rank: `torchrun --nproc-per-node 4 -m maporl_cli.worker --config FILE`.
 
-`maporl train --nproc 4` starts the same program through torchrun's own API.
+`maporl train --nproc 4` and `maporl eval --nproc 4` start the same program through torchrun's own API.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 import traceback
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from maporl_cli.core.atomic import atomic_write
 from maporl_cli.core.config import Config
@@ -23,8 +24,10 @@ from maporl_cli.core.errors import ConfigError, Interrupted, MaporlError, RunFai
 from maporl_cli.core.run_dir import RunDir, read_object
 from maporl_cli.training.ranks import LostContact, Ranks
 from maporl_cli.training.stop import STOPS
+from maporl_cli.worker.evaluate import evaluate_run
 from maporl_cli.worker.job import First, join, launches_of, open_store, this_launch
-from maporl_cli.worker.launcher import end_with_launcher
+from maporl_cli.worker.launcher import EVENT, end_with_launcher
+from maporl_cli.worker.request import Request
 from maporl_cli.worker.train import train
 
 _GRACE = 5.0
@@ -32,10 +35,10 @@ _GRACE = 5.0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train on this rank; returns the exit code."""
+    """Train or evaluate on this rank; returns the exit code."""
     options = _options(arguments)
     first = First(None, int(os.environ.get("RANK", "0")))
-    if code := _settled(options.failures):
+    if code := _settled(options.outcome):
         return code
     for number in STOPS:
         signal.signal(number, _stopped_early)
@@ -46,50 +49,66 @@ def main(arguments: list[str] | None = None) -> int:
         first = First(store, first.rank)
         config = load_config(preset=None, file=options.config, environ={}, sets=(), flags={}).config
         ranks = join(config, store)
-        goes_on = _restarted(config, ranks)
-        event = train(
-            config,
-            resume=options.resume or goes_on,
-            overwrite=options.overwrite and not goes_on,
-            command=options.command or shlex.join(["python", "-m", "maporl_cli.worker", *sys.argv[1:]]),
-            display=options.display if ranks.rank == 0 else "none",
-            ranks=ranks,
-            profile=options.profile,
-        )
+        event = _event(config, ranks, options)
     except MaporlError as error:
-        return _fail(error, first, options.failures)
+        return _fail(error, first, options.outcome)
     except KeyboardInterrupt:
-        return _fail(_stopped_at_once(), first, options.failures)
+        return _fail(_stopped_at_once(), first, options.outcome)
     except Exception as error:  # noqa: BLE001 the last place where it can be told in words
         if debugging(os.environ):
             traceback.print_exc()
-        return _fail(_unknown(error), first, options.failures)
-    if ranks.rank == 0 and options.failures is None:
-        print(json.dumps(event), flush=True)
+        return _fail(_unknown(error), first, options.outcome)
+    if ranks.rank == 0:
+        if options.outcome is None:
+            print(json.dumps(event), flush=True)
+        else:
+            atomic_write(options.outcome / EVENT, json.dumps(event))
     return 0
+
+
+def _event(config: Config, ranks: Ranks, options: argparse.Namespace) -> dict[str, Any]:
+    """What was asked for, done on this rank."""
+    display = options.display if ranks.rank == 0 else "none"
+    if options.evaluate is not None:
+        return evaluate_run(config, Request.of_json(options.evaluate), display=display, ranks=ranks)
+    goes_on = _restarted(config, ranks)
+    return train(
+        config,
+        resume=options.resume or goes_on,
+        overwrite=options.overwrite and not goes_on,
+        command=options.command or shlex.join(["python", "-m", "maporl_cli.worker", *sys.argv[1:]]),
+        display=display,
+        ranks=ranks,
+        profile=options.profile,
+    )
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m maporl_cli.worker", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="a whole config, as a run keeps it")
+    parser.add_argument(
+        "--evaluate",
+        metavar="REQUEST",
+        help='evaluate, and do not train: what is asked as JSON, such as {"run": "runs/demo"}',
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the run of that name")
     parser.add_argument("--overwrite", action="store_true", help="delete a run of that name")
     parser.add_argument("--display", choices=("rich", "plain", "none"), default="plain")
     parser.add_argument("--profile", action="store_true", help="write profile.json")
     parser.add_argument("--command", default="", help=argparse.SUPPRESS)
-    parser.add_argument("--failures", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--outcome", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--launcher", type=int, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
 
 def _stopped_early(number: int, frame: FrameType | None) -> None:
-    """Asked to stop where a training does not yet, or no more, look after that itself: nothing is lost.
+    """Asked to stop where the work does not yet, or no more, look after that itself: nothing is lost.
 
     Raises:
         Interrupted: always; a rank that died of the signal would be started again.
     """
     _stop_no_more()  # or the next signal would strike where this one is being told
-    raise Interrupted("Stopped before the training began, or after it.", fix="run the same command again")
+    raise Interrupted("Stopped before the work began, or after it.", fix="run the same command again")
 
 
 def _stopped_at_once() -> Interrupted:
@@ -107,18 +126,18 @@ def _stop_no_more() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _settled(failures: Path | None) -> int:
+def _settled(outcome: Path | None) -> int:
     """The exit code of ranks that torchrun starts anew although trying again would not help; else 0.
 
     It does so after any exit, also where one rank refused, or all were asked to stop. (Where some
     were, torchrun itself asked them, since another had died.)
     """
-    if failures is None:
+    if outcome is None:
         return 0
-    kept = failures / "settled.json"
+    kept = outcome / "settled.json"
     if kept.is_file():
         return read_object(kept)["code"]
-    told = map(read_object, failures.glob("rank_*.json"))
+    told = map(read_object, outcome.glob("rank_*.json"))
     codes = [failure["code"] for failure in told if failure["restarts"] == _restarts() - 1]
     refused = [code for code in codes if code not in (RunFailed.exit_code, Interrupted.exit_code)]
     stopped = codes.count(Interrupted.exit_code) == int(os.environ.get("WORLD_SIZE", "1"))
@@ -166,19 +185,20 @@ def _unknown(error: Exception) -> RunFailed:
     )
 
 
-def _fail(error: MaporlError, first: First, failures: Path | None) -> int:
+def _fail(error: MaporlError, first: First, outcome: Path | None) -> int:
     """Tell of the error, once for all ranks, and give its exit code.
 
     Args:
-        failures: where `maporl train` looks for it, which then tells of it; None outside of that.
+        outcome: where the command that started the ranks looks for it, which then tells of it; None outside
+            of that.
     """
     _stop_no_more()  # torchrun ends the ranks of a failed one, which is told first
     if isinstance(error, LostContact):
         time.sleep(_GRACE)
-    if failures is not None:
+    if outcome is not None:
         told = {"what": error.what, "where": error.where, "why": error.why, "fix": error.fix}
         told |= {"rank": first.rank, "code": error.exit_code, "restarts": _restarts()}
-        atomic_write(failures / f"rank_{first.rank}.json", json.dumps(told))
+        atomic_write(outcome / f"rank_{first.rank}.json", json.dumps(told))
     elif isinstance(error, Interrupted):
         if first.rank == 0:
             print(error.message, file=sys.stderr, flush=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from maporl_cli.agents.roles import SINGLE
 from maporl_cli.core.atomic import atomic_write
 from maporl_cli.core.config import Config
-from maporl_cli.core.errors import ConfigError
+from maporl_cli.core.errors import ConfigError, Interrupted
 from maporl_cli.core.randomness import Draws, Greedy, Sampled, shuffle_options
 from maporl_cli.core.run_dir import RunDir, changed_science_fields, read_object
 from maporl_cli.core.types import Episode, Question, Turn
@@ -27,41 +26,14 @@ from maporl_cli.monitoring.console import Display
 from maporl_cli.rewards.medical import Reward
 from maporl_cli.training.checkpoint import Checkpoints
 from maporl_cli.training.placement import place
-from maporl_cli.training.ranks import OneRank, Ranks
+from maporl_cli.training.ranks import LostContact, OneRank, Ranks
 from maporl_cli.worker.asked import Asked, asked_questions
+from maporl_cli.worker.job import refuse_unlike
 from maporl_cli.worker.narrator import Narrator
 from maporl_cli.worker.plugins import load_plugins
+from maporl_cli.worker.request import Request
 from maporl_cli.worker.session import Session
 from maporl_cli.worker.systems import MAJORITY, TEAM, UNTRAINED, Systems
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What an evaluation was asked for.
-
-    Attributes:
-        run: whose team; None: the untrained team of the config.
-        benchmark, data: what to ask; neither: the questions the run held out.
-        split: of a published benchmark; None: the one that is evaluated on.
-        limit: ask only the first so many.
-        sampled: sample at each agent's temperature instead of taking the likeliest tokens.
-        seeds: how often each question is asked, where answers are sampled.
-        baselines: any of `untrained`, `single`, `majority`, `reporter_alone`; None: all that there are.
-        checks: any of `shuffled` (again, with the options in another order) and `silenced` (again, with one
-            agent saying nothing, each in turn).
-        resume: go on from the records that are there.
-    """
-
-    run: Path | None = None
-    benchmark: str | None = None
-    data: Path | None = None
-    split: str | None = None
-    limit: int | None = None
-    sampled: bool = False
-    seeds: int = 1
-    baselines: tuple[str, ...] | None = None
-    checks: tuple[str, ...] = ()
-    resume: bool = False
 
 
 def evaluate_run(
@@ -77,13 +49,45 @@ def evaluate_run(
         the team's figures (`evaluation.findings`); `baselines`: the same for each; `comparisons` with them;
         `conversation`, `consistency` and `contributions` of the team's agents; and, where nobody can tell
         whether the questions were trained on, a `caution` that says why.
+
+    Raises:
+        Interrupted: after Ctrl-C or SIGTERM; the answers so far are kept.
     """
+    ranks = ranks or OneRank(place(config.team.names, 1))
+    narrator = Narrator(display)
+    with narrator.stop:
+        try:
+            return _evaluate(config, request, ranks, narrator)
+        except (Interrupted, KeyboardInterrupt) as error:
+            raise cut_short() from error
+        except LostContact as error:
+            if narrator.stopping():
+                raise cut_short() from error  # the other rank was asked to stop as well, and has left
+            raise
+
+
+def cut_short() -> Interrupted:
+    """What a stop comes to."""
+    return Interrupted(
+        "The evaluation was cut short.",
+        why="a stop was asked for; the answers so far are kept",
+        fix="run the same command with --resume to go on",
+    )
+
+
+def _evaluate(config: Config, request: Request, ranks: Ranks, narrator: Narrator) -> dict[str, Any]:
     load_plugins(config.run.plugins)
     home = None if request.run is None else RunDir.existing(request.run)
-    asked = asked_questions(config, home, request.benchmark, request.data, request.limit, request.split)
-    return _Evaluation(
-        config, request, home, asked, Narrator(display), ranks or OneRank(place(config.team.names, 1))
-    ).go()
+
+    def questions() -> Asked:
+        return asked_questions(config, home, request.benchmark, request.data, request.limit, request.split)
+
+    # Rank 0 first: what it fetches, the others of its host find.
+    asked = questions() if ranks.rank == 0 else None
+    ranks.broadcast(None, "the questions")
+    asked = asked or questions()
+    refuse_unlike(ranks, config, {"questions": content_digest(asked.questions)})
+    return _Evaluation(config, request, home, asked, narrator, ranks).go()
 
 
 class _Evaluation:

@@ -1,4 +1,4 @@
-"""What a rank owes to the process that launched it: to end with it."""
+"""What a rank owes to the process that launched it: its outcome, and to end with it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 
+EVENT = "event.json"
+"""Where rank 0 leaves what the job came to, in the folder that its launcher gave."""
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 

@@ -30,13 +30,13 @@ def test_it_ends_with_130_and_says_so_to_the_command(tmp_path, monkeypatch, numb
     config = tmp_path / "config.yaml"
     config.write_text(to_yaml(Config()))
     monkeypatch.setattr(worker, "open_store", lambda: os.kill(os.getpid(), number))
-    assert worker.main(["--config", str(config), "--failures", str(tmp_path)]) == 130
+    assert worker.main(["--config", str(config), "--outcome", str(tmp_path)]) == 130
     told = json.loads((tmp_path / "rank_0.json").read_text())
     assert (told["code"], told["restarts"]) == (130, 0)
     # A second one, as torchrun sends when it ends the others, must not keep it from being told.
     os.kill(os.getpid(), number)
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    assert worker.main(["--config", str(config), "--failures", str(tmp_path)]) == 130, "not tried again"
+    assert worker.main(["--config", str(config), "--outcome", str(tmp_path)]) == 130, "not tried again"
 
 
 def test_ranks_killed_before_their_run_had_a_manifest_go_on_with_it(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from small_runs import go, small
 
-from maporl_cli.core.errors import ConfigError, DataError, UsageError
+from maporl_cli.core.errors import ConfigError, DataError, Interrupted, UsageError
 from maporl_cli.data.benchmarks import benchmark
 from maporl_cli.data.writing import write_questions
 from maporl_cli.worker import Request, ask_team, evaluate_run, systems
@@ -225,7 +225,7 @@ def test_an_evaluation_that_is_cut_short_goes_on_to_the_same_figures(compared, m
 
     answer_all = evaluating.answer_all
     monkeypatch.setattr(evaluating, "answer_all", killed)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted, match="answers so far are kept"):
         evaluated(compared, checks=("shuffled",))
     monkeypatch.undo()
     with pytest.raises(ConfigError, match=r"(?s)cut short.*--resume"):
@@ -242,7 +242,7 @@ def test_an_evaluation_that_was_cut_short_before_its_first_answer_just_begins_an
         raise KeyboardInterrupt
 
     monkeypatch.setattr(evaluating, "answer_all", killed)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted, match="answers so far are kept"):
         evaluated(compared, baselines=())
     monkeypatch.undo()
     assert evaluated(compared, baselines=())["n"] == 12
@@ -260,7 +260,7 @@ def test_records_of_an_earlier_evaluation_are_no_part_of_one_that_goes_on(compar
         return answer_all(player, episodes, **options)
 
     monkeypatch.setattr(evaluating, "answer_all", killed)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted, match="answers so far are kept"):
         evaluated(compared, baselines=("untrained",))
     monkeypatch.undo()
     assert not old.exists()

@@ -1,0 +1,64 @@
+"""What an evaluation is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from maporl_cli.core.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What an evaluation was asked for.
+
+    Attributes:
+        run: whose team; None: the untrained team of the config.
+        benchmark, data: what to ask; neither: the questions the run held out.
+        split: of a published benchmark; None: the one that is evaluated on.
+        limit: ask only the first so many.
+        sampled: sample at each agent's temperature instead of taking the likeliest tokens.
+        seeds: how often each question is asked, where answers are sampled.
+        baselines: any of `untrained`, `single`, `majority`, `reporter_alone`; None: all that there are.
+        checks: any of `shuffled` (again, with the options in another order) and `silenced` (again, with one
+            agent saying nothing, each in turn).
+        resume: go on from the records that are there.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    run: Path | None = None
+    benchmark: str | None = None
+    data: Path | None = None
+    split: str | None = None
+    limit: int | None = None
+    sampled: bool = False
+    seeds: int = 1
+    baselines: tuple[str, ...] | None = None
+    checks: tuple[str, ...] = ()
+    resume: bool = False
+
+    def to_json(self) -> str:
+        """The request as the ranks of a job are told it."""
+        return TypeAdapter(Request).dump_json(self).decode()
+
+    @staticmethod
+    def of_json(text: str) -> Request:
+        """The request that was told.
+
+        Raises:
+            UsageError: it is none.
+        """
+        try:
+            return TypeAdapter(Request).validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise UsageError(
+                "This is no request for an evaluation.",
+                where="--evaluate",
+                why=f"{'.'.join(map(str, first['loc'])) or 'the text'}: {first['msg']}",
+                fix="give JSON with the attributes of maporl_cli.worker.Request, such as "
+                '\'{"run": "runs/demo", "benchmark": "medqa"}\'',
+            ) from error
