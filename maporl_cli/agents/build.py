@@ -14,7 +14,7 @@ from maporl_cli.agents import clinic_roles as _registers_the_book_clinic  # noqa
 from maporl_cli.agents.causal import CausalPolicy
 from maporl_cli.agents.evidence import open_evidence
 from maporl_cli.agents.models import eos_ids, load_model, load_tokenizer
-from maporl_cli.agents.policy import Policy, memory_errors, plugin_policy
+from maporl_cli.agents.policy import Policy, Speaker, memory_errors, plugin_policy
 from maporl_cli.agents.pull import Progress, pull
 from maporl_cli.agents.roles import role_book
 from maporl_cli.agents.stage import Stage
@@ -199,11 +199,11 @@ def with_adapters(base: PreTrainedModel, config: Config, agents: Sequence[AgentC
     return shared
 
 
-def build_team(config: Config, policies: Mapping[str, Policy], stage: Stage) -> Team:
-    """The team that the config describes, around policies that exist already, here or on other ranks."""
+def build_team(config: Config, speakers: Mapping[str, Speaker], stage: Stage) -> Team:
+    """The team that the config describes, around speakers that exist already, here or on other ranks."""
     book = role_book(config.team.roles)
     agents = [
-        Agent(seat.name, book.role(seat.name), policies.get(seat.name), seat.max_new_tokens, seat.temperature)
+        Agent(seat.name, book.role(seat.name), speakers.get(seat.name), seat.max_new_tokens, seat.temperature)
         for seat in config.team.agents
     ]
     evidence = open_evidence(config.team.evidence, config.team.evidence_top_k)

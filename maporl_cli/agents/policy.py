@@ -1,8 +1,8 @@
 """What the rest of the project may ask of a language model, and nothing more.
 
-A policy samples turns with their log-probabilities and scores given ones; how it does so is
-its own business. A new kind of policy is one class and one `register_policy` line
-(`examples/policy_bigram.py`).
+A speaker samples turns. A policy is a speaker that learns: it samples turns with their
+log-probabilities and scores given ones; how it does so is its own business. A new kind of policy
+is one class and one `register_policy` line (`examples/policy_bigram.py`).
 """
 
 from __future__ import annotations
@@ -68,13 +68,15 @@ class Sample:
 
     Attributes:
         token_ids: sampled ids, the end-of-turn id included.
-        logprobs: nats, under the distribution each id was drawn from; same length.
+        logprobs: nats, under the distribution each id was drawn from; same length. Empty where nobody tells.
         finished: an end-of-turn id was sampled before the limit.
+        counted: tokens read and sampled, where the ids are none.
     """
 
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     finished: bool
+    counted: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +95,8 @@ class Scored:
     hidden: Tensor | None = None
 
 
-class Policy(Protocol):
-    """The language model that an agent samples from."""
+class Speaker(Protocol):
+    """Whatever an agent's turns are sampled from."""
 
     version: int
     """Updates so far; recorded with every turn."""
@@ -106,10 +108,6 @@ class Policy(Protocol):
 
     def encode(self, prompt: str) -> tuple[int, ...]:
         """Token ids of `prompt` as a user message, ready for the policy's turn to begin."""
-        ...
-
-    def encode_turn(self, text: str) -> tuple[int, ...]:
-        """Token ids of a whole turn, its end included: for demonstrations, never for what was sampled."""
         ...
 
     def decode(self, token_ids: Sequence[int]) -> str:
@@ -125,6 +123,14 @@ class Policy(Protocol):
         temperature: float,
     ) -> list[Sample]:
         """One completion a prompt; a row whose generator is None takes the most likely tokens."""
+        ...
+
+
+class Policy(Speaker, Protocol):
+    """The language model that an agent samples from, and that learns."""
+
+    def encode_turn(self, text: str) -> tuple[int, ...]:
+        """Token ids of a whole turn, its end included: for demonstrations, never for what was sampled."""
         ...
 
     def score(

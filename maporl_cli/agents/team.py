@@ -20,7 +20,7 @@ from typing import TypedDict
 from langgraph.graph import END, START, StateGraph
 
 from maporl_cli.agents.evidence import Evidence
-from maporl_cli.agents.policy import NotFinite, Policy, memory_errors
+from maporl_cli.agents.policy import NotFinite, Speaker, memory_errors
 from maporl_cli.agents.prompts import render_prompt
 from maporl_cli.agents.roles import Role, RoleBook
 from maporl_cli.agents.rounds import has_settled
@@ -45,7 +45,7 @@ class Agent:
 
     name: str
     role: Role
-    policy: Policy | None
+    policy: Speaker | None
     max_new_tokens: int
     temperature: float
     silent: bool = False
@@ -207,6 +207,7 @@ class Team:
                 finished=sample.finished,
                 policy_version=policy.version,
                 evidence=snippets,
+                counted=sample.counted,
             )
             for prompt, sample, snippets in zip(prompts, samples, found, strict=True)
         ]
@@ -229,7 +230,7 @@ class Team:
     def _prompts(
         self,
         agent: Agent,
-        policy: Policy,
+        policy: Speaker,
         episodes: Sequence[Episode],
         found: Sequence[tuple[Snippet, ...]],
     ) -> list[tuple[int, ...]]:
@@ -285,6 +286,6 @@ class Team:
         return {"active": active, "round": state["round"] + 1}
 
 
-def _policy_of(agent: Agent) -> Policy:
+def _policy_of(agent: Agent) -> Speaker:
     assert agent.policy is not None, "an agent is asked where its policy is"
     return agent.policy

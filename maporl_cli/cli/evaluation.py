@@ -53,6 +53,23 @@ def evaluate(
     ] = None,
     preset: Preset = None,
     config: ConfigFile = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help="Another model for the untrained agents; with --endpoint, its name at the server.",
+        ),
+    ] = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--endpoint",
+            metavar="URL",
+            help="An OpenAI-compatible server in the agents' place, as http://localhost:8000/v1. "
+            "Its key is taken from OPENAI_API_KEY.",
+        ),
+    ] = None,
     split: Annotated[
         str | None, typer.Option("--split", metavar="NAME", help="Of a published benchmark (default: test).")
     ] = None,
@@ -107,13 +124,21 @@ def evaluate(
             why=f"--{'preset' if preset is not None else 'config'} would replace those of the run",
             fix="leave it out; single keys can be changed with --set",
         )
+    if run is not None and (model is not None or endpoint is not None):
+        raise UsageError(
+            "--run brings its own policies.",
+            why=f"--{'model' if model is not None else 'endpoint'} would put others in their place",
+            fix=f"evaluate the run's settings with others: --config {run}/config.yaml in the place of --run",
+        )
     wanted = None if baselines is None else listed(baselines, BASELINES, "--baselines")
     display_now = shown(display, os.environ, terminal=sys.stderr.isatty())
     if run is not None:
         from maporl_cli.core.run_dir import RunDir
 
         config = RunDir.existing(run).config
-    loaded = resolve(preset, config, sets, {"run.seed": seed})
+    flags = {"run.seed": seed, "model.name": model if endpoint is None else None}
+    # The roles of `clinic` speak in six words of a language that only tiny policies know.
+    loaded = resolve(preset, config, sets, flags, default_preset="clinic" if endpoint is None else "medxpert")
 
     from maporl_cli.worker import Request, evaluate_run
 
@@ -127,6 +152,8 @@ def evaluate(
         seeds=seeds,
         baselines=wanted,
         checks=listed(checks, CHECKS, "--checks"),
+        endpoint=endpoint,
+        model=model if endpoint is not None else None,
         resume=resume,
     )
     nproc = nproc or default_nproc(loaded.config)

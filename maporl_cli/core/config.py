@@ -263,6 +263,8 @@ class EvalConfig(Section):
     """Questions that travel through the team at once."""
     baselines: tuple[Literal["single", "reporter_alone"], ...] = ()
     """Trained beside the team, to compare: one agent that sees every view; the reporter with its own."""
+    endpoint_timeout: Positive = 120.0
+    """Seconds that a server in the agents' place (`maporl eval --endpoint`) may give no sign."""
 
 
 class MonitoringConfig(Section):

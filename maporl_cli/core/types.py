@@ -68,6 +68,8 @@ class Turn:
         finished: False when the turn was cut at `max_new_tokens`.
         policy_version: number of updates the policy had seen.
         evidence: the snippets that the agent was shown.
+        counted: tokens read and sampled, as a server counted them whose ids nobody knows; None: the ids are
+            the tokens.
     """
 
     agent: str
@@ -79,11 +81,17 @@ class Turn:
     finished: bool
     policy_version: int
     evidence: tuple[Snippet, ...] = ()
+    counted: tuple[int, int] | None = None
 
     @property
     def tokens(self) -> int:
         """How many were read and sampled."""
-        return len(self.prompt_ids) + len(self.token_ids)
+        return sum(self.counted or (len(self.prompt_ids), len(self.token_ids)))
+
+    @property
+    def sampled(self) -> int:
+        """How many were sampled."""
+        return self.counted[1] if self.counted else len(self.token_ids)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def record_of(episode: Episode) -> Row:
         "labels": dict(question.labels),
         "confidence": confidence(report),
         "tokens": sum(turn.tokens for turn in episode.turns),
-        "sampled": sum(len(turn.token_ids) for turn in episode.turns),
+        "sampled": sum(turn.sampled for turn in episode.turns),
         "turns": [
             {
                 "agent": turn.agent,

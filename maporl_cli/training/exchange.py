@@ -238,6 +238,7 @@ def _read(letter: bytes) -> tuple[Place, list[Turn]]:
         Turn(
             **turn
             | {name: tuple(turn[name]) for name in ("prompt_ids", "token_ids", "logprobs")}
+            | {"counted": tuple(turn["counted"]) if turn["counted"] else None}
             | {"evidence": tuple(Snippet(**snippet) for snippet in turn["evidence"])}
         )
         for turn in told["turns"]

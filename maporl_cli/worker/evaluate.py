@@ -8,6 +8,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
+from maporl_cli.agents.endpoint import Endpoint
 from maporl_cli.agents.roles import SINGLE
 from maporl_cli.core.atomic import atomic_write
 from maporl_cli.core.config import Config
@@ -87,7 +88,11 @@ def _evaluate(config: Config, request: Request, ranks: Ranks, narrator: Narrator
     ranks.broadcast(None, "the questions")
     asked = asked or questions()
     refuse_unlike(ranks, config, {"questions": content_digest(asked.questions)})
-    return _Evaluation(config, request, home, asked, narrator, ranks).go()
+    speaker = None
+    if request.endpoint is not None:
+        patience = config.eval.endpoint_timeout
+        speaker = Endpoint(request.endpoint, request.model, timeout=patience, stopping=narrator.stopping)
+    return _Evaluation(config, request, home, asked, narrator, ranks, speaker).go()
 
 
 class _Evaluation:
@@ -101,6 +106,7 @@ class _Evaluation:
         asked: Asked,
         narrator: Narrator,
         ranks: Ranks,
+        speaker: Endpoint | None,
     ) -> None:
         self._config = config
         self._request = request
@@ -108,7 +114,8 @@ class _Evaluation:
         self._asked = asked
         self._narrator = narrator
         self._ranks = ranks
-        self._systems = Systems(config, home, asked.questions, ranks, narrator)
+        self._systems = Systems(config, home, asked.questions, ranks, narrator, speaker)
+        self._speaker = speaker
         self._folder = (home.evaluation if home is not None else Path("eval")).resolve()
         self._name = f"{asked.name}-sampled" if request.sampled else asked.name
         self._file = self._folder / f"{self._name}.json"
@@ -150,6 +157,8 @@ class _Evaluation:
             "checkpoint": None if latest is None else latest.name,
             "sampled": self._request.sampled,
             "seeds": self._request.seeds,
+            "endpoint": self._request.endpoint,
+            "model": None if self._speaker is None else self._speaker.model,
             "config": self._config.model_dump(mode="json"),
         }
         ranks = self._ranks

@@ -24,6 +24,8 @@ class Request:
         baselines: any of `untrained`, `single`, `majority`, `reporter_alone`; None: all that there are.
         checks: any of `shuffled` (again, with the options in another order) and `silenced` (again, with one
             agent saying nothing, each in turn).
+        endpoint: a server that speaks in the place of all agents.
+        model: as that server names it; None: the only one it has.
         resume: go on from the records that are there.
     """
 
@@ -38,6 +40,8 @@ class Request:
     seeds: int = 1
     baselines: tuple[str, ...] | None = None
     checks: tuple[str, ...] = ()
+    endpoint: str | None = None
+    model: str | None = None
     resume: bool = False
 
     def to_json(self) -> str:

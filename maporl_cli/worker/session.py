@@ -18,7 +18,7 @@ from maporl_cli.agents.build import (
     default_device,
     model_of,
 )
-from maporl_cli.agents.policy import Policy, Readable, memory_errors
+from maporl_cli.agents.policy import Policy, Readable, Speaker, memory_errors
 from maporl_cli.agents.roles import SINGLE, RoleBook, role_book
 from maporl_cli.agents.stage import Floor
 from maporl_cli.agents.team import Team
@@ -65,7 +65,13 @@ class Session:
 
 
 def open_session(
-    config: Config, narrator: Narrator, ranks: Ranks, timeline: Timeline, *, verified: bool = True
+    config: Config,
+    narrator: Narrator,
+    ranks: Ranks,
+    timeline: Timeline,
+    *,
+    verified: bool = True,
+    speaker: Speaker | None = None,
 ) -> Session:
     """Build this rank's policies, and the team; nothing is trained yet.
 
@@ -73,17 +79,19 @@ def open_session(
         ranks: those of the job, whatever agents they had before.
         timeline: told when this rank's agents speak.
         verified: build the model of the verifier as well, where the reward has one.
+        speaker: speaks in the place of all agents, which then have no policies.
 
     Raises:
         ConfigError, MissingError: the team cannot be built as the config says.
     """
-    cold_starts = cold_starts_of(config)
+    cold_starts = cold_starts_of(config) if speaker is None else None
     vocabulary = None if cold_starts is None else cold_starts.vocabulary()
     ranks = ranks.placed(team_placement(config, ranks.placement))
     mine = ranks.placement.ranks[ranks.rank].agents
     book = role_book(config.team.roles)
     reading = [VERIFIER] if verified and config.team.names[-1] in mine and has_verifier(config, book) else []
-    policies = build_policies(config, vocabulary, default_device(), narrator.say, (*mine, *reading))
+    building = (*mine, *reading) if speaker is None else ()
+    policies = build_policies(config, vocabulary, default_device(), narrator.say, building)
     reader = policies.pop(VERIFIER) if reading else None
     if not (reader is None or isinstance(reader, Readable)):
         raise ConfigError(
@@ -94,7 +102,7 @@ def open_session(
             "--set reward.verifier=none",
         )
     stage = ranks.stage(Floor(timeline, narrator.stopping), narrator.stopping)
-    team = build_team(config, policies, stage)
+    team = build_team(config, policies if speaker is None else dict.fromkeys(mine, speaker), stage)
     return Session(config, book, policies, team, cold_starts, ranks, reader)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from maporl_cli.agents.policy import Speaker
 from maporl_cli.agents.roles import SINGLE
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError, MissingError
@@ -37,6 +38,7 @@ class Systems:
         home: its run; None: nothing was trained.
         questions: what they will be asked.
         ranks: those of the job.
+        speaker: speaks in the place of all agents; None: their policies do.
     """
 
     def __init__(
@@ -46,7 +48,9 @@ class Systems:
         questions: Sequence[Question],
         ranks: Ranks,
         narrator: Narrator,
+        speaker: Speaker | None = None,
     ) -> None:
+        self._speaker = speaker
         self._config = config
         self._home = home
         self._questions = questions
@@ -84,10 +88,12 @@ class Systems:
         home, config = self._home, self._config
         if home is None:
             session = self._built(config if who in (TEAM, UNTRAINED) else baseline_config(config, who))
+            if session.cold_starts is None:
+                return session
             if self._start is None:
                 cold_start_session(session, self._narrator)
                 self._start = _weights_of(session)
-            elif session.cold_starts is not None:
+            else:
                 start_from(self._start, session)  # what the team starts from, as in a run
             return session
         if who == UNTRAINED:
@@ -101,7 +107,9 @@ class Systems:
         return session
 
     def _built(self, config: Config) -> Session:
-        session = open_session(config, self._narrator, self._ranks, Timeline(), verified=False)
+        session = open_session(
+            config, self._narrator, self._ranks, Timeline(), verified=False, speaker=self._speaker
+        )
         refuse_unknown_words(session, self._questions)
         return session
 

@@ -219,3 +219,23 @@ def test_a_list_is_read_once_each_in_our_order(text: str, names: tuple[str, ...]
 def test_limit_is_at_least_one(worker: Worker) -> None:
     assert CliRunner().invoke(app, ["--limit", "0"]).exit_code == 2
     assert not worker.asked
+
+
+@pytest.mark.parametrize("words", [("--model", "smollm2-135m"), ("--endpoint", "http://localhost:1/v1")])
+def test_a_run_has_its_own_policies(worker: Worker, words: tuple[str, ...]) -> None:
+    told = refused(UsageError, "--run", "runs/x", *words)
+    assert words[0] in told
+    assert "--config runs/x/config.yaml" in told
+    assert not worker.asked
+
+
+def test_another_model(worker: Worker) -> None:
+    run("--preset", "smollm2", "--model", "mine")
+    assert worker.asked["config"].model.name == "mine"
+    assert worker.asked["request"].model is None
+
+
+def test_a_server_speaks_for_the_guides_team(worker: Worker) -> None:
+    run("--endpoint", "http://x/v1", "--model", "m")
+    assert (worker.asked["request"].endpoint, worker.asked["request"].model) == ("http://x/v1", "m")
+    assert worker.asked["config"].team.roles == "guide"

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from math import exp, fsum
+from typing import cast
 
 from maporl_cli.agents.policy import Policy, memory_errors
 from maporl_cli.agents.roles import RoleBook
@@ -80,8 +81,8 @@ def read_all(team: Team, episodes: Sequence[Episode], *, rows: int) -> tuple[lis
         rows: answers that are scored together.
     """
     reader = team.agents[-1]
-    policy, write = reader.policy, team.book.write
-    assert policy is not None, "the turns are read where the reader is"
+    assert reader.policy is not None, "the turns are read where the reader is"
+    policy, write = cast(Policy, reader.policy), team.book.write  # who learns is no mere speaker
     assert write is not None, "a book without it was refused"
     heard = [
         replace(episode, turns=episode.turns[:count])
