@@ -1,4 +1,4 @@
-"""Agents played by a server: what it is asked, what its answers cost, and what happens when it does not answer."""
+"""Agents played by a server: what it is asked, what its answers cost, and what if it does not answer."""
 
 from __future__ import annotations
 
