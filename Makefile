@@ -14,7 +14,7 @@ MUTANTS := .venv-mutants
 # The other half of that: the first import must be allowed to keep what it compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo test test-slow test-peers test-mutants lint format bench clean
+.PHONY: help install demo browser test test-slow test-peers test-mutants lint format bench clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -39,6 +39,12 @@ $(TEST): pyproject.toml constraints.txt | $(BIN)/python
 
 demo: $(CORE) ## train the four-agent team on the built-in benchmark (about 5 minutes on 2 cores)
 	$(BIN)/maporl train --preset clinic --name demo --overwrite
+
+browser: ## install Debian's Chromium where it is missing, so that tests can look at the pages (as root)
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; } || \
+		{ echo "make browser needs root and apt-get. Fix: install Chromium by other means" >&2; exit 1; }
+	@command -v chromium >/dev/null || { apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
 
 test: $(TEST) ## the tests that every change must pass
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile -q

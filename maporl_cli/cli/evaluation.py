@@ -23,6 +23,7 @@ from maporl_cli.cli.options import (
 )
 from maporl_cli.cli.output import emit, result, shown
 from maporl_cli.core.errors import UsageError
+from maporl_cli.monitoring.wording import probability
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -241,7 +242,7 @@ def _systems(found: Mapping[str, Any]) -> Table:
             f"{figures['invalid_share']:.1%}",
             f"{figures['tokens_per_question']:.0f}",
             "" if compared is None else f"{compared['difference']:+.1%}, {_interval(compared['ci95'])}",
-            "" if compared is None else _p(compared["p_holm"]),
+            "" if compared is None else probability(compared["p_holm"]),
         )
     table.caption = f"{found['n']} questions; tokens are read and sampled ones a question"
     return table
@@ -267,13 +268,11 @@ def _contributions(found: Mapping[str, Any]) -> Table | None:
         return None
     table = _table("What an agent adds", "without a word of", "accuracy lost", "p (Holm)")
     for agent, lost in found["contributions"].items():
-        table.add_row(agent, f"{lost['difference']:.1%}, {_interval(lost['ci95'])}", _p(lost["p_holm"]))
+        table.add_row(
+            agent, f"{lost['difference']:.1%}, {_interval(lost['ci95'])}", probability(lost["p_holm"])
+        )
     return table
 
 
 def _interval(bounds: Sequence[float]) -> str:
     return f"{bounds[0]:.1%} to {bounds[1]:.1%}"
-
-
-def _p(value: float) -> str:
-    return "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")

@@ -1,21 +1,18 @@
-"""Plots as SVG text that stands by itself: no script, no font file, nothing to fetch."""
+"""Plots with two measured axes: lines over steps, predictions against what came of them, counts by letter."""
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
-from textwrap import fill
-from typing import Any, cast
 
+from maporl_cli.monitoring.drawing import COLOURS, GUIDE, SOFT, WIDTH, new_figure, on_a_line, style, svg
 from maporl_cli.training.calibration import Bin
 
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#555555")
-"""Okabe and Ito's palette: told apart with any kind of colour vision."""
 _STYLES = ("-", "--", "-.", ":")
+_LETTER = 26
+"""Points that the name of a count has at least, however many there are."""
 MAX_POINTS = 60
 """Points a line: what is longer is drawn as means, which are smaller and can be told apart."""
 
@@ -29,16 +26,6 @@ class Series:
     values: Sequence[float | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """One row of an interval plot: a share in [0, 1] with its 95 % interval."""
-
-    label: str
-    value: float
-    low: float
-    high: float
-
-
 def line_plot(name: str, series: Sequence[Series], *, share: bool = False) -> str:
     """Lines over steps.
 
@@ -49,15 +36,16 @@ def line_plot(name: str, series: Sequence[Series], *, share: bool = False) -> st
     """
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    with _style():
-        figure, axes = _figure(4.4, 2.9)
+    with style():
+        figure = new_figure(2.9, layout="constrained")
+        axes = figure.subplots()
         for index, line in enumerate(series):
             steps, values = _thinned(line.steps, line.values)
             axes.plot(
                 steps,
                 values,
                 label=line.label,
-                color=_COLOURS[index % len(_COLOURS)],
+                color=COLOURS[index % len(COLOURS)],
                 linestyle=_STYLES[index % len(_STYLES)],
                 # A line through one point is invisible, and a few points deserve to be seen.
                 marker="o" if len(steps) <= 30 else "",
@@ -68,25 +56,9 @@ def line_plot(name: str, series: Sequence[Series], *, share: bool = False) -> st
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
         if share:
             axes.set_ylim(-0.03, 1.03)
-            axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+            axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, symbol=" %"))
         figure.legend(loc="outside upper left", ncols=2, frameon=False)
-        return _svg(figure, name)
-
-
-def interval_plot(name: str, rows: Sequence[Interval]) -> str:
-    """A dot and its interval a row, first row on top, on an axis from 0 to 100 %."""
-    from matplotlib.ticker import PercentFormatter
-
-    with _style():
-        figure, axes = _figure(4.4, 0.6 + 0.42 * len(rows))
-        for place, row in enumerate(rows):
-            axes.plot([row.low, row.high], [place, place], color=_COLOURS[0], linewidth=2.2)
-            axes.plot([row.value], [place], color=_COLOURS[0], marker="o", markersize=6)
-        axes.set_yticks(range(len(rows)), [fill(row.label, 20) for row in rows])
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_xlim(0, 1)
-        axes.xaxis.set_major_formatter(PercentFormatter(xmax=1))
-        return _svg(figure, name)
+        return svg(figure, name)
 
 
 def reliability_plot(name: str, bins: Sequence[Bin]) -> str:
@@ -94,62 +66,51 @@ def reliability_plot(name: str, bins: Sequence[Bin]) -> str:
     from matplotlib.ticker import PercentFormatter
 
     most = max(one.count for one in bins)
-    with _style():
-        figure, axes = _figure(4.4, 3.4)
-        axes.plot([0, 1], [0, 1], color="#888888", linewidth=0.8, linestyle="--")
+    with style():
+        figure = new_figure(3.4, layout="constrained")
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color="#888888", linewidth=0.8, linestyle="--", gid=GUIDE)
         axes.plot(
-            [one.predicted for one in bins], [one.observed for one in bins], color=_COLOURS[0], linewidth=1.0
+            [one.predicted for one in bins], [one.observed for one in bins], color=COLOURS[0], linewidth=1.0
         )
         axes.scatter(
             [one.predicted for one in bins],
             [one.observed for one in bins],
             s=[10 + 90 * one.count / most for one in bins],
-            color=_COLOURS[0],
+            color=COLOURS[0],
         )
         axes.set_xlabel("said to be right")
         axes.set_ylabel("right")
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(PercentFormatter(xmax=1))
+            axis.set_major_formatter(PercentFormatter(xmax=1, symbol=" %"))
         axes.set_xlim(-0.03, 1.03)
         axes.set_ylim(-0.03, 1.03)
-        return _svg(figure, name)
+        return svg(figure, name)
 
 
-def _style() -> Any:
-    import matplotlib
+def count_plot(name: str, counts: Mapping[str, int], *, apart: str) -> str:
+    """An upright bar a count, in the mapping's order, the count above it.
 
-    return cast(Any, matplotlib).rc_context(
-        {
-            # Text stays text: searchable, a tenth of the size, and set in the reader's own font.
-            "svg.fonttype": "none",
-            "svg.hashsalt": "maporl",
-            "font.size": 9,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "grid.color": "#e4e4e4",
-            "grid.linewidth": 0.6,
-            "axes.edgecolor": "#888888",
-        }
-    )
-
-
-def _figure(width: float, height: float) -> tuple[Any, Any]:
-    """A figure of that many inches and its axes; without pyplot, which would keep every figure alive."""
-    from matplotlib.figure import Figure
-
-    figure = cast(Any, Figure)(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots()
-
-
-def _svg(figure: Any, name: str) -> str:
-    target = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(target, format="svg", transparent=True, metadata=nothing)
-    svg = target.getvalue()
-    # Several drawings share a page, and matplotlib gives all of them the same ids.
-    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg[svg.index("<svg") :])
-    return svg.replace("<svg ", '<svg role="img" ', 1)
+    Args:
+        apart: which bar is of another kind than the rest, and grey.
+    """
+    with style():
+        figure = new_figure(2.4, layout="constrained")
+        axes = figure.subplots()
+        colours = ["#9a9a9a" if label == apart else COLOURS[0] for label in counts]
+        bars = axes.bar(range(len(counts)), list(counts.values()), width=0.7, color=colours)
+        axes.bar_label(bars, padding=2, fontsize=8, color=SOFT)
+        room = max(_LETTER, 72 * WIDTH / len(counts) - 6)
+        axes.set_xticks(range(len(counts)), [on_a_line(label, room) for label in counts], parse_math=False)
+        # Two letters shall not look like two walls.
+        missing = max(0, 5 - len(counts)) / 2
+        axes.set_xlim(-0.6 - missing, len(counts) - 0.4 + missing)
+        axes.tick_params(axis="x", length=0)
+        axes.tick_params(axis="y", left=False, labelleft=False)
+        axes.spines["left"].set_visible(False)
+        axes.grid(visible=False)
+        axes.margins(y=0.12)
+        return svg(figure, name)
 
 
 def _thinned(steps: Sequence[int], values: Sequence[float | None]) -> tuple[list[float], list[float]]:

@@ -9,14 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from maporl_cli.core.run_dir import RunDir, read_object
+from maporl_cli.monitoring.wording import SYSTEMS, system
 
-_LABELS = {
-    "before": "Team before training",
-    "after": "Team after training",
-    "single": "One agent alone, sees everything",
-    "reporter_alone": "Reporter alone, sees its own view",
-    "untrained": "Untrained team",
-}
 _LAST_STEPS = 10
 """Steps whose episodes tell how far the verifier can be relied on."""
 _KINDS = ("right", "wrong", "unreadable")
@@ -62,20 +56,22 @@ class Judged:
 
 
 def read_evaluations(run: RunDir) -> list[Evaluation]:
-    """The run's evaluations: those of its results first, then each further `eval/<name>.json`.
+    """What training measured of the team and its baselines: what its results say, and `eval/<name>.json`.
 
-    A run that stopped midway has no results yet, but the files of what it had evaluated.
+    A run that stopped midway has no results yet, but the files of what it had evaluated. What `maporl eval`
+    wrote there has settings of its own, and a section of its own.
     """
     found = dict(read_object(run.results).get("eval") or {})
     for path in sorted(run.evaluation.glob("*.json")):
         found.setdefault(path.stem, read_object(path))
-    order = [name for name in _LABELS if name in found] + [name for name in found if name not in _LABELS]
-    return [_evaluation(name, found[name]) for name in order if "accuracy" in found[name]]
+    order = [name for name in SYSTEMS if name in found] + [name for name in found if name not in SYSTEMS]
+    measured = [name for name in order if "accuracy" in found[name] and "settings" not in found[name]]
+    return [_evaluation(name, found[name]) for name in measured]
 
 
 def _evaluation(name: str, figures: Mapping[str, Any]) -> Evaluation:
     return Evaluation(
-        label=_LABELS.get(name, name),
+        label=system(name),
         accuracy=figures["accuracy"],
         ci95=_pair(figures.get("ci95")),
         sampled=figures.get("sampled"),

@@ -12,7 +12,7 @@ from maporl_cli.agents.endpoint import Endpoint
 from maporl_cli.agents.roles import SINGLE
 from maporl_cli.core.atomic import atomic_write
 from maporl_cli.core.config import Config
-from maporl_cli.core.errors import ConfigError, Interrupted
+from maporl_cli.core.errors import ConfigError, Interrupted, MaporlError
 from maporl_cli.core.randomness import Draws, Greedy, Sampled, shuffle_options
 from maporl_cli.core.run_dir import RunDir, changed_science_fields, read_object
 from maporl_cli.core.types import Episode, Question, Turn
@@ -24,6 +24,7 @@ from maporl_cli.evaluation.findings import findings
 from maporl_cli.evaluation.majority import Majority, votes_for
 from maporl_cli.evaluation.records import Row
 from maporl_cli.monitoring.console import Display
+from maporl_cli.monitoring.report import write_evaluations, write_report
 from maporl_cli.rewards.medical import Reward
 from maporl_cli.training.checkpoint import Checkpoints
 from maporl_cli.training.placement import place
@@ -140,7 +141,16 @@ class _Evaluation:
         found = self._found(rows, again)
         if self._ranks.rank == 0:
             atomic_write(self._file, json.dumps({"settings": settings, **found}, indent=1))
+            self._report()
         return found
+
+    def _report(self) -> None:
+        """The page; where it cannot be written, the figures are there all the same."""
+        try:
+            page = write_evaluations(self._folder) if self._home is None else write_report(self._home)
+            self._narrator.say(f"report: {page}")
+        except MaporlError as error:
+            self._narrator.say(f"The report could not be written: {error.what}")
 
     def _begin(self) -> dict[str, Any]:
         """Note what is evaluated, for whoever goes on with it, and forget an earlier evaluation of the name.

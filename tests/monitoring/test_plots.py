@@ -3,14 +3,7 @@ from itertools import pairwise
 
 import pytest
 
-from maporl_cli.monitoring.plots import (
-    MAX_POINTS,
-    Interval,
-    Series,
-    interval_plot,
-    line_plot,
-    reliability_plot,
-)
+from maporl_cli.monitoring.plots import MAX_POINTS, Series, count_plot, line_plot, reliability_plot
 from maporl_cli.training.calibration import Bin
 
 NUMBERS = list(range(5))
@@ -67,15 +60,9 @@ def test_a_short_run_is_drawn_as_it_is() -> None:
 
 def test_shares_are_shown_as_per_cent_on_a_fixed_axis() -> None:
     svg = line_plot("share", [Series("a", NUMBERS, [0.4, 0.41, 0.42, 0.43, 0.44])], share=True)
-    assert ">0%<" in svg
-    assert ">100%<" in svg
-    assert "%<" not in line_plot("free", [Series("a", NUMBERS, [0.4, 0.41, 0.42, 0.43, 0.44])])
-
-
-def test_a_row_an_interval() -> None:
-    svg = interval_plot("evaluations", [Interval("before", 0.2, 0.1, 0.3), Interval("after", 0.9, 0.8, 0.95)])
-    assert svg.index(">before<") < svg.index(">after<")
-    assert ">100%<" in svg
+    assert ">0 %<" in svg
+    assert ">100 %<" in svg
+    assert " %<" not in line_plot("free", [Series("a", NUMBERS, [0.4, 0.41, 0.42, 0.43, 0.44])])
 
 
 def test_drawings_on_one_page_share_no_id_and_ask_for_nothing() -> None:
@@ -113,3 +100,19 @@ def test_reliability_is_a_dot_a_bin_beside_the_diagonal() -> None:
     (left, bottom), (right, top) = diagonal
     shares = [((x - left) / (right - left), (bottom - y) / (bottom - top)) for x, y in drawn]
     assert shares == [pytest.approx(point, abs=1e-3) for point in ((0.25, 0.25), (0.5, 0.9), (0.75, 0.75))]
+
+
+def test_counts_are_bars_as_high_as_they_are_many() -> None:
+    svg = count_plot("letters", {"A": 30, "B": 10, "none": 20}, apart="none")
+    bars = re.findall(r'<path d="([^"]*)" clip-path="[^"]*" style="fill: (#\w+)"', svg)
+    heights = [
+        max(ys) - min(ys)
+        for ys in ([float(y) for y in re.findall(r"[ML] \S+ (\S+)", path)] for path, _ in bars)
+    ]
+    assert heights == pytest.approx([heights[0], heights[0] / 3, heights[0] * 2 / 3], rel=1e-3)
+    assert bars[0][1] == bars[1][1] != bars[2][1]
+    assert [svg.index(f">{words}<") for words in ("A", "B", "none")] == sorted(
+        svg.index(f">{words}<") for words in ("A", "B", "none")
+    )
+    for count in (30, 10, 20):
+        assert f">{count}<" in svg

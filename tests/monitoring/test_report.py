@@ -1,9 +1,10 @@
 import json
 from collections.abc import Sequence
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from evaluated import evaluation
+from html_page import Page
 
 from maporl_cli.core.config import Config
 from maporl_cli.core.run_dir import RunDir
@@ -23,42 +24,6 @@ BEFORE = {
     "tokens_per_question": 1912.4,
 }
 AFTER = BEFORE | {"accuracy": 0.94, "ci95": [0.912, 0.9594], "invalid": 0}
-
-
-class Page(HTMLParser):
-    """What a browser would make of the page: its tags, everything it would fetch, its visible text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.fetched: list[str] = []
-        self.handlers: list[str] = []
-        self.policy = ""
-        self.text = ""
-        self._styling = False
-        self.feed(html)
-        self.text = " ".join(self.text.split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self._styling = tag == "style"
-        values = dict(attrs)
-        for name in ("src", "href", "xlink:href", "action", "data", "poster", "srcset"):
-            if values.get(name) and not (values[name] or "").startswith("#"):
-                self.fetched.append(f"{tag} {name}={values[name]}")
-        self.handlers += [name for name in values if name.startswith("on")]
-        if values.get("http-equiv") == "Content-Security-Policy":
-            self.policy = values["content"] or ""
-
-    def handle_endtag(self, tag: str) -> None:
-        self._styling = False
-
-    def handle_data(self, data: str) -> None:
-        if self._styling:
-            assert "url(" not in data
-            assert "@import" not in data
-        else:
-            self.text += f" {data} "
 
 
 def new_run(folder: Path) -> RunDir:
@@ -127,7 +92,7 @@ def test_evaluations_stand_with_their_intervals(finished: RunDir) -> None:
         "One agent alone, sees everything 60.0 % (55.1 % to 64.7 %) 55.0 % 400 – –",
     ):
         assert row in text
-    assert text.count("Team before training 21.0 %") == 1
+    assert text.count("Team before training 21.0 % (") == 1
 
 
 def test_training_is_drawn_for_each_agent(finished: RunDir) -> None:
@@ -215,3 +180,34 @@ def test_a_report_is_written_again_over_the_old_one(finished: RunDir) -> None:
     write_report(finished)
     log_steps(finished, [4])
     assert "Last step 4" in page(finished).text
+
+
+def test_each_evaluation_has_its_section_beside_what_training_measured(finished: RunDir) -> None:
+    for name in ("b-clinic", "a-medqa"):
+        (finished.evaluation / f"{name}.json").write_text(json.dumps(evaluation()))
+    (finished.evaluation / "cut.json").write_text(json.dumps({"settings": evaluation()["settings"]}))
+    text = page(finished).text
+    places = [
+        text.index(words)
+        for words in (
+            "Before and after training",
+            "Team before training 21.0 %",
+            "Evaluation: a-medqa",
+            "Evaluation: b-clinic",
+            "Evaluation: cut Not finished",
+            "Training Lines of more than",
+        )
+    ]
+    assert places == sorted(places)
+    assert text.count("Team 45.2 % (40.3 % to 50.1 %)") == 2
+    assert "b-clinic 45.2 %" not in text  # no row of what training measured
+
+
+def test_a_run_that_was_only_evaluated_does_not_say_that_it_was_not(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    run.evaluation.mkdir()
+    (run.evaluation / "clinic.json").write_text(json.dumps(evaluation()))
+    text = page(run).text
+    assert "Nothing has been evaluated yet." not in text
+    assert "Before and after training" not in text
+    assert "Evaluation: clinic" in text

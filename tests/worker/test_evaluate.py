@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from small_runs import go, small
 
-from maporl_cli.core.errors import ConfigError, DataError, Interrupted, UsageError
+from maporl_cli.core.errors import ConfigError, DataError, Interrupted, RunFailed, UsageError
 from maporl_cli.data.benchmarks import benchmark
 from maporl_cli.data.writing import write_questions
 from maporl_cli.worker import Request, ask_team, evaluate_run, systems
@@ -162,6 +162,33 @@ def test_all_that_a_run_has_is_compared_with_by_default(compared):
     kept = json.loads((compared / "eval" / "held_out.json").read_text())
     assert kept.pop("settings")["checkpoint"] == "step_000004"
     assert kept == found
+
+
+def test_the_runs_page_shows_what_was_found_beside_its_training(compared):
+    found = evaluated(compared, checks=("silenced",))
+    page = (compared / "report.html").read_text()
+    assert "<h2>Evaluation: held_out</h2>" in page
+    assert "<h2>Before and after training</h2>" in page
+    for title in ("The team is better by", "What each agent adds"):
+        assert f"<h3>{title}</h3>" in page
+    assert f"{found['tokens_per_question']:,.0f}</td>" in page
+
+
+def test_an_untrained_team_has_a_page_beside_its_figures(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    evaluate_run(small(tmp_path), Request(limit=4), display="none")
+    assert "<h2>Evaluation: held_out</h2>" in (tmp_path / "eval" / "report.html").read_text()
+
+
+def test_a_page_that_cannot_be_written_costs_no_figures(compared, monkeypatch, capsys):
+    def full(run):
+        raise RunFailed("The disk is full.", fix="make room")
+
+    monkeypatch.setattr(evaluating, "write_report", full)
+    request = Request(run=compared, baselines=())
+    found = evaluate_run(small(compared.parent, "eval.baselines=[single]"), request, display="plain")
+    assert found["n"] == 12
+    assert "The report could not be written: The disk is full." in capsys.readouterr().err
 
 
 def test_a_majority_costs_about_what_the_team_does(compared):
