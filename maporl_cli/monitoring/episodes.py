@@ -10,7 +10,7 @@ from typing import Any
 
 from maporl_cli.agents.answers import is_correct
 from maporl_cli.core.atomic import atomic_write
-from maporl_cli.core.types import Episode
+from maporl_cli.core.types import Episode, Turn
 
 
 class EpisodeFiles:
@@ -67,5 +67,12 @@ def episode_record(episode: Episode) -> dict[str, Any]:
             "reasons": dict(episode.score.reasons),
         },
         "measured": {name: list(values) for name, values in episode.measured.items()},
-        "turns": [asdict(turn) for turn in episode.turns],
+        "turns": [_turn(turn) for turn in episode.turns],
     }
+
+
+def _turn(turn: Turn) -> dict[str, Any]:
+    """A policy's turn: its ids are its tokens, so nothing else counted them."""
+    found = asdict(turn)
+    del found["counted"]
+    return found
