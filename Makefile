@@ -52,15 +52,15 @@ test: $(TEST) ## the tests that every change must pass
 test-slow: $(TEST) ## runs and ranks killed, a host lost, a real model pulled (about 20 minutes)
 	$(BIN)/python -m pytest -m slow -q
 
-$(PEERS)/.installed: tests/peers/requirements.txt constraints.txt
+$(PEERS)/.installed: tests/peers/requirements.txt pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(PEERS)
-	@echo "installing the libraries that maporl is compared with into $(PEERS) (once only) …"
+	@echo "installing maporl and the libraries that it is compared with into $(PEERS) (once only) …"
 	$(PEERS)/bin/python -m pip install --disable-pip-version-check --no-compile --quiet \
 		--constraint constraints.txt --requirement tests/peers/requirements.txt
 	@touch $@
 
-test-peers: $(PEERS)/.installed ## our loss against TRL's own code, in an environment of its own
-	PYTHONPATH=. $(PEERS)/bin/python -m pytest tests/peers -q
+test-peers: $(PEERS)/.installed ## our loss and answers against TRL's and lm-evaluation-harness's (about 20 minutes)
+	$(PEERS)/bin/python -m pytest tests/peers -q
 
 $(MUTANTS)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(MUTANTS)

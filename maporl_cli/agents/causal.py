@@ -84,6 +84,9 @@ class CausalPolicy:
         ids = self.tokenizer.encode(text, add_special_tokens=False)
         return (*ids, int(self.tokenizer.eos_token_id))
 
+    def encode_plain(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer.encode(text))
+
     def decode(self, token_ids: Sequence[int]) -> str:
         return self.tokenizer.decode(list(token_ids), skip_special_tokens=True).strip()
 

@@ -187,6 +187,15 @@ class Readable(Policy, Protocol):
         ...
 
 
+@runtime_checkable
+class PlainReader(Policy, Protocol):
+    """A policy that reads text as it stands, outside of any talk. A plug-in need not be one."""
+
+    def encode_plain(self, text: str) -> tuple[int, ...]:
+        """Token ids of `text` as the tokenizer itself begins a document: no chat template around it."""
+        ...
+
+
 PolicyBuilder = Callable[[str], Policy]
 """Builds the policy of the agent of the given name."""
 

@@ -6,11 +6,13 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from maporl_cli.cli.evaluation_tables import show
 from maporl_cli.cli.options import (
     ConfigFile,
     DisplayOption,
@@ -21,15 +23,18 @@ from maporl_cli.cli.options import (
     default_nproc,
     resolve,
 )
-from maporl_cli.cli.output import emit, result, shown
+from maporl_cli.cli.output import emit, shown
 from maporl_cli.core.errors import UsageError
-from maporl_cli.monitoring.wording import probability
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 BASELINES = ("single", "untrained", "majority", "reporter_alone")
 CHECKS = ("shuffled", "silenced")
+
+
+class Scoring(StrEnum):
+    """How an answer is come by."""
+
+    generated = "generated"
+    loglikelihood = "loglikelihood"
 
 
 def evaluate(
@@ -92,7 +97,7 @@ def evaluate(
         ),
     ] = None,
     checks: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--checks",
             metavar="LIST",
@@ -100,7 +105,15 @@ def evaluate(
             "(default: both).",
             show_default=False,
         ),
-    ] = ",".join(CHECKS),
+    ] = None,
+    scoring: Annotated[
+        Scoring,
+        typer.Option(
+            "--scoring",
+            help="Read answers from what is said, or have the last agent's model say nothing and weigh the "
+            "options' letters, as published MMLU figures do.",
+        ),
+    ] = Scoring.generated,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an evaluation that was cut short.")
     ] = False,
@@ -132,6 +145,20 @@ def evaluate(
             fix=f"evaluate the run's settings with others: --config {run}/config.yaml in the place of --run",
         )
     wanted = None if baselines is None else listed(baselines, BASELINES, "--baselines")
+    letters = scoring is Scoring.loglikelihood
+    default = () if letters else CHECKS
+    checked = default if checks is None else listed(checks, CHECKS, "--checks")
+    if letters:
+        others = set(wanted or ()) - {"untrained"}
+        _refuse_talk(
+            {
+                "--sampled": sampled,
+                "--seeds": seeds > 1,
+                "--baselines": others,
+                "--checks": checked,
+                "--endpoint": endpoint,
+            }
+        )
     display_now = shown(display, os.environ, terminal=sys.stderr.isatty())
     if run is not None:
         from maporl_cli.core.run_dir import RunDir
@@ -152,9 +179,10 @@ def evaluate(
         sampled=sampled or seeds > 1,
         seeds=seeds,
         baselines=wanted,
-        checks=listed(checks, CHECKS, "--checks"),
         endpoint=endpoint,
         model=model if endpoint is not None else None,
+        checks=checked,
+        loglikelihood=letters,
         resume=resume,
     )
     nproc = nproc or default_nproc(loaded.config)
@@ -187,92 +215,13 @@ def listed(text: str, known: Sequence[str], option: str) -> tuple[str, ...]:
     return tuple(name for name in known if name in names)
 
 
-def show(found: Mapping[str, Any]) -> None:
-    """An evaluation on stdout: a row a system, what each agent adds, and where the records are."""
-    # Imported here: the help needs no tables.
-    from rich.console import Console
-
-    console = Console()
-    console.print(_systems(found))
-    for table in (_conversation(found), _contributions(found)):
-        if table is not None:
-            console.print(table)
-    if "consistency" in found:
-        result(f"same option when they stand in another order: {found['consistency']:.1%}")
-    for kind in ("alarm", "caution"):
-        if found.get(kind):
-            result(f"{kind}: {found[kind]}")
-    result(f"records: {found['records']}")
-
-
-def _table(title: str, first: str, *columns: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column(first)
-    for column in columns:
-        table.add_column(column, justify="right")
-    return table
-
-
-def _systems(found: Mapping[str, Any]) -> Table:
-    """The team and its baselines; the last columns compare the team with each."""
-    table = _table(
-        "",
-        "system",
-        *(
-            "accuracy",
-            "95 % interval",
-            "above chance",
-            "unreadable",
-            "tokens",
-            "team is better by",
-            "p (Holm)",
-        ),
-    )
-    baselines: Mapping[str, Mapping[str, Any]] = found.get("baselines") or {}
-    for label, figures in {"team": found, **baselines}.items():
-        compared = found["comparisons"].get(label)
-        table.add_row(
-            label,
-            f"{figures['accuracy']:.1%}",
-            _interval(figures["ci95"]),
-            f"{figures['above_chance']:.1%}",
-            f"{figures['invalid_share']:.1%}",
-            f"{figures['tokens_per_question']:.0f}",
-            "" if compared is None else f"{compared['difference']:+.1%}, {_interval(compared['ci95'])}",
-            "" if compared is None else probability(compared["p_holm"]),
+def _refuse_talk(asked: Mapping[str, object]) -> None:
+    """Raises UsageError where an option is given that means something only where agents speak."""
+    for option in (option for option, given in asked.items() if given):
+        untrained = " (or give `untrained`)" if option == "--baselines" else ""
+        raise UsageError(
+            f"{option} goes with generated answers.",
+            where="--scoring loglikelihood",
+            why="nobody speaks there: one model weighs the letters, always to the same end",
+            fix=f"leave out {option}{untrained} or --scoring",
         )
-    table.caption = f"{found['n']} questions; tokens are read and sampled ones a question"
-    return table
-
-
-def _conversation(found: Mapping[str, Any]) -> Table | None:
-    turns = [turn for turn in found["conversation"] if turn["stances"]]
-    if not turns:
-        return None
-    table = _table("How the answer changed", "turn", "stands for an answer", "wrong → right", "right → wrong")
-    for turn in turns:
-        told = (
-            f"{turn['stances']} of {turn['turns']}",
-            str(turn["wrong_to_right"]),
-            str(turn["right_to_wrong"]),
-        )
-        table.add_row(f"{turn['agent']}, round {turn['round'] + 1}", *told)
-    return table
-
-
-def _contributions(found: Mapping[str, Any]) -> Table | None:
-    if not found["contributions"]:
-        return None
-    table = _table("What an agent adds", "without a word of", "accuracy lost", "p (Holm)")
-    for agent, lost in found["contributions"].items():
-        table.add_row(
-            agent, f"{lost['difference']:.1%}, {_interval(lost['ci95'])}", probability(lost["p_holm"])
-        )
-    return table
-
-
-def _interval(bounds: Sequence[float]) -> str:
-    return f"{bounds[0]:.1%} to {bounds[1]:.1%}"

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from glob import escape
 from pathlib import Path
 from typing import Any
 
 from maporl_cli.agents.endpoint import Endpoint
 from maporl_cli.agents.roles import SINGLE
-from maporl_cli.core.atomic import atomic_write
 from maporl_cli.core.config import Config
-from maporl_cli.core.errors import ConfigError, Interrupted, MaporlError
+from maporl_cli.core.errors import Interrupted, MaporlError
 from maporl_cli.core.randomness import Draws, Greedy, Sampled, shuffle_options
-from maporl_cli.core.run_dir import RunDir, changed_science_fields, read_object
+from maporl_cli.core.run_dir import RunDir
 from maporl_cli.core.types import Episode, Question, Turn
 from maporl_cli.data.splits import content_digest
 from maporl_cli.evaluation.comparison import compared, reward_alarm
 from maporl_cli.evaluation.conversation import agreement, changes
 from maporl_cli.evaluation.evaluate import Player, answer_all
 from maporl_cli.evaluation.findings import findings
+from maporl_cli.evaluation.letters import Letters
 from maporl_cli.evaluation.majority import Majority, votes_for
 from maporl_cli.evaluation.records import Row
 from maporl_cli.monitoring.console import Display
@@ -29,7 +27,9 @@ from maporl_cli.rewards.medical import Reward
 from maporl_cli.training.checkpoint import Checkpoints
 from maporl_cli.training.placement import place
 from maporl_cli.training.ranks import LostContact, OneRank, Ranks
+from maporl_cli.worker.answering import answering_alone
 from maporl_cli.worker.asked import Asked, asked_questions
+from maporl_cli.worker.evaluation_files import EvaluationFiles
 from maporl_cli.worker.job import refuse_unlike
 from maporl_cli.worker.narrator import Narrator
 from maporl_cli.worker.plugins import load_plugins
@@ -89,6 +89,8 @@ def _evaluate(config: Config, request: Request, ranks: Ranks, narrator: Narrator
     ranks.broadcast(None, "the questions")
     asked = asked or questions()
     refuse_unlike(ranks, config, {"questions": content_digest(asked.questions)})
+    if request.loglikelihood:
+        config = answering_alone(config, asked.questions)
     speaker = None
     if request.endpoint is not None:
         patience = config.eval.endpoint_timeout
@@ -117,20 +119,22 @@ class _Evaluation:
         self._ranks = ranks
         self._systems = Systems(config, home, asked.questions, ranks, narrator, speaker)
         self._speaker = speaker
-        self._folder = (home.evaluation if home is not None else Path("eval")).resolve()
-        self._name = f"{asked.name}-sampled" if request.sampled else asked.name
-        self._file = self._folder / f"{self._name}.json"
+        folder = (home.evaluation if home is not None else Path("eval")).resolve()
+        kind = "-sampled" if request.sampled else "-loglikelihood" if request.loglikelihood else ""
+        self._files = EvaluationFiles(folder, f"{asked.name}{kind}")
         self._draws: Draws = Sampled(config.run.seed) if request.sampled else Greedy()
 
     def go(self) -> dict[str, Any]:
         request, rows = self._request, dict[str, list[Row]]()
-        baselines = self._systems.there() if request.baselines is None else request.baselines
+        baselines = self._there() if request.baselines is None else request.baselines
         self._systems.refuse_missing(baselines)
         team = self._systems.open(TEAM)
-        settings = self._begin()
-        rows[TEAM] = self._ask(TEAM, team, team.team, self._episodes())
+        player = self._player(team)
+        settings = self._settings()
+        self._files.begin(settings, self._ranks, resume=request.resume)
+        rows[TEAM] = self._ask(TEAM, team, player, self._episodes())
         again = dict(self._checks(team, rows[TEAM]))
-        del team
+        del team, player
         for which in baselines:
             if which == MAJORITY:
                 if SINGLE not in rows:
@@ -140,59 +144,43 @@ class _Evaluation:
                 rows[which] = self._alone(which)
         found = self._found(rows, again)
         if self._ranks.rank == 0:
-            atomic_write(self._file, json.dumps({"settings": settings, **found}, indent=1))
+            self._files.end(settings, found)
             self._report()
         return found
 
     def _report(self) -> None:
         """The page; where it cannot be written, the figures are there all the same."""
         try:
-            page = write_evaluations(self._folder) if self._home is None else write_report(self._home)
+            page = write_evaluations(self._files.folder) if self._home is None else write_report(self._home)
             self._narrator.say(f"report: {page}")
         except MaporlError as error:
             self._narrator.say(f"The report could not be written: {error.what}")
 
-    def _begin(self) -> dict[str, Any]:
-        """Note what is evaluated, for whoever goes on with it, and forget an earlier evaluation of the name.
+    def _there(self) -> list[str]:
+        """The baselines of an evaluation that names none."""
+        there = self._systems.there()
+        return [which for which in there if which == UNTRAINED] if self._request.loglikelihood else there
 
-        Returns:
-            what was noted.
+    def _player(self, session: Session) -> Player:
+        """Who answers for a system."""
+        if not self._request.loglikelihood:
+            return session.team
+        (agent,) = session.team.agents
+        return Letters(agent.name, agent.policy)
 
-        Raises:
-            ConfigError: an evaluation of that name was cut short and would be lost, or was another.
-        """
+    def _settings(self) -> dict[str, Any]:
+        """What is evaluated; who goes on with it must mean the same."""
         latest = None if self._home is None else Checkpoints(self._home.checkpoints, keep=1).latest()
-        asked: dict[str, Any] = {
+        return {
             "questions": content_digest(self._asked.questions),
             "checkpoint": None if latest is None else latest.name,
             "sampled": self._request.sampled,
             "seeds": self._request.seeds,
             "endpoint": self._request.endpoint,
             "model": None if self._speaker is None else self._speaker.model,
+            "loglikelihood": self._request.loglikelihood,
             "config": self._config.model_dump(mode="json"),
         }
-        ranks = self._ranks
-        there = ranks.broadcast(read_object(self._file), "an evaluation of that name")
-        kept = ranks.any(bool(self._kept()), "whether it has records")
-        if self._request.resume and "settings" in there:
-            _refuse_another(there["settings"], asked, self._file)
-        elif "settings" in there and "accuracy" not in there and kept:
-            raise ConfigError(
-                "This evaluation was cut short, and its answers would be lost.",
-                where=str(self._file),
-                fix=f"run the same command with --resume to go on, or remove {self._file} to begin anew",
-            )
-        else:
-            for path in self._kept():
-                path.unlink(missing_ok=True)
-        if ranks.rank == 0:
-            atomic_write(self._file, json.dumps({"settings": asked}, indent=1))
-        ranks.broadcast(None, "the beginning of an evaluation")
-        return asked
-
-    def _kept(self) -> list[Path]:
-        """The records of all systems, as far as they are on this host."""
-        return list(self._folder.glob(f"{escape(self._name)}.*records.jsonl*"))
 
     def _episodes(self, change: Callable[[Question], Question] = lambda question: question) -> list[Episode]:
         """An empty one for each seed and question."""
@@ -218,16 +206,16 @@ class _Evaluation:
             episodes,
             draws=draws or self._draws,
             batch_size=batch_size or self._config.eval.batch_size,
-            records=self._records(who),
+            records=self._files.records(who),
             ranks=session.ranks,
-            judge=lambda finished: reward.score([[episode] for episode in finished]),
+            # A letter that was never said has earned nothing, and nothing of it was unsafe.
+            judge=None
+            if self._request.loglikelihood
+            else lambda finished: reward.score([[episode] for episode in finished]),
             resume=self._request.resume,
             warn=self._narrator.say,
             on_progress=lambda done, total: self._narrator.progress(f"{who}: question", done, total),
         )
-
-    def _records(self, who: str) -> Path:
-        return self._folder / (".".join([self._name, *([who] if who != TEAM else []), "records.jsonl"]))
 
     def _checks(self, team: Session, rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
         """The team again, with one thing changed."""
@@ -256,15 +244,15 @@ class _Evaluation:
 
     def _alone(self, who: str) -> list[Row]:
         session = self._systems.open(who)
-        return self._ask(who, session, session.team, self._episodes())
+        return self._ask(who, session, self._player(session), self._episodes())
 
     def _found(self, rows: Mapping[str, Sequence[Row]], again: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
         """What the records of all systems come to."""
         team = rows[TEAM]
         others = {who: own for who, own in rows.items() if who != TEAM}
-        found = findings(team) | {"records": str(self._records(TEAM))}
+        found = findings(team) | {"records": str(self._files.records(TEAM))}
         found["baselines"] = {
-            who: findings(own) | {"records": str(self._records(who))} for who, own in others.items()
+            who: findings(own) | {"records": str(self._files.records(who))} for who, own in others.items()
         }
         found["comparisons"] = compared(team, others)
         found["conversation"] = changes(team)
@@ -277,21 +265,6 @@ class _Evaluation:
         if self._asked.caution:
             found["caution"] = self._asked.caution
         return found
-
-
-def _refuse_another(before: Mapping[str, Any], now: Mapping[str, Any], file: Path) -> None:
-    """Raises ConfigError where an evaluation that is gone on with was of something else."""
-    changed = [key for key in now if key != "config" and before.get(key) != now[key]]
-    changed += changed_science_fields(
-        Config.model_validate(before["config"]), Config.model_validate(now["config"])
-    )
-    if changed:
-        raise ConfigError(
-            "This is another evaluation than the one that is there.",
-            where=str(file),
-            why=f"it was made with another value of {', '.join(changed)}",
-            fix="run the command that began it with --resume, or leave out --resume to begin anew",
-        )
 
 
 def _heard(episodes: Sequence[Episode], rows: Sequence[Row], turns: int) -> list[Episode]:

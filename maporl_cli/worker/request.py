@@ -24,6 +24,7 @@ class Request:
         baselines: any of `untrained`, `single`, `majority`, `reporter_alone`; None: all that there are.
         checks: any of `shuffled` (again, with the options in another order) and `silenced` (again, with one
             agent saying nothing, each in turn).
+        loglikelihood: nobody speaks; the letter that the last agent's policy finds likeliest is the answer.
         endpoint: a server that speaks in the place of all agents.
         model: as that server names it; None: the only one it has.
         resume: go on from the records that are there.
@@ -40,6 +41,7 @@ class Request:
     seeds: int = 1
     baselines: tuple[str, ...] | None = None
     checks: tuple[str, ...] = ()
+    loglikelihood: bool = False
     endpoint: str | None = None
     model: str | None = None
     resume: bool = False

@@ -203,6 +203,29 @@ def test_a_mistyped_baseline_names_the_nearest(worker: Worker) -> None:
     assert not worker.asked
 
 
+def test_letters_alone_are_asked_for_without_checks(worker: Worker) -> None:
+    run("--scoring", "loglikelihood", "--limit", "3", "--resume")
+    assert worker.asked["request"] == Request(limit=3, loglikelihood=True, resume=True)
+    run("--scoring", "loglikelihood", "--baselines", "untrained", "--checks", "none")
+    assert worker.asked["request"] == Request(baselines=("untrained",), loglikelihood=True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--sampled",),
+        ("--seeds", "2"),
+        ("--checks", "shuffled"),
+        ("--baselines", "majority"),
+        ("--baselines", "untrained,single"),
+    ],
+)
+def test_what_needs_talk_is_refused_where_nobody_speaks(worker: Worker, arguments: tuple[str, ...]) -> None:
+    told = refused(UsageError, "--scoring", "loglikelihood", *arguments)
+    assert f"leave out {arguments[0]}" in told
+    assert not worker.asked
+
+
 @pytest.mark.parametrize(
     ("text", "names"),
     [

@@ -1,0 +1,103 @@
+"""What an evaluation found, as tables on stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from maporl_cli.cli.output import result
+from maporl_cli.monitoring.wording import probability
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def show(found: Mapping[str, Any]) -> None:
+    """An evaluation on stdout: a row a system, what each agent adds, and where the records are."""
+    # Imported here: the help needs no tables.
+    from rich.console import Console
+
+    console = Console()
+    console.print(_systems(found))
+    for table in (_conversation(found), _contributions(found)):
+        if table is not None:
+            console.print(table)
+    if "consistency" in found:
+        result(f"same option when they stand in another order: {found['consistency']:.1%}")
+    for kind in ("alarm", "caution"):
+        if found.get(kind):
+            result(f"{kind}: {found[kind]}")
+    result(f"records: {found['records']}")
+
+
+def _table(title: str, first: str, *columns: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column(first)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _systems(found: Mapping[str, Any]) -> Table:
+    """The team and its baselines; the last columns compare the team with each."""
+    table = _table(
+        "",
+        "system",
+        *(
+            "accuracy",
+            "95 % interval",
+            "above chance",
+            "unreadable",
+            "tokens",
+            "team is better by",
+            "p (Holm)",
+        ),
+    )
+    baselines: Mapping[str, Mapping[str, Any]] = found.get("baselines") or {}
+    for label, figures in {"team": found, **baselines}.items():
+        compared = found["comparisons"].get(label)
+        table.add_row(
+            label,
+            f"{figures['accuracy']:.1%}",
+            _interval(figures["ci95"]),
+            f"{figures['above_chance']:.1%}",
+            f"{figures['invalid_share']:.1%}",
+            f"{figures['tokens_per_question']:.0f}",
+            "" if compared is None else f"{compared['difference']:+.1%}, {_interval(compared['ci95'])}",
+            "" if compared is None else probability(compared["p_holm"]),
+        )
+    table.caption = f"{found['n']} questions; tokens are read and sampled ones a question"
+    return table
+
+
+def _conversation(found: Mapping[str, Any]) -> Table | None:
+    turns = [turn for turn in found["conversation"] if turn["stances"]]
+    if not turns or len(found["conversation"]) == 1:  # a single turn has nobody's answer to change
+        return None
+    table = _table("How the answer changed", "turn", "stands for an answer", "wrong → right", "right → wrong")
+    for turn in turns:
+        told = (
+            f"{turn['stances']} of {turn['turns']}",
+            str(turn["wrong_to_right"]),
+            str(turn["right_to_wrong"]),
+        )
+        table.add_row(f"{turn['agent']}, round {turn['round'] + 1}", *told)
+    return table
+
+
+def _contributions(found: Mapping[str, Any]) -> Table | None:
+    if not found["contributions"]:
+        return None
+    table = _table("What an agent adds", "without a word of", "accuracy lost", "p (Holm)")
+    for agent, lost in found["contributions"].items():
+        table.add_row(
+            agent, f"{lost['difference']:.1%}, {_interval(lost['ci95'])}", probability(lost["p_holm"])
+        )
+    return table
+
+
+def _interval(bounds: Sequence[float]) -> str:
+    return f"{bounds[0]:.1%} to {bounds[1]:.1%}"

@@ -1,0 +1,36 @@
+"""Who is asked for the likeliest letter: the agent whose report is a team's answer, alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from maporl_cli.agents.build import cold_starts_of
+from maporl_cli.core.config import Config
+from maporl_cli.core.errors import ConfigError, DataError
+from maporl_cli.core.types import Question
+
+
+def answering_alone(config: Config, questions: Sequence[Question]) -> Config:
+    """The config of the team's last agent as a team of its own.
+
+    Raises:
+        DataError: a question has no letters.
+        ConfigError: the agent's model has no words for the prompt.
+    """
+    for question in questions:
+        if not question.options:
+            raise DataError(
+                "A question without options has no letters to choose from.",
+                where=f"question {question.id}",
+                fix="leave out --scoring loglikelihood, and its answer is read from what the team says",
+            )
+    team = config.team.model_copy(update={"agents": config.team.agents[-1:], "max_rounds_per_episode": 1})
+    alone = config.model_copy(update={"team": team})
+    if cold_starts_of(alone) is not None:
+        raise ConfigError(
+            "A tiny policy cannot be asked for a letter alone.",
+            where="--scoring loglikelihood",
+            why=f"it knows no words but those of {config.data.train}, and the prompt has others",
+            fix="ask a pretrained model (--preset smollm2, or a --run of one), or leave out --scoring",
+        )
+    return alone

@@ -1,0 +1,135 @@
+"""`maporl eval --scoring loglikelihood`: whose letters are weighed, and what is made of them."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_runs import PAYING_FOR_IDS, go, small
+
+from maporl_cli.agents.causal import CausalPolicy
+from maporl_cli.agents.models import eos_ids, load_model, load_tokenizer
+from maporl_cli.agents.tiny import END, tiny_model, tiny_tokenizer
+from maporl_cli.core.config import Config
+from maporl_cli.core.errors import ConfigError, DataError, Interrupted
+from maporl_cli.core.randomness import Greedy
+from maporl_cli.core.types import Episode
+from maporl_cli.data.benchmarks import benchmark
+from maporl_cli.evaluation.letters import Letters
+from maporl_cli.worker import Request, evaluate_run
+from maporl_cli.worker import evaluate as evaluating
+
+WORDS = "The following are multiple choice questions (with answers). A. B. C. D. E. Answer: A B C D E".split()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[Config, Path]:
+    """A run of a small model that has words for the prompt, and every step of which learns."""
+    folder = tmp_path_factory.mktemp("letters")
+    tokenizer = tiny_tokenizer([*benchmark("clinic").vocabulary(), *WORDS])
+    model, end = tiny_model(tokenizer, seed=0), int(tokenizer.get_vocab()[END])
+    with torch.no_grad():  # or it would end none of its turns, and from turns that are cut nothing is learned
+        model.get_input_embeddings().weight[end] *= 20
+    CausalPolicy(model, tokenizer, frozenset({end})).save(folder / "model")
+    plugin = folder / "ids.py"
+    plugin.write_text(PAYING_FOR_IDS)
+    config = small(
+        folder,
+        f"model.name={folder / 'model'}",
+        f"run.plugins=[{plugin}]",
+        "reward.extra_weights={ids: 1}",
+        "train.learning_rate=0.01",
+        "eval.baselines=[]",
+        "eval.batch_size=5",
+        "train.guards=off",
+    )
+    return config, Path(go(config)["run"])
+
+
+def weighed(trained: tuple[Config, Path], **options: Any) -> dict[str, Any]:
+    config, run = trained
+    return evaluate_run(config, Request(run=run, loglikelihood=True, **options), display="none")
+
+
+def rows_of(found: dict[str, Any]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(found["records"]).read_text().splitlines()]
+
+
+def letters_of(model: Path) -> list[str | None]:
+    tokenizer, loaded = load_tokenizer(model), load_model(model, torch.float32)
+    policy = CausalPolicy(loaded, tokenizer, eos_ids(loaded, tokenizer))
+    episodes = [Episode(one, sample=0, step=0) for one in islice(benchmark("clinic").evaluation(0), 12)]
+    Letters("reporter", policy).play_all([episodes], Greedy(), None)
+    return [episode.answer for episode in episodes]
+
+
+def test_the_agent_that_answers_is_asked_as_trained_and_as_it_was_before(trained):
+    config, run = trained
+    found = weighed(trained)
+    before = found["baselines"].pop("untrained")
+    assert not found["baselines"]
+    assert [row["answer"] for row in rows_of(found)] == letters_of(run / "final_model" / "reporter")
+    assert [row["answer"] for row in rows_of(before)] == letters_of(Path(config.model.name))
+    assert [row["answer"] for row in rows_of(found)] != [row["answer"] for row in rows_of(before)]
+    assert list(found["comparisons"]) == ["untrained"]
+
+
+def test_nobody_speaks_and_nothing_is_earned(trained):
+    found = weighed(trained, baselines=())
+    assert (found["n"], found["invalid"], found["turns_per_question"]) == (12, 0, 1)
+    assert sum(found["letters"].values()) == 12
+    assert not {"reward", "safety", "calibration"} & set(found)
+    for row in rows_of(found):
+        assert [(turn["agent"], turn["text"]) for turn in row["turns"]] == [("reporter", row["answer"])]
+        assert row["sampled"] == 1
+
+
+def test_its_records_stand_beside_those_of_the_talk(trained):
+    config, run = trained
+    spoken = evaluate_run(config, Request(run=run, baselines=()), display="none")
+    said = Path(spoken["records"]).read_text()
+    found = weighed(trained, baselines=())
+    assert Path(found["records"]).name == "held_out-loglikelihood.records.jsonl"
+    assert Path(spoken["records"]).read_text() == said
+
+
+def test_what_was_cut_short_goes_on_to_the_same_figures(trained, monkeypatch):
+    whole = weighed(trained)
+    texts = {path.name: path.read_text() for path in Path(whole["records"]).parent.glob("*.records.jsonl")}
+    play, batches = Letters._play, []
+
+    def killed(self, policy, episodes):
+        batches.append(len(episodes))
+        if len(batches) == 2:
+            raise KeyboardInterrupt
+        play(self, policy, episodes)
+
+    monkeypatch.setattr(Letters, "_play", killed)
+    with pytest.raises(Interrupted):
+        weighed(trained)
+    with pytest.raises(ConfigError, match=r"(?s)cut short.*--resume"):
+        weighed(trained)
+    assert weighed(trained, resume=True) == whole
+    assert batches == [5, 5, 5, 2, 5, 5, 2], "the first batch is not asked again"
+    assert texts == {
+        path.name: path.read_text() for path in Path(whole["records"]).parent.glob("*.records.jsonl")
+    }
+
+
+def test_a_question_without_options_is_refused_before_a_model_is_read(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluating, "Systems", lambda *_: pytest.fail("a minute for nothing"))
+    file = tmp_path / "open.jsonl"
+    file.write_text(json.dumps({"id": "q7", "question": "Which drug?", "answer": "aspirin"}))
+    with pytest.raises(DataError, match=r"(?s)no letters.*question q7.*Fix: .*--scoring"):
+        weighed(trained, data=file)
+
+
+def test_tiny_policies_have_no_words_for_the_prompt(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"(?s)tiny policy.*Fix: .*--preset smollm2"):
+        evaluate_run(small(tmp_path), Request(loglikelihood=True), display="none")
+    assert not (tmp_path / "eval").exists()
