@@ -70,6 +70,21 @@ class Result:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What was answered.
+
+    Attributes:
+        rows: the records in the order of the episodes, those of earlier sittings among them.
+        asked: how many were asked now.
+        seconds: how long they took, wall-clock, scoring and recording included.
+    """
+
+    rows: list[Row]
+    asked: int
+    seconds: float
+
+
 def evaluate(
     team: Player,
     questions: Sequence[Question],
@@ -85,9 +100,8 @@ def evaluate(
     Returns:
         The same on every rank.
     """
-    began = time.monotonic()
     episodes = [Episode(question=question, sample=0, step=0) for question in questions]
-    rows = answer_all(
+    answers = answer_all(
         team,
         episodes,
         draws=draws,
@@ -96,8 +110,7 @@ def evaluate(
         ranks=ranks,
         on_progress=on_progress,
     )
-    seconds = ranks.broadcast(time.monotonic() - began, "how long an evaluation took")
-    return _result(rows, seconds, records)
+    return _result(answers, records)
 
 
 def answer_all(
@@ -112,7 +125,7 @@ def answer_all(
     resume: bool = False,
     warn: Callable[[str], None] | None = None,
     on_progress: Progress | None = None,
-) -> list[Row]:
+) -> Answers:
     """Have every episode played; on several ranks, each replica plays its share of the batches.
 
     Which episodes are in a batch does not depend on the ranks, nor on what is done already.
@@ -131,7 +144,7 @@ def answer_all(
         on_progress: told after each batch.
 
     Returns:
-        the records in the order of the episodes, on every rank.
+        the same on every rank.
 
     Raises:
         DataError: there are no episodes; an accuracy over none means nothing.
@@ -143,6 +156,7 @@ def answer_all(
             why="the evaluation set is empty",
             fix="give a file with questions (--data FILE), or raise --limit or data.max_eval_samples",
         )
+    began = time.monotonic()
     kept = None if records is None else Records(records, part=place_of(ranks).replica or 0)
     seat, _ = ranks.placement.seat(ranks.rank)
     done = _done(kept, ranks, resume, warn or (lambda _: None))
@@ -178,10 +192,11 @@ def answer_all(
         rows = [done[_key(episode)] for episode in episodes]
         if kept is not None:
             kept.close(rows)
-    rows = ranks.broadcast(rows, "the records of an evaluation")
+    answers = Answers(rows, sum(map(len, batches)), time.monotonic() - began)
+    answers = ranks.broadcast(answers, "the records of an evaluation")
     if kept is not None:
         kept.drop_parts()
-    return rows
+    return answers
 
 
 def _done(kept: Records | None, ranks: Ranks, resume: bool, warn: Callable[[str], None]) -> dict[Key, Row]:
@@ -201,7 +216,8 @@ def _key(episode: Episode) -> Key:
     return episode.question.id, episode.step
 
 
-def _result(rows: Sequence[Row], seconds: float, records: Path | None) -> Result:
+def _result(answers: Answers, records: Path | None) -> Result:
+    rows = answers.rows
     correct = sum(row["correct"] for row in rows)
     return Result(
         accuracy=correct / len(rows),
@@ -210,6 +226,6 @@ def _result(rows: Sequence[Row], seconds: float, records: Path | None) -> Result
         correct=correct,
         invalid=sum(not row["valid"] for row in rows),
         tokens=sum(row["tokens"] for row in rows),
-        seconds=seconds,
+        seconds=answers.seconds,
         records=records,
     )

@@ -122,6 +122,7 @@ class _Evaluation:
         folder = (home.evaluation if home is not None else Path("eval")).resolve()
         kind = "-sampled" if request.sampled else "-loglikelihood" if request.loglikelihood else ""
         self._files = EvaluationFiles(folder, f"{asked.name}{kind}")
+        self._seconds: dict[str, float] = {}
         self._draws: Draws = Sampled(config.run.seed) if request.sampled else Greedy()
 
     def go(self) -> dict[str, Any]:
@@ -201,7 +202,7 @@ class _Evaluation:
         batch_size: int | None = None,
     ) -> list[Row]:
         reward = Reward(self._config.reward, session.book)
-        return answer_all(
+        answers = answer_all(
             player,
             episodes,
             draws=draws or self._draws,
@@ -216,6 +217,9 @@ class _Evaluation:
             warn=self._narrator.say,
             on_progress=lambda done, total: self._narrator.progress(f"{who}: question", done, total),
         )
+        if answers.asked:
+            self._seconds[who] = answers.seconds / answers.asked
+        return answers.rows
 
     def _checks(self, team: Session, rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
         """The team again, with one thing changed."""
@@ -250,10 +254,8 @@ class _Evaluation:
         """What the records of all systems come to."""
         team = rows[TEAM]
         others = {who: own for who, own in rows.items() if who != TEAM}
-        found = findings(team) | {"records": str(self._files.records(TEAM))}
-        found["baselines"] = {
-            who: findings(own) | {"records": str(self._files.records(who))} for who, own in others.items()
-        }
+        found = self._figures(TEAM, team)
+        found["baselines"] = {who: self._figures(who, own) for who, own in others.items()}
         found["comparisons"] = compared(team, others)
         found["conversation"] = changes(team)
         if "shuffled" in again:
@@ -265,6 +267,11 @@ class _Evaluation:
         if self._asked.caution:
             found["caution"] = self._asked.caution
         return found
+
+    def _figures(self, who: str, rows: Sequence[Row]) -> dict[str, Any]:
+        """What the records of one system say, and what records do not: how long a question took just now."""
+        seconds = {"seconds_per_question": self._seconds[who]} if who in self._seconds else {}
+        return findings(rows) | seconds | {"records": str(self._files.records(who))}
 
 
 def _heard(episodes: Sequence[Episode], rows: Sequence[Row], turns: int) -> list[Episode]:

@@ -9,7 +9,7 @@ from support import alone
 from maporl_cli.core.errors import DataError, RunFailed
 from maporl_cli.core.randomness import Draws, Greedy, Sampled
 from maporl_cli.core.types import Episode, Question, Score, Turn
-from maporl_cli.evaluation.evaluate import Result, answer_all, evaluate
+from maporl_cli.evaluation.evaluate import Answers, Result, answer_all, evaluate
 from maporl_cli.evaluation.records import Row
 from maporl_cli.evaluation.statistics import wilson
 
@@ -169,6 +169,10 @@ def test_the_result_as_json(tmp_path: Path) -> None:
 
 
 def answer(team: Team, asked: list[Question], records: Path, **options: Any) -> list[Row]:
+    return answers(team, asked, records, **options).rows
+
+
+def answers(team: Team, asked: list[Question], records: Path, **options: Any) -> Answers:
     episodes = [Episode(question=question, sample=0, step=seed) for seed in range(2) for question in asked]
     return answer_all(
         team,
@@ -210,9 +214,10 @@ def test_what_is_answered_is_not_asked_again(tmp_path: Path, batches: int) -> No
     records = tmp_path / "records.jsonl"
     whole = cut_short(records, batches)
     team = three()
-    rows = answer(team, questions(*"ABC"), records)
+    found = answers(team, questions(*"ABC"), records)
     assert records.read_text() == whole
-    assert rows == [json.loads(line) for line in whole.splitlines()]
+    assert found.rows == [json.loads(line) for line in whole.splitlines()]
+    assert found.asked == 6 - 2 * batches
     assert team.batches == [["q0", "q1"], ["q2", "q0"], ["q1", "q2"]][batches:]
 
 

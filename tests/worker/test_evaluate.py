@@ -131,12 +131,13 @@ def rows_of(found: dict[str, Any]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(found["records"]).read_text().splitlines()]
 
 
+PASSING = ("records", "settings", "seconds_per_question")
+
+
 def without_records(found: dict[str, Any]) -> dict[str, Any]:
-    """What was found, without the paths of records."""
+    """What was found, without the paths of records and how long it took."""
     others = {who: without_records(own) for who, own in found.get("baselines", {}).items()}
-    return {key: value for key, value in found.items() if key not in ("records", "settings")} | {
-        "baselines": others
-    }
+    return {key: value for key, value in found.items() if key not in PASSING} | {"baselines": others}
 
 
 @pytest.fixture(scope="module")
