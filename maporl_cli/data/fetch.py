@@ -114,12 +114,11 @@ def fetched(name: str, split: str | None, out: Path, *, load: Load | None = None
             why=f"there are: {', '.join(known)}" + (f"; {hub_set.note}" if hub_set.note else ""),
             fix=f"--split {hub_set.evaluated}",
         )
-    paths = dict(zip(known, files_of(name, out), strict=True))
-    if not paths[wanted].exists():
-        for path, each in zip(paths.values(), hub_set.splits, strict=True):
-            if not path.exists():  # what is there may be somebody's own
-                _fetch_split(name, each, path, max_bad_rows=0, load=load or _load_from_hub)
-    return paths[wanted]
+    path = files_of(name, out)[known.index(wanted)]
+    if not path.exists():
+        theirs = list(hub_set.splits)[known.index(wanted)]
+        _fetch_split(name, theirs, path, max_bad_rows=0, load=load or _load_from_hub)
+    return path
 
 
 def fetch(name: str, out: Path, *, max_bad_rows: int = 0, load: Load | None = None) -> Iterator[Fetched]:
