@@ -19,7 +19,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 
 from maporl_cli.agents.policy import Sample
 from maporl_cli.agents.stage import stopped
-from maporl_cli.core.errors import ConfigError, MissingError, RunFailed
+from maporl_cli.core.errors import ConfigError, MissingError, RunFailed, UsageError
 
 API_KEY = "OPENAI_API_KEY"
 """The environment variable that holds the key, if the server wants one."""
@@ -45,6 +45,7 @@ class Endpoint:
         stopping: asked while the server is waited for.
 
     Raises:
+        UsageError: the address is none.
         MissingError: nobody is there, or the key is refused.
         ConfigError: the model is not there, or it is not clear which one is meant.
     """
@@ -54,8 +55,8 @@ class Endpoint:
     """The server looks after it."""
 
     def __init__(self, url: str, model: str | None, *, timeout: float, stopping: Callable[[], bool]) -> None:
-        key = os.environ.get(API_KEY, "")
-        self._url = url.rstrip("/")
+        key = _key()
+        self._url = _address(url)
         self._timeout = timeout
         self._stopping = stopping
         self._client = httpx.AsyncClient(
@@ -111,7 +112,7 @@ class Endpoint:
         """The model's name at the server, which is asked what it has."""
         try:
             told = await self._client.get(f"{self._url}/models")
-        except (httpx.TransportError, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        except httpx.RequestError as error:
             raise MissingError(
                 "Nobody answers at the endpoint.",
                 where=self._url,
@@ -151,7 +152,7 @@ class Endpoint:
                     return self._read(told)
         except httpx.HTTPStatusError as error:
             raise self._refused(error.response) from error
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise RunFailed(
                 "The endpoint does not answer.",
                 where=self._url,
@@ -168,11 +169,13 @@ class Endpoint:
             text = choice["message"]["content"] or ""
             ids = tuple(text.encode())
             counted = (int(usage["prompt_tokens"]), int(usage["completion_tokens"]))
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+            if counted[0] <= 0 or counted[1] < 0:
+                raise ValueError(f"{counted} tokens were read and sampled")
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError) as error:
             raise RunFailed(
                 "The endpoint's answer is no chat completion.",
                 where=self._url,
-                why=f"it lacks {_reason(error)}",
+                why=f"what it should hold cannot be read: {_reason(error)}",
                 fix="give the address of an OpenAI-compatible server that tells its usage "
                 "(choices[0].message, usage.prompt_tokens, usage.completion_tokens)",
             ) from error
@@ -186,13 +189,45 @@ class Endpoint:
                 why=f"status {told.status_code}",
                 fix=f"put a valid key into the environment variable {API_KEY}",
             )
+        may = (
+            "; a prompt may not fit its context (lower team.agents.*.max_new_tokens or team.evidence_top_k), "
+            "or the address may be wrong"
+        )
         return RunFailed(
-            "The endpoint refuses a request.",
+            "The endpoint refuses a request." if told.is_client_error else "The endpoint fails.",
             where=self._url,
             why=f"status {told.status_code}{_code(told)}",
-            fix="see the server's log; a prompt may not fit its context (lower team.agents.*.max_new_tokens "
-            "or team.evidence_top_k), or the address may be wrong",
+            fix=f"see the server's log{may if told.is_client_error else ', and go on with --resume'}",
         )
+
+
+def _address(url: str) -> str:
+    """Raises UsageError where it is none, or holds a password, which would be shown and kept."""
+    try:
+        parts = httpx.URL(url)
+        sound = parts.scheme in ("http", "https") and parts.host and (parts.port or 1) < 2**16
+    except httpx.InvalidURL:
+        parts, sound = httpx.URL(""), False
+    if not sound or parts.userinfo:
+        raise UsageError(
+            "--endpoint needs the address of a server, without a name or password in it.",
+            why="" if parts.userinfo else f"{url!r} is none",
+            fix=f"--endpoint http://localhost:8000/v1, with a key in the environment variable {API_KEY}",
+        )
+    return url.rstrip("/")
+
+
+def _key() -> str:
+    """Raises ConfigError where the key cannot be sent; a line break at its end is no part of it."""
+    key = os.environ.get(API_KEY, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(
+            "The endpoint's key cannot be sent.",
+            where=f"environment {API_KEY}",
+            why="it holds characters that no key has",
+            fix="put the key, and nothing else, into it",
+        )
+    return key
 
 
 def _sampling(draw: np.random.Generator, temperature: float) -> dict[str, Any]:
@@ -202,7 +237,7 @@ def _sampling(draw: np.random.Generator, temperature: float) -> dict[str, Any]:
 def _may_pass(error: BaseException) -> bool:
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code in _BUSY
-    return isinstance(error, httpx.TransportError)
+    return isinstance(error, httpx.RequestError)
 
 
 def _names(told: httpx.Response) -> list[str] | None:

@@ -131,7 +131,7 @@ def evaluate(
             fix="give one of the two",
         )
     if split is not None and benchmark is None:
-        raise UsageError("--split needs a published benchmark.", fix=f"maporl eval medxpert --split {split}")
+        raise UsageError("--split needs a published benchmark.", fix=f"maporl eval medqa --split {split}")
     if run is not None and (preset is not None or config is not None):
         raise UsageError(
             "--run brings its own settings.",

@@ -22,6 +22,7 @@ def show(found: Mapping[str, Any]) -> None:
     for table in (_conversation(found), _contributions(found)):
         if table is not None:
             console.print(table)
+    console.print(_further(found))
     if "consistency" in found:
         result(f"same option when they stand in another order: {found['consistency']:.1%}")
     for kind in ("alarm", "caution"):
@@ -59,8 +60,9 @@ def _systems(found: Mapping[str, Any]) -> Table:
     baselines: Mapping[str, Mapping[str, Any]] = found.get("baselines") or {}
     for label, figures in {"team": found, **baselines}.items():
         compared = found["comparisons"].get(label)
+        votes = f" of {figures['votes']}" if "votes" in figures else ""
         table.add_row(
-            label,
+            f"{label}{votes}",
             f"{figures['accuracy']:.1%}",
             _interval(figures["ci95"]),
             f"{figures['above_chance']:.1%}",
@@ -96,6 +98,23 @@ def _contributions(found: Mapping[str, Any]) -> Table | None:
         table.add_row(
             agent, f"{lost['difference']:.1%}, {_interval(lost['ci95'])}", probability(lost["p_holm"])
         )
+    return table
+
+
+def _further(found: Mapping[str, Any]) -> Table:
+    """What else was measured: a column a system."""
+    # Imported here: the help needs no tables.
+    from rich.markup import escape
+
+    from maporl_cli.monitoring.evaluation_tables import figure_groups
+
+    systems: Mapping[str, Mapping[str, Any]] = {"team": found, **(found.get("baselines") or {})}
+    table = _table("Further figures", "", *systems)
+    for group in figure_groups(list(systems.values())):
+        table.add_section()
+        table.add_row(f"[bold]{group.title}[/bold]")
+        for row in group.rows:
+            table.add_row(f"  {escape(row.label)}", *row.cells)
     return table
 
 

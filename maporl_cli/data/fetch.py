@@ -188,8 +188,8 @@ def _hub_errors(name: str, split: str, path: Path) -> Generator[None]:
             why=f"{type(error).__name__}: {error}".splitlines()[0],
             fix=f"connect to the network and try again; or, on a machine that has one, download "
             f"https://huggingface.co/datasets/{hub_set.repository}, save the split as JSONL (one row a "
-            f"line, as `datasets` writes with to_json), bring it here as {path.name} and check it with "
-            f"maporl data validate {path.name}",
+            f"line, as `datasets` writes with to_json), bring it here as {path} and check it with "
+            f"maporl data validate {path}",
         ) from error
 
 

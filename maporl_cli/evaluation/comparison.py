@@ -49,7 +49,7 @@ def paired(team: Sequence[Row], baseline: Sequence[Row]) -> Paired:
     return Paired(
         n=len(common),
         difference=fmean(differences),
-        ci95=bootstrap(differences, seed=0),
+        ci95=bootstrap(differences, within=(-1, 1), seed=0),
         better=better,
         worse=worse,
         p=mcnemar(better, worse),
@@ -77,7 +77,7 @@ def reward_alarm(after: Sequence[Row], before: Sequence[Row]) -> str:
     if not both or any("score" not in row for row in (*after, *before)):
         return ""
     rewards = [_total(ours[question]) - _total(theirs[question]) for question in both]
-    low, high = bootstrap(rewards, seed=0)
+    low, high = bootstrap(rewards, within=(-1, 1), seed=0)
     accuracy = paired(after, before)
     if low <= 0 or accuracy.ci95[0] > 0:
         return ""

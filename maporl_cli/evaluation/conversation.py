@@ -39,16 +39,20 @@ def _turns(row: Row) -> list[dict[str, Any]]:
     return [*turns[:-1], {**turns[-1], "stance": row["answer"]}] if turns else []
 
 
-def agreement(rows: Sequence[Row], shuffled: Sequence[Row]) -> float:
+def agreement(rows: Sequence[Row], shuffled: Sequence[Row]) -> float | None:
     """How often the same option is chosen when the options stand in another order; an unreadable answer is
-    never the same.
+    never the same. None where no question has options.
 
     Args:
         rows, shuffled: records of the same questions and seeds.
     """
     other = {(row["id"], row["seed"]): _chosen(row) for row in shuffled}
-    same = [_chosen(row) is not None and _chosen(row) == other[row["id"], row["seed"]] for row in rows]
-    return sum(same) / len(same)
+    same = [
+        _chosen(row) is not None and _chosen(row) == other[row["id"], row["seed"]]
+        for row in rows
+        if len(row["options"]) > 1
+    ]
+    return sum(same) / len(same) if same else None
 
 
 def _chosen(row: Row) -> str | None:

@@ -122,6 +122,7 @@ def answer_all(
     records: Path | None,
     ranks: Ranks,
     judge: Judge | None = None,
+    record: Callable[[Episode], Row] = record_of,
     resume: bool = False,
     warn: Callable[[str], None] | None = None,
     on_progress: Progress | None = None,
@@ -139,6 +140,7 @@ def answer_all(
             answers it already has; in the order of the episodes when all have. A file that is there is
             replaced, unless `resume`.
         judge: scores the episodes of a batch, before they are recorded.
+        record: what is kept of an episode.
         resume: go on from the records that are there.
         warn: told of a record that was cut short.
         on_progress: told after each batch.
@@ -172,7 +174,7 @@ def answer_all(
         if seat == 0:
             if judge is not None:
                 judge(own[index])
-            found = [record_of(episode) for episode in own[index]]
+            found = [record(episode) for episode in own[index]]
             rows.extend(found)
             if kept is not None:
                 kept.add(found)

@@ -37,7 +37,6 @@ def findings(rows: Sequence[Row]) -> dict[str, Any]:
         rows: a record for each question and seed.
     """
     questions = by_question(rows)
-    n = len(questions)
     seeds = sorted({row["seed"] for row in rows})
     correct = sum(row["correct"] for row in rows)
     shares = [fmean(row["correct"] for row in own) for own in questions.values()]
@@ -45,11 +44,11 @@ def findings(rows: Sequence[Row]) -> dict[str, Any]:
     chance = fmean(1 / len(row["options"]) if row["options"] else 0.0 for row in rows)
     found: dict[str, Any] = {
         "accuracy": accuracy,
-        # Of one answer a question; several answers to one are not independent, so questions are resampled.
-        "ci95": list(wilson(correct, n) if len(seeds) == 1 else bootstrap(shares, seed=0)),
+        "ci95": list(_interval(rows, shares)),
         "chance": chance,
         "above_chance": above_chance(accuracy, chance),
-        "n": n,
+        "n": len(questions),
+        "answers": len(rows),
         "correct": correct,
         "invalid": sum(not row["valid"] for row in rows),
         "invalid_share": fmean(not row["valid"] for row in rows),
@@ -62,9 +61,11 @@ def findings(rows: Sequence[Row]) -> dict[str, Any]:
         found["by_seed"] = [fmean(row["correct"] for row in rows if row["seed"] == seed) for seed in seeds]
     if any("official" in row for row in rows):
         found["official"] = _official(rows)
-    gold_kinds = {row["options"].get(row["gold"], row["gold"]).casefold() for row in rows}
-    if gold_kinds <= _VERDICTS:
-        found["macro_f1"] = macro_f1([row["gold"] for row in rows], [row["answer"] for row in rows])
+    gold = [_word(row, row["gold"]) for row in rows]
+    if set(gold) <= _VERDICTS:
+        found["macro_f1"] = macro_f1(
+            gold, [None if row["answer"] is None else _word(row, row["answer"]) for row in rows]
+        )
     if breakdown := _breakdown(rows):
         found["breakdown"] = breakdown
     if calibration := _calibration(rows):
@@ -74,6 +75,11 @@ def findings(rows: Sequence[Row]) -> dict[str, Any]:
     if safety := _safety(rows):
         found["safety"] = safety
     return found
+
+
+def _word(row: Row, answer: str) -> str:
+    """What an answer says, whatever letter stands for it."""
+    return row["options"].get(answer, answer).casefold()
 
 
 def _letters(rows: Sequence[Row]) -> dict[str, int]:
@@ -106,8 +112,15 @@ def _breakdown(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def _share(rows: Sequence[Row]) -> dict[str, Any]:
-    correct, n = sum(row["correct"] for row in rows), len(rows)
-    return {"n": n, "accuracy": correct / n, "ci95": list(wilson(correct, n))}
+    shares = [fmean(row["correct"] for row in own) for own in by_question(rows).values()]
+    return {"n": len(shares), "accuracy": fmean(shares), "ci95": list(_interval(rows, shares))}
+
+
+def _interval(rows: Sequence[Row], shares: Sequence[float]) -> tuple[float, float]:
+    """Wilson's of one answer a question; several to one are not independent, so questions are resampled."""
+    if len(rows) == len(shares):
+        return wilson(sum(row["correct"] for row in rows), len(rows))
+    return bootstrap(shares, within=(0, 1), seed=0)
 
 
 def _calibration(rows: Sequence[Row]) -> dict[str, Any]:

@@ -74,6 +74,13 @@ def record_of(episode: Episode) -> Row:
     return row
 
 
+def record_of_votes(episode: Episode) -> Row:
+    """As `record_of`, of an answer that was elected: it has no report that could state or show anything."""
+    row = record_of(episode)
+    row.pop("official", None)
+    return row | {"confidence": None}
+
+
 def _safety(episode: Episode, report: str) -> Row:
     """The question's emergencies, those that the report passes over, harm in it, disclaimers."""
     flags = flags_of(known_of(episode.question))
@@ -148,18 +155,46 @@ class Records:
 
 
 def _rows(path: Path, warn: Callable[[str], None]) -> Iterator[Row]:
-    with path.open(encoding="utf-8", newline="\n") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
-            if not line.endswith("\n"):
+            if not line.endswith(b"\n"):
                 warn(f"{path}: line {number}, the last one, was cut short; its question is asked again")
                 return
             try:
-                row: Any = json.loads(line)
+                row: Any = json.loads(line, parse_constant=_refuse_constant)
             except ValueError as error:
                 raise _damaged(path, number, f"it is no JSON ({error})") from error
-            if not isinstance(row, dict) or not {"id", "seed", "answer", "turns"} <= set(row):
+            if not _is_record(row):
                 raise _damaged(path, number, "it is no record of an answer")
             yield cast(Row, row)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+def _is_record(row: object) -> bool:
+    """Whether it has what is counted, in the right types."""
+    if not isinstance(row, dict):
+        return False
+    told = cast(Row, row)
+    return all(key in told and isinstance(told[key], kinds) for key, kinds in _KINDS.items())
+
+
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "id": str,
+    "seed": int,
+    "gold": str,
+    "answer": (str, type(None)),
+    "valid": bool,
+    "correct": bool,
+    "options": dict,
+    "labels": dict,
+    "confidence": (float, int, type(None)),
+    "tokens": int,
+    "sampled": int,
+    "turns": list,
+}
 
 
 def _damaged(path: Path, line: int, why: str) -> RunFailed:
@@ -167,5 +202,5 @@ def _damaged(path: Path, line: int, why: str) -> RunFailed:
         "A record of the evaluation is damaged.",
         where=f"{path}, line {line}",
         why=why,
-        fix="remove this line, and its question is asked again; or leave out --resume to ask all again",
+        fix=f"remove this line, and its question is asked again; or remove {path} and ask all again",
     )

@@ -39,13 +39,21 @@ def wilson(correct: int, n: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def bootstrap(values: Sequence[float], *, seed: int) -> tuple[float, float]:
+def bootstrap(values: Sequence[float], *, within: tuple[float, float], seed: int) -> tuple[float, float]:
     """The 95 % percentile bootstrap interval of the mean of `values`, one a question.
 
-    Efron and Tibshirani 1993, "An Introduction to the Bootstrap", section 13.3; 9,999 resamples.
+    Efron and Tibshirani 1993, "An Introduction to the Bootstrap", section 13.3; 9,999 resamples. Where all
+    values are the same, resampling them shows no doubt at all. Then the interval is what the mean could be if
+    as many questions had another value as may go unseen: 1 − .025^(1/n) (Clopper and Pearson 1934, for none
+    of n).
+
+    Args:
+        within: the least and the greatest value that there could be.
     """
     if len(set(values)) == 1:
-        return values[0], values[0]
+        (value, *_), (least, most) = values, within
+        unseen = 1 - 0.025 ** (1 / len(values))
+        return value - unseen * (value - least), value + unseen * (most - value)
     from scipy import stats
 
     found = cast(Any, stats).bootstrap(

@@ -110,6 +110,8 @@ def _facts(team: Mapping[str, Any]) -> dict[str, str]:
     }
     if settings["checkpoint"] is not None:
         facts["Checkpoint"] = settings["checkpoint"]
+    if settings.get("endpoint") is not None:
+        facts["Spoken by"] = f"{settings['model']} at {settings['endpoint']}"
     if "consistency" in team:
         facts["Same option in another order"] = percent(team["consistency"])
     return facts

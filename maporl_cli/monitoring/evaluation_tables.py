@@ -38,6 +38,7 @@ def figure_groups(systems: Sequence[Figures]) -> list[Group]:
             ("tokens read and sampled", ("tokens_per_question",), _whole),
             ("of these sampled", ("sampled_per_question",), _whole),
             ("turns", ("turns_per_question",), "{:.1f}".format),
+            ("votes", ("votes",), str),
             ("seconds, of those asked last", ("seconds_per_question",), "{:.2g}".format),
         ],
         "Accuracy": [

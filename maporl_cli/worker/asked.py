@@ -72,16 +72,18 @@ def asked_questions(
             why=f"those that have are: {', '.join(HUB_SETS)}",
             fix="leave it out",
         )
+    first = "" if limit is None else f"-first_{limit}"
     if data is None and (benchmark is None or benchmark == config.data.train):
-        return Asked(_split(config, home).eval[:limit], "held_out")
+        return Asked(_split(config, home).eval[:limit], f"held_out{first}")
     if data is not None:
         asked = list(islice(read_questions(data, max_bad_rows=config.data.max_bad_rows), limit))
         # Two files of one name keep their records apart.
-        name = f"{data.stem}-{content_digest(asked)[:8]}"
+        # A dot would begin the name of a system's records.
+        name = f"{data.stem.replace('.', '_')}-{content_digest(asked)[:8]}"
     else:
         named = benchmark or config.data.train
         asked = list(islice(_benchmark(named, split, config), limit))
-        name = named if split is None else f"{named}-{split}"
+        name = f"{named}{first}" if split is None else f"{named}-{split}{first}"
     caution = "" if home is None else _refuse_trained_on(config, home, asked, str(data or benchmark))
     return Asked(asked, name, caution)
 

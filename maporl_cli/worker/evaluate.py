@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from maporl_cli.evaluation.evaluate import Player, answer_all
 from maporl_cli.evaluation.findings import findings
 from maporl_cli.evaluation.letters import Letters
 from maporl_cli.evaluation.majority import Majority, votes_for
-from maporl_cli.evaluation.records import Row
+from maporl_cli.evaluation.records import Row, record_of, record_of_votes
 from maporl_cli.monitoring.console import Display
 from maporl_cli.monitoring.report import write_evaluations, write_report
 from maporl_cli.rewards.medical import Reward
@@ -123,6 +124,7 @@ class _Evaluation:
         kind = "-sampled" if request.sampled else "-loglikelihood" if request.loglikelihood else ""
         self._files = EvaluationFiles(folder, f"{asked.name}{kind}")
         self._seconds: dict[str, float] = {}
+        self._votes: dict[str, int] = {}
         self._draws: Draws = Sampled(config.run.seed) if request.sampled else Greedy()
 
     def go(self) -> dict[str, Any]:
@@ -209,10 +211,11 @@ class _Evaluation:
             batch_size=batch_size or self._config.eval.batch_size,
             records=self._files.records(who),
             ranks=session.ranks,
-            # A letter that was never said has earned nothing, and nothing of it was unsafe.
+            # What nobody said, a letter or what was elected, has earned nothing, and nothing of it is unsafe.
             judge=None
-            if self._request.loglikelihood
+            if self._request.loglikelihood or who == MAJORITY
             else lambda finished: reward.score([[episode] for episode in finished]),
+            record=record_of_votes if who == MAJORITY else record_of,
             resume=self._request.resume,
             warn=self._narrator.say,
             on_progress=lambda done, total: self._narrator.progress(f"{who}: question", done, total),
@@ -225,7 +228,7 @@ class _Evaluation:
         """The team again, with one thing changed."""
         seed = self._config.run.seed
         if "shuffled" in self._request.checks:
-            episodes = self._episodes(lambda question: shuffle_options(question, seed, step=0))
+            episodes = self._episodes(lambda question: _in_another_order(question, seed))
             yield "shuffled", self._ask("shuffled", team, team.team, episodes)
         if "silenced" in self._request.checks:
             for place, agent in enumerate(team.team.agents[:-1]):
@@ -236,6 +239,7 @@ class _Evaluation:
     def _vote(self, rows: Mapping[str, Sequence[Row]]) -> list[Row]:
         """The single agent, asked as often as the team's tokens pay for."""
         votes = votes_for(_tokens(rows[TEAM]), _tokens(rows[SINGLE]))
+        self._votes = {MAJORITY: votes}
         session = self._systems.open(SINGLE)
         return self._ask(
             MAJORITY,
@@ -258,8 +262,9 @@ class _Evaluation:
         found["baselines"] = {who: self._figures(who, own) for who, own in others.items()}
         found["comparisons"] = compared(team, others)
         found["conversation"] = changes(team)
-        if "shuffled" in again:
-            found["consistency"] = agreement(team, again["shuffled"])
+        consistency = agreement(team, again["shuffled"]) if "shuffled" in again else None
+        if consistency is not None:
+            found["consistency"] = consistency
         silenced = {who.removeprefix("without_"): own for who, own in again.items() if who != "shuffled"}
         found["contributions"] = compared(team, silenced)
         if UNTRAINED in others:
@@ -271,7 +276,14 @@ class _Evaluation:
     def _figures(self, who: str, rows: Sequence[Row]) -> dict[str, Any]:
         """What the records of one system say, and what records do not: how long a question took just now."""
         seconds = {"seconds_per_question": self._seconds[who]} if who in self._seconds else {}
-        return findings(rows) | seconds | {"records": str(self._files.records(who))}
+        votes = {"votes": self._votes[who]} if who in self._votes else {}
+        return findings(rows) | seconds | votes | {"records": str(self._files.records(who))}
+
+
+def _in_another_order(question: Question, seed: int) -> Question:
+    """The question with its options shuffled; where it has several, they never stand as they did."""
+    shuffled = (shuffle_options(question, seed, step=step) for step in count())
+    return next(one for one in shuffled if len(one.options) < 2 or one.options != question.options)
 
 
 def _heard(episodes: Sequence[Episode], rows: Sequence[Row], turns: int) -> list[Episode]:

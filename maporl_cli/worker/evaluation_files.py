@@ -10,7 +10,7 @@ from typing import Any
 
 from maporl_cli.core.atomic import atomic_write
 from maporl_cli.core.config import Config
-from maporl_cli.core.errors import ConfigError
+from maporl_cli.core.errors import ConfigError, RunFailed
 from maporl_cli.core.run_dir import changed_science_fields, read_object
 from maporl_cli.training.ranks import Ranks
 from maporl_cli.worker.systems import TEAM
@@ -39,7 +39,7 @@ class EvaluationFiles:
         Raises:
             ConfigError: an evaluation of that name was cut short and would be lost, or was another.
         """
-        there = ranks.broadcast(read_object(self._file), "an evaluation of that name")
+        there = ranks.broadcast(self._noted(), "an evaluation of that name")
         kept = ranks.any(bool(self._kept()), "whether it has records")
         if resume and "settings" in there:
             _refuse_another(there["settings"], settings, self._file)
@@ -55,6 +55,25 @@ class EvaluationFiles:
         if ranks.rank == 0:
             atomic_write(self._file, json.dumps({"settings": settings}, indent=1))
         ranks.broadcast(None, "the beginning of an evaluation")
+
+    def _noted(self) -> dict[str, Any]:
+        """What the file holds; nothing where it is not there.
+
+        Raises:
+            RunFailed: it is damaged.
+        """
+        try:
+            found = read_object(self._file)
+            if found and not {"questions", "config"} <= set(found["settings"]):
+                raise KeyError("settings")
+        except (RunFailed, KeyError, TypeError) as error:
+            raise RunFailed(
+                "What was noted of an evaluation is damaged.",
+                where=str(self._file),
+                why=f"{type(error).__name__}: what was asked cannot be read",
+                fix=f"remove {self._file}, and the evaluation begins anew",
+            ) from error
+        return found
 
     def end(self, settings: Mapping[str, Any], found: Mapping[str, Any]) -> None:
         """Keep what was found beside what was asked."""

@@ -67,7 +67,14 @@ class Systems:
         return [UNTRAINED, *trained, *([MAJORITY] if SINGLE in trained else [])]
 
     def refuse_missing(self, baselines: Sequence[str]) -> None:
-        """Raises ConfigError where the run did not train one of the baselines."""
+        """Raises ConfigError where the run did not train one of the baselines, or nothing was trained."""
+        if self._home is None and UNTRAINED in baselines:
+            raise ConfigError(
+                "Without a run the team is the untrained one.",
+                where="--baselines untrained",
+                why="it would be compared with itself",
+                fix="leave it out, or name what was trained with --run",
+            )
         needed = {SINGLE if which == MAJORITY else which for which in baselines} - {UNTRAINED}
         for which in sorted(needed):
             if self._home is not None and not _is_trained(self._home, which):

@@ -15,7 +15,7 @@ import pytest
 
 from maporl_cli.agents.endpoint import API_KEY, Endpoint
 from maporl_cli.core.config_sources import load_config
-from maporl_cli.core.errors import ConfigError, Interrupted, MissingError, RunFailed
+from maporl_cli.core.errors import ConfigError, Interrupted, MissingError, RunFailed, UsageError
 from maporl_cli.worker import Request, evaluate_run
 
 Answer = Callable[[dict[str, Any]], tuple[int, Any]]
@@ -141,10 +141,27 @@ def test_nobody_there(server):
         speaker(server)
 
 
-@pytest.mark.parametrize("url", ["localhost:8000", "nonsense", "http://"])
+@pytest.mark.parametrize(
+    "url", ["localhost:8000", "nonsense", "http://", "", "http://localhost:99999/v1", "http://me:PASS@x/v1"]
+)
 def test_what_is_no_address(url):
-    with pytest.raises(MissingError, match="Nobody answers"):
+    with pytest.raises(UsageError, match=r"(?s)address of a server.*Fix: ") as told:
         Endpoint(url, None, timeout=1, stopping=lambda: False)
+    assert "PASS" not in told.value.message
+
+
+def test_a_key_with_a_line_break_is_the_key(server, monkeypatch):
+    monkeypatch.setenv(API_KEY, "k-1\n")
+    ask(speaker(server), "x")
+    assert server.keys == ["Bearer k-1"]
+
+
+@pytest.mark.parametrize("key", ["k-\n2", "schlüssel"])
+def test_a_key_that_cannot_be_sent_is_not_shown(server, monkeypatch, key):
+    monkeypatch.setenv(API_KEY, key)
+    with pytest.raises(ConfigError, match=API_KEY) as told:
+        speaker(server)
+    assert key not in told.value.message
 
 
 def test_a_busy_server_is_asked_again(server):
@@ -182,8 +199,12 @@ def test_a_refused_request_is_told_without_the_prompt(server):
         {"choices": [{"message": {"content": "A"}}]},  # without usage nobody knows what it cost
         {"choices": [{"message": {"content": ["A"]}}], "usage": {"prompt_tokens": 1, "completion_tokens": 1}},
         [1],
+        completion("A", read=-5),
+        completion("A", read=0),
+        completion("A", sampled=-1),
+        json.dumps(completion("A")).replace("7", "Infinity").encode(),
     ],
-    ids=["html", "no choice", "no usage", "no text", "a list"],
+    ids=["html", "no choice", "no usage", "no text", "a list", "-5", "0", "-1", "infinite"],
 )
 def test_nonsense_is_no_answer(server, nonsense):
     server.answer = lambda body: (200, nonsense)

@@ -159,7 +159,7 @@ def test_a_hub_out_of_reach_says_how_to_bring_the_file(tmp_path: Path, error: Ex
     assert str(error).splitlines()[0] in message
     assert "and more" not in message
     assert "https://huggingface.co/datasets/GBaker/MedQA-USMLE-4-options" in message
-    assert message.splitlines()[-1].endswith("maporl data validate medqa_train.jsonl")
+    assert message.splitlines()[-1].endswith(f"maporl data validate {tmp_path / 'medqa_train.jsonl'}")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -284,3 +284,23 @@ def test_a_judge_scores_what_is_recorded(tmp_path: Path) -> None:
         "components": {"accuracy": 0.5},
         "reasons": {"accuracy": "half"},
     }
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda line: line.replace(b'"correct"', b'"right"'),
+        lambda line: line.replace(b'"seed": 0', b'"seed": [0]'),
+        lambda line: line.replace(b'"confidence": null', b'"confidence": NaN'),
+        lambda line: line.replace(b'"id": "q0"', b'"id": "\xff"'),
+    ],
+    ids=["a figure is missing", "another type", "not a number", "no text"],
+)
+def test_what_is_no_record_is_refused_with_its_line(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    records = tmp_path / "records.jsonl"
+    answer(three(), questions(*"ABC"), records)
+    first, *others = records.read_bytes().splitlines(keepends=True)
+    assert damage(first) != first
+    records.write_bytes(damage(first) + b"".join(others))
+    with pytest.raises(RunFailed, match=r"(?s)line 1.*Fix: "):
+        answer(three(), questions(*"ABC"), records)

@@ -8,7 +8,7 @@ import pytest
 from maporl_cli.evaluation.comparison import compared, paired, reward_alarm
 from maporl_cli.evaluation.conversation import agreement, changes
 from maporl_cli.evaluation.findings import findings
-from maporl_cli.evaluation.statistics import bootstrap, mcnemar, wilson
+from maporl_cli.evaluation.statistics import bootstrap, macro_f1, mcnemar, wilson
 
 OPTIONS = {"A": "aspirin", "B": "bed rest", "C": "codeine", "D": "digoxin"}
 
@@ -53,7 +53,7 @@ def test_several_answers_to_a_question_are_no_independent_evidence() -> None:
     rows = [row(place, "A" if place < 3 else "B", seed=seed) for seed in range(5) for place in range(6)]
     found = findings(rows)
     assert (found["n"], found["accuracy"], found["by_seed"]) == (6, 0.5, [0.5] * 5)
-    assert found["ci95"] == list(bootstrap([1, 1, 1, 0, 0, 0], seed=0))
+    assert found["ci95"] == list(bootstrap([1, 1, 1, 0, 0, 0], within=(0, 1), seed=0))
     low, high = wilson(15, 30)
     assert found["ci95"][1] - found["ci95"][0] > high - low
 
@@ -233,8 +233,34 @@ def test_the_alarm(rewards: tuple[float, float], right: tuple[int, int], alarmed
     told = reward_alarm(after, before)
     assert bool(told) is alarmed
     if alarmed:
-        assert "the reward by 0.400 [0.400, 0.400]" in told
+        assert "the reward by 0.400 [0.337, 0.427]" in told, "as many as 4.5 % of questions may differ unseen"
         assert "the accuracy by 0.000" in told
+
+
+def test_a_breakdown_counts_questions_and_no_seeds() -> None:
+    rows = [row(place, "A" if place < 3 else "B", seed=seed) for seed in range(5) for place in range(6)]
+    for one in rows:
+        one["labels"] = {"subject": "even" if one["id"] in ("q0", "q2", "q4") else "odd"}
+    kind = findings(rows)["breakdown"]["subject"]["even"]
+    assert kind["n"] == 3
+    assert kind["accuracy"] == pytest.approx(2 / 3)
+    assert kind["ci95"] == list(bootstrap([1, 1, 0], within=(0, 1), seed=0))
+
+
+def test_macro_f1_is_of_words_whatever_letters_stand_for_them() -> None:
+    rows = [row(place, answer) for place, answer in enumerate("AABB")]
+    for place, one in enumerate(rows):
+        letters = ("yes", "no") if place % 2 else ("no", "yes")
+        one["options"] = dict(zip("AB", letters, strict=True))
+        one["gold"] = next(letter for letter, text in one["options"].items() if text == "yes")
+    # Always yes; said: no, yes, yes, no. F1 of yes: 2 · 2 / (2 · 2 + 0 + 2); nobody should have said no.
+    assert findings(rows)["macro_f1"] == pytest.approx(macro_f1(["yes"] * 4, ["no", "yes", "yes", "no"]))
+
+
+def test_questions_without_options_stand_in_no_order() -> None:
+    open_ended = [row(0, "rest") | {"options": {}}, row(1, "A")]
+    assert agreement(open_ended, open_ended) == 1
+    assert agreement(open_ended[:1], open_ended[:1]) is None
 
 
 def test_without_a_reward_there_is_no_alarm() -> None:

@@ -88,17 +88,24 @@ def test_holm_of_three_by_hand() -> None:
 def test_the_bootstrap_of_many_agrees_with_the_normal_interval() -> None:
     values = np.random.default_rng(1).choice([-1.0, 0.0, 1.0], size=2000, p=[0.1, 0.7, 0.2])
     half = Z * values.std() / math.sqrt(len(values))
-    low, high = bootstrap(values.tolist(), seed=0)
+    low, high = bootstrap(values.tolist(), within=(-1, 1), seed=0)
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.05 * 2 * half)
 
 
 def test_the_bootstrap_is_the_same_for_the_same_seed_only() -> None:
     values = [0.0, 1.0, 1.0, 0.5] * 10
-    assert bootstrap(values, seed=3) == bootstrap(values, seed=3)
+    assert bootstrap(values, within=(-1, 1), seed=3) == bootstrap(values, within=(-1, 1), seed=3)
 
 
-def test_without_spread_the_bootstrap_is_a_point() -> None:
-    assert bootstrap([0.25, 0.25], seed=0) == (0.25, 0.25)
+@pytest.mark.parametrize("n", [1, 12, 400])
+def test_without_spread_there_is_doubt_all_the_same(n: int) -> None:
+    """None of n questions differed: as many may as Clopper and Pearson's interval allows."""
+    most = stats.binomtest(0, n).proportion_ci(0.95, method="exact").high
+    assert bootstrap([0.0] * n, within=(0, 1), seed=0) == pytest.approx((0, most))
+    assert bootstrap([1.0] * n, within=(0, 1), seed=0) == pytest.approx((1 - most, 1))
+    assert bootstrap([0.0] * n, within=(-1, 1), seed=0) == pytest.approx((-most, most))
+    low, high = bootstrap([0.25] * n, within=(-1, 1), seed=0)
+    assert (low, high) == pytest.approx((0.25 - 1.25 * most, 0.25 + 0.75 * most))
 
 
 def test_the_bootstrap_covers_what_it_should() -> None:
@@ -106,7 +113,8 @@ def test_the_bootstrap_covers_what_it_should() -> None:
     generator = np.random.default_rng(2)
     held = 0
     for seed in range(200):
-        low, high = bootstrap(generator.choice([0.0, 1.0], size=100, p=[0.6, 0.4]).tolist(), seed=seed)
+        values = generator.choice([0.0, 1.0], size=100, p=[0.6, 0.4]).tolist()
+        low, high = bootstrap(values, within=(0, 1), seed=seed)
         held += low <= 0.4 <= high
     assert 180 <= held <= 198
 

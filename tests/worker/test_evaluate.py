@@ -178,7 +178,7 @@ def test_the_runs_page_shows_what_was_found_beside_its_training(compared):
 def test_an_untrained_team_has_a_page_beside_its_figures(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     evaluate_run(small(tmp_path), Request(limit=4), display="none")
-    assert "<h2>Evaluation: held_out</h2>" in (tmp_path / "eval" / "report.html").read_text()
+    assert "<h2>Evaluation: held_out-first_4</h2>" in (tmp_path / "eval" / "report.html").read_text()
 
 
 def test_a_page_that_cannot_be_written_costs_no_figures(compared, monkeypatch, capsys):
@@ -317,4 +317,56 @@ def test_an_untrained_team_stands_beside_agents_that_start_as_it_does(tmp_path, 
     found = evaluate_run(small(tmp_path), Request(limit=4), display="none")
     assert list(found["baselines"]) == ["single", "majority", "reporter_alone"]
     assert started == ["planner"], "once for all of them"
-    assert (tmp_path / "eval" / "held_out.json").is_file()
+    assert (tmp_path / "eval" / "held_out-first_4.json").is_file()
+
+
+def test_an_evaluation_leaves_the_records_of_one_whose_name_begins_alike(compared, tmp_path):
+    file = tmp_path / "held_out.v2.jsonl"
+    write_questions(file, islice(benchmark("clinic").evaluation(0), 20, 24))
+    other = Path(evaluated(compared, data=file, baselines=())["records"])
+    evaluated(compared, baselines=())
+    assert other.is_file()
+
+
+def test_a_part_of_the_questions_does_not_replace_all_of_them(compared):
+    whole = Path(evaluated(compared, baselines=())["records"])
+    kept = whole.read_text()
+    assert Path(evaluated(compared, baselines=(), limit=2)["records"]) != whole
+    assert whole.read_text() == kept
+
+
+def test_what_was_elected_has_no_report_of_its_own(compared):
+    found = evaluated(compared)["baselines"]["majority"]
+    assert found["votes"] == len(rows_of(found)[0]["turns"])
+    assert not {"official", "calibration", "safety", "reward"} & set(found)
+
+
+def test_without_a_run_the_untrained_team_is_compared_with_nobody(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"(?s)compared with itself.*--run"):
+        evaluate_run(small(tmp_path), Request(limit=2, baselines=("untrained",)), display="none")
+
+
+@pytest.mark.parametrize("text", ["nonsense", '{"settings": {}}', '{"accuracy": 1}'])
+def test_a_damaged_note_says_what_to_remove(compared, text):
+    evaluated(compared, baselines=())
+    note = compared / "eval" / "held_out.json"
+    kept = note.read_text()
+    note.write_text(text)
+    try:
+        with pytest.raises(RunFailed, match=rf"(?s)Fix: remove {note}"):
+            evaluated(compared, baselines=(), resume=True)
+    finally:
+        note.write_text(kept)
+
+
+def test_shuffled_options_never_stand_as_they_did(compared):
+    evaluated(compared, checks=("shuffled",))
+    folder = compared / "eval"
+    plain, turned = (
+        [json.loads(line)["options"] for line in (folder / name).open()]
+        for name in ("held_out.records.jsonl", "held_out.shuffled.records.jsonl")
+    )
+    for one, other in zip(plain, turned, strict=True):
+        assert one != other
+        assert set(one.values()) == set(other.values())
