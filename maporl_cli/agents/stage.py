@@ -86,7 +86,7 @@ class Floor:
                 raise stopped()
             with self._timeline.turns(place.agent, batch=place.batch, round=place.round) as told:
                 turns = speak()
-                told |= {"rows": len(turns), "tokens": sum(len(turn.token_ids) for turn in turns)}
+                told |= {"rows": len(turns), "tokens": sum(turn.sampled for turn in turns)}
             return turns
         finally:
             loop.call_later(_LISTEN, self._grant)

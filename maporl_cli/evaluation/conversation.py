@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from maporl_cli.evaluation.records import Row
+from maporl_cli.evaluation.records import Row, key_of, said
 
 
 def changes(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -46,9 +46,9 @@ def agreement(rows: Sequence[Row], shuffled: Sequence[Row]) -> float | None:
     Args:
         rows, shuffled: records of the same questions and seeds.
     """
-    other = {(row["id"], row["seed"]): _chosen(row) for row in shuffled}
+    other = {key_of(row): _chosen(row) for row in shuffled}
     same = [
-        _chosen(row) is not None and _chosen(row) == other[row["id"], row["seed"]]
+        _chosen(row) is not None and _chosen(row) == other[key_of(row)]
         for row in rows
         if len(row["options"]) > 1
     ]
@@ -57,4 +57,4 @@ def agreement(rows: Sequence[Row], shuffled: Sequence[Row]) -> float | None:
 
 def _chosen(row: Row) -> str | None:
     """The text of the option that was answered."""
-    return None if row["answer"] is None else row["options"].get(row["answer"], row["answer"])
+    return None if row["answer"] is None else said(row, row["answer"])

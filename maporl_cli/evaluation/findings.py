@@ -12,7 +12,7 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
-from maporl_cli.evaluation.records import Row, by_question
+from maporl_cli.evaluation.records import Row, by_question, said
 from maporl_cli.evaluation.statistics import (
     above_chance,
     bootstrap,
@@ -78,8 +78,7 @@ def findings(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _word(row: Row, answer: str) -> str:
-    """What an answer says, whatever letter stands for it."""
-    return row["options"].get(answer, answer).casefold()
+    return said(row, answer).casefold()
 
 
 def _letters(rows: Sequence[Row]) -> dict[str, int]:

@@ -98,6 +98,11 @@ def key_of(row: Row) -> Key:
     return row["id"], row["seed"]
 
 
+def said(row: Row, answer: str) -> str:
+    """What an answer says, whatever letter stands for it."""
+    return row["options"].get(answer, answer)
+
+
 def by_question(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """The records by the question's id, those of one question in the order of seeds."""
     found: dict[str, list[Row]] = {}
