@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from jinja2 import TemplateError
 from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from maporl_cli.agents.batching import pad_left
 from maporl_cli.agents.models import quiet_loading
-from maporl_cli.agents.policy import Sample, Scored
+from maporl_cli.agents.policy import Message, Sample, Scored
 from maporl_cli.agents.sampling import generate
 
 
@@ -72,8 +73,21 @@ class CausalPolicy:
         return int(self.tokenizer.pad_token_id)
 
     def encode(self, prompt: str) -> tuple[int, ...]:
+        return self.encode_talk([("user", prompt)])
+
+    def encode_talk(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """A chat template that knows no system role, as Gemma's, is told the others' messages only."""
+        try:
+            return self._templated(messages)
+        except TemplateError:
+            others = [message for message in messages if message[0] != "system"]
+            if len(others) == len(messages):
+                raise
+            return self._templated(others)
+
+    def _templated(self, messages: Sequence[Message]) -> tuple[int, ...]:
         ids = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}],
+            [{"role": role, "content": content} for role, content in messages],
             add_generation_prompt=True,
             tokenize=True,
             return_dict=False,

@@ -6,6 +6,7 @@ It is asked for text and gives text, so it can be evaluated in the agents' place
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -17,7 +18,7 @@ import httpx
 import numpy as np
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from maporl_cli.agents.policy import Sample
+from maporl_cli.agents.policy import Message, Sample
 from maporl_cli.agents.stage import stopped
 from maporl_cli.core.errors import ConfigError, MissingError, RunFailed, UsageError
 
@@ -34,9 +35,9 @@ T = TypeVar("T")
 class Endpoint:
     """A model on a server, as one more kind of speaker (`agents.policy.Speaker`).
 
-    Its token ids are the bytes of the text, since nobody tells what the server's are; how many tokens were
-    read and sampled is what the server counted. A greedy turn is asked for with temperature 0, a sampled one
-    with a seed of its own, which a server may heed or not.
+    Its token ids are bytes, of a turn's text and of a prompt's messages in JSON, since nobody tells what the
+    server's are; how many tokens were read and sampled is what the server counted. A greedy turn is asked for
+    with temperature 0, a sampled one with a seed of its own, which a server may heed or not.
 
     Args:
         url: up to what stands before `/chat/completions`, as in http://localhost:8000/v1.
@@ -70,7 +71,11 @@ class Endpoint:
         self.model = self._wait(self._model(model))
 
     def encode(self, prompt: str) -> tuple[int, ...]:
-        return tuple(prompt.encode("utf-8", "replace"))
+        return self.encode_talk([("user", prompt)])
+
+    def encode_talk(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        sendable = [(role, content.encode("utf-8", "replace").decode()) for role, content in messages]
+        return tuple(json.dumps(sendable).encode())
 
     def decode(self, token_ids: Sequence[int]) -> str:
         return bytes(token_ids).decode("utf-8").strip()
@@ -92,7 +97,7 @@ class Endpoint:
         bodies = [
             {
                 "model": self.model,
-                "messages": [{"role": "user", "content": self.decode(prompt)}],
+                "messages": [{"role": role, "content": content} for role, content in _told(prompt)],
                 "max_tokens": max_new_tokens,
                 **({"temperature": 0.0} if draw is None else _sampling(draw, temperature)),
             }
@@ -228,6 +233,11 @@ def _key() -> str:
             fix="put the key, and nothing else, into it",
         )
     return key
+
+
+def _told(prompt: tuple[int, ...]) -> list[Message]:
+    """The talk that `encode_talk` made a prompt of."""
+    return json.loads(bytes(prompt))
 
 
 def _sampling(draw: np.random.Generator, temperature: float) -> dict[str, Any]:

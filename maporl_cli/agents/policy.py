@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -184,6 +184,19 @@ class Readable(Policy, Protocol):
         hidden: bool = False,
     ) -> Scored:
         """As any policy's; with `hidden`, the hidden states as well."""
+        ...
+
+
+Message = tuple[Literal["system", "user", "assistant"], str]
+"""Who says what in a talk, as chat templates have it."""
+
+
+@runtime_checkable
+class Converser(Speaker, Protocol):
+    """A speaker that can be told a whole talk before its turn. A plug-in need not be one."""
+
+    def encode_talk(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Token ids of a talk that ends with a user's message, ready for the speaker's turn to begin."""
         ...
 
 

@@ -14,18 +14,17 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from math import isfinite
 from typing import TypedDict
 
 from langgraph.graph import END, START, StateGraph
 
 from maporl_cli.agents.evidence import Evidence
-from maporl_cli.agents.policy import NotFinite, Speaker, memory_errors
+from maporl_cli.agents.policy import Speaker
 from maporl_cli.agents.prompts import render_prompt
 from maporl_cli.agents.roles import Role, RoleBook
 from maporl_cli.agents.rounds import has_settled
 from maporl_cli.agents.stage import Place, Stage
-from maporl_cli.core.errors import DataError
+from maporl_cli.agents.turns import refuse_too_long, take_turns, unsampled_turn
 from maporl_cli.core.randomness import Draws
 from maporl_cli.core.types import Episode, Snippet, Turn
 
@@ -33,6 +32,7 @@ _DECIDE_MEMORY = (
     "how many episodes are sampled together (raise rollout.microbatches; eval.batch_size in evaluations) "
     "or team.agents.*.max_new_tokens"
 )
+_DECIDE_LENGTH = "team.agents.*.max_new_tokens, team.evidence_top_k or team.max_rounds_per_episode"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,35 +182,21 @@ class Team:
 
     def _take_turns(self, agent: Agent, active: Sequence[Episode], round: int, draws: Draws) -> list[Turn]:
         if agent.silent:
-            return [Turn(agent.name, round, (), (), (), "", finished=True, policy_version=0) for _ in active]
+            return [unsampled_turn(agent.name, round) for _ in active]
         policy = _policy_of(agent)
         found = [self._retrieve(agent, episode) for episode in active]
         prompts = self._prompts(agent, policy, active, found)
-        with memory_errors(agent.name, "sampling its turns", _DECIDE_MEMORY):
-            samples = policy.sample(
-                prompts,
-                [draws.generator(episode, round, agent.name) for episode in active],
-                max_new_tokens=agent.max_new_tokens,
-                temperature=agent.temperature,
-            )
-        # Damaged weights babble: their turns are cut and their groups dead, so no loss would ever tell.
-        if not all(isfinite(logprob) for sample in samples for logprob in sample.logprobs):
-            raise NotFinite("log-probability of a turn", agent.name)
-        return [
-            Turn(
-                agent=agent.name,
-                round=round,
-                prompt_ids=prompt,
-                token_ids=sample.token_ids,
-                logprobs=sample.logprobs,
-                text=policy.decode(sample.token_ids),
-                finished=sample.finished,
-                policy_version=policy.version,
-                evidence=snippets,
-                counted=sample.counted,
-            )
-            for prompt, sample, snippets in zip(prompts, samples, found, strict=True)
-        ]
+        turns = take_turns(
+            agent.name,
+            policy,
+            prompts,
+            [draws.generator(episode, round, agent.name) for episode in active],
+            round=round,
+            max_new_tokens=agent.max_new_tokens,
+            temperature=agent.temperature,
+            lower=_DECIDE_MEMORY,
+        )
+        return [replace(turn, evidence=snippets) for turn, snippets in zip(turns, found, strict=True)]
 
     def prompts(self, agent: Agent, episodes: Sequence[Episode]) -> list[tuple[int, ...]]:
         """What the agent would be asked in each episode if it spoke now, as token ids; its policy is here.
@@ -241,16 +227,14 @@ class Team:
         # The episodes of a group ask the same until their teammates' turns differ.
         encoded = {text: policy.encode(text) for text in dict.fromkeys(texts)}
         for text, episode in zip(texts, episodes, strict=True):
-            if len(encoded[text]) + agent.max_new_tokens > policy.context_length:
-                raise DataError(
-                    f"The prompt of the agent {agent.name!r} does not fit its model's context.",
-                    where=f"question {episode.question.id}",
-                    why=f"{len(encoded[text])} prompt tokens + {agent.max_new_tokens} new ones > "
-                    f"{policy.context_length} that the model can hold",
-                    fix="remove or shorten this question; lower team.agents.*.max_new_tokens, "
-                    "team.evidence_top_k or team.max_rounds_per_episode; or use a model with a longer "
-                    "context",
-                )
+            refuse_too_long(
+                agent.name,
+                policy,
+                episode.question,
+                encoded[text],
+                agent.max_new_tokens,
+                lower=_DECIDE_LENGTH,
+            )
         return [encoded[text] for text in texts]
 
     def _round_of(self, episodes: Sequence[Episode]) -> int:

@@ -26,7 +26,7 @@ from maporl_cli.cli.options import (
 from maporl_cli.cli.output import emit, shown
 from maporl_cli.core.errors import UsageError
 
-BASELINES = ("single", "untrained", "majority", "reporter_alone")
+BASELINES = ("single", "untrained", "majority", "reporter_alone", "zero_shot")
 CHECKS = ("shuffled", "silenced")
 
 
@@ -92,7 +92,7 @@ def evaluate(
             "--baselines",
             metavar="LIST",
             help=f"Compare with these, comma-separated: {', '.join(BASELINES)}; or none "
-            "(default: all there are).",
+            "(default: all there are but zero_shot).",
             show_default=False,
         ),
     ] = None,

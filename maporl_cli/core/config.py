@@ -265,6 +265,8 @@ class EvalConfig(Section):
     """Trained beside the team, to compare: one agent that sees every view; the reporter with its own."""
     endpoint_timeout: Positive = 120.0
     """Seconds that a server in the agents' place (`maporl eval --endpoint`) may give no sign."""
+    zero_shot_max_new_tokens: Count = 2048
+    """Of each turn of the baseline `zero_shot`; 2048 are what published figures allow."""
 
 
 class MonitoringConfig(Section):

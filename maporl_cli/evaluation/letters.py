@@ -1,9 +1,7 @@
 """Answers without talk: the option whose letter a model finds likeliest below the question is its answer.
 
-The question reads as in MMLU (Hendrycks et al. 2021, arXiv 2009.03300), without examples, to the letter as in
-EleutherAI's lm-evaluation-harness, whose figures are published of many models (its version 0.4.13,
-`lm_eval/tasks/mmlu/default`; `tests/peers` compares the answers). So does what is weighed: " A", " B", …, by
-the sum of their tokens' log-probabilities.
+What is weighed is " A", " B", … (of PubMedQA " yes", " no", " maybe"), by the sum of their tokens'
+log-probabilities: as in lm-evaluation-harness, as are the formats (`evaluation.plain_formats`).
 """
 
 from __future__ import annotations
@@ -14,9 +12,11 @@ from math import isfinite
 import torch
 
 from maporl_cli.agents.policy import NotFinite, PlainReader, Speaker, memory_errors
-from maporl_cli.core.errors import ConfigError, DataError
+from maporl_cli.agents.turns import refuse_too_long
+from maporl_cli.core.errors import ConfigError
 from maporl_cli.core.randomness import Draws
 from maporl_cli.core.types import Episode, Question, Turn
+from maporl_cli.evaluation.plain_formats import MMLU, PlainFormat
 
 Ids = tuple[int, ...]
 
@@ -30,12 +30,13 @@ class Letters:
     Args:
         agent: whose policy is asked.
         policy: None where another rank has it, which is then the one that plays.
+        format: how the question is shown.
 
     Raises:
         ConfigError: the policy reads no plain text.
     """
 
-    def __init__(self, agent: str, policy: Speaker | None) -> None:
+    def __init__(self, agent: str, policy: Speaker | None, format: PlainFormat = MMLU) -> None:
         if not (policy is None or isinstance(policy, PlainReader)):
             raise ConfigError(
                 f"The policy of the agent {agent!r} cannot be asked for a letter alone.",
@@ -45,6 +46,7 @@ class Letters:
             )
         self._agent = agent
         self._policy = policy
+        self._format = format
 
     def play_all(
         self, batches: Sequence[Sequence[Episode]], draws: Draws, on_end: Callable[[int], None] | None
@@ -104,10 +106,11 @@ class Letters:
         As in the harness, both are encoded together and split where the prompt alone ends: by itself a letter
         would have other tokens with some tokenizers, such as the one that begins a document.
         """
-        text = plain_prompt(question)
+        text = self._format.prompt(question)
         prompt = policy.encode_plain(text)
         letters = {
-            letter: policy.encode_plain(f"{text} {letter}")[len(prompt) :] for letter in question.options
+            letter: policy.encode_plain(f"{text} {choice}")[len(prompt) :]
+            for letter, choice in self._format.choices(question).items()
         }
         if len({ids for ids in letters.values() if ids}) < len(letters):
             raise ConfigError(
@@ -117,29 +120,5 @@ class Letters:
                 fix="use a model with another tokenizer, or leave out --scoring",
             )
         longest = max(map(len, letters.values()))
-        if len(prompt) + longest > policy.context_length:
-            raise DataError(
-                f"The question does not fit the context of the model of the agent {self._agent!r}.",
-                where=f"question {question.id}",
-                why=f"{len(prompt)} prompt tokens + {longest} of a letter > {policy.context_length} that the "
-                "model can hold",
-                fix="remove or shorten this question, or use a model with a longer context",
-            )
+        refuse_too_long(self._agent, policy, question, prompt, longest)
         return prompt, letters
-
-
-def plain_prompt(question: Question) -> str:
-    """The question in MMLU's format; a context, for which MMLU has no place, stands above the stem.
-
-    Where no subject is known, "about …" is left out. Evidence is not shown: nobody is there to look it up.
-    """
-    subject = question.labels.get("subject", "").replace("_", " ")
-    about = f" about {subject}" if subject else ""
-    lines = [
-        f"The following are multiple choice questions (with answers){about}.\n",
-        *([question.context] if question.context else []),
-        question.text.strip(),
-        *(f"{letter}. {text}" for letter, text in question.options.items()),
-        "Answer:",
-    ]
-    return "\n".join(lines)

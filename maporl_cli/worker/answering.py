@@ -1,4 +1,4 @@
-"""Who is asked for the likeliest letter: the agent whose report is a team's answer, alone."""
+"""Who is asked in published formats: the model of the agent whose report is a team's answer, alone."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from maporl_cli.core.errors import ConfigError, DataError
 from maporl_cli.core.types import Question
 
 
-def answering_alone(config: Config, questions: Sequence[Question]) -> Config:
+def answering_alone(config: Config, questions: Sequence[Question], option: str) -> Config:
     """The config of the team's last agent as a team of its own.
+
+    Args:
+        option: what asks for it.
 
     Raises:
         DataError: a question has no letters.
@@ -22,15 +25,15 @@ def answering_alone(config: Config, questions: Sequence[Question]) -> Config:
             raise DataError(
                 "A question without options has no letters to choose from.",
                 where=f"question {question.id}",
-                fix="leave out --scoring loglikelihood, and its answer is read from what the team says",
+                fix=f"leave out {option}, and its answer is read from what the team says",
             )
     team = config.team.model_copy(update={"agents": config.team.agents[-1:], "max_rounds_per_episode": 1})
     alone = config.model_copy(update={"team": team})
     if cold_starts_of(alone) is not None:
         raise ConfigError(
-            "A tiny policy cannot be asked for a letter alone.",
-            where="--scoring loglikelihood",
-            why=f"it knows no words but those of {config.data.train}, and the prompt has others",
-            fix="ask a pretrained model (--preset smollm2, or a --run of one), or leave out --scoring",
+            "A tiny policy cannot be asked in a published format.",
+            where=option,
+            why=f"it knows no words but those of {config.data.train}, and the format has others",
+            fix=f"ask a pretrained model (--preset smollm2, or a --run of one), or leave out {option}",
         )
     return alone

@@ -9,11 +9,12 @@ from typing import Any
 
 from maporl_cli.agents.endpoint import Endpoint
 from maporl_cli.agents.roles import SINGLE
+from maporl_cli.agents.turns import unsampled_turn
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import Interrupted, MaporlError
 from maporl_cli.core.randomness import Draws, Greedy, Sampled, shuffle_options
 from maporl_cli.core.run_dir import RunDir
-from maporl_cli.core.types import Episode, Question, Turn
+from maporl_cli.core.types import Episode, Question
 from maporl_cli.data.splits import content_digest
 from maporl_cli.evaluation.comparison import compared, reward_alarm
 from maporl_cli.evaluation.conversation import agreement, changes
@@ -21,7 +22,9 @@ from maporl_cli.evaluation.evaluate import Player, answer_all
 from maporl_cli.evaluation.findings import findings
 from maporl_cli.evaluation.letters import Letters
 from maporl_cli.evaluation.majority import Majority, votes_for
+from maporl_cli.evaluation.plain_formats import plain_format
 from maporl_cli.evaluation.records import Row, record_of, record_of_votes
+from maporl_cli.evaluation.zero_shot import ZeroShot
 from maporl_cli.monitoring.console import Display
 from maporl_cli.monitoring.report import write_evaluations, write_report
 from maporl_cli.rewards.medical import Reward
@@ -36,7 +39,7 @@ from maporl_cli.worker.narrator import Narrator
 from maporl_cli.worker.plugins import load_plugins
 from maporl_cli.worker.request import Request
 from maporl_cli.worker.session import Session
-from maporl_cli.worker.systems import MAJORITY, TEAM, UNTRAINED, Systems
+from maporl_cli.worker.systems import MAJORITY, TEAM, UNTRAINED, ZERO_SHOT, Systems
 
 
 def evaluate_run(
@@ -91,7 +94,7 @@ def _evaluate(config: Config, request: Request, ranks: Ranks, narrator: Narrator
     asked = asked or questions()
     refuse_unlike(ranks, config, {"questions": content_digest(asked.questions)})
     if request.loglikelihood:
-        config = answering_alone(config, asked.questions)
+        config = answering_alone(config, asked.questions, "--scoring loglikelihood")
     speaker = None
     if request.endpoint is not None:
         patience = config.eval.endpoint_timeout
@@ -132,7 +135,7 @@ class _Evaluation:
         baselines = self._there() if request.baselines is None else request.baselines
         self._systems.refuse_missing(baselines)
         team = self._systems.open(TEAM)
-        player = self._player(team)
+        player = self._player(TEAM, team)
         settings = self._settings()
         self._files.begin(settings, self._ranks, resume=request.resume)
         rows[TEAM] = self._ask(TEAM, team, player, self._episodes())
@@ -164,12 +167,20 @@ class _Evaluation:
         there = self._systems.there()
         return [which for which in there if which == UNTRAINED] if self._request.loglikelihood else there
 
-    def _player(self, session: Session) -> Player:
+    def _player(self, who: str, session: Session) -> Player:
         """Who answers for a system."""
-        if not self._request.loglikelihood:
-            return session.team
-        (agent,) = session.team.agents
-        return Letters(agent.name, agent.policy)
+        agent = session.team.agents[-1]
+        if who == ZERO_SHOT:
+            return ZeroShot(
+                agent.name,
+                agent.policy,
+                max_new_tokens=self._config.eval.zero_shot_max_new_tokens,
+                temperature=agent.temperature,
+                stopping=self._narrator.stopping,
+            )
+        if self._request.loglikelihood:
+            return Letters(agent.name, agent.policy, plain_format(self._request.benchmark))
+        return session.team
 
     def _settings(self) -> dict[str, Any]:
         """What is evaluated; who goes on with it must mean the same."""
@@ -211,9 +222,10 @@ class _Evaluation:
             batch_size=batch_size or self._config.eval.batch_size,
             records=self._files.records(who),
             ranks=session.ranks,
-            # What nobody said, a letter or what was elected, has earned nothing, and nothing of it is unsafe.
+            # What nobody said, a letter or what was elected, has earned nothing, and nothing of it is unsafe;
+            # and who was asked for a letter was not told what a report should hold.
             judge=None
-            if self._request.loglikelihood or who == MAJORITY
+            if self._request.loglikelihood or who in (MAJORITY, ZERO_SHOT)
             else lambda finished: reward.score([[episode] for episode in finished]),
             record=record_of_votes if who == MAJORITY else record_of,
             resume=self._request.resume,
@@ -252,7 +264,7 @@ class _Evaluation:
 
     def _alone(self, who: str) -> list[Row]:
         session = self._systems.open(who)
-        return self._ask(who, session, self._player(session), self._episodes())
+        return self._ask(who, session, self._player(who, session), self._episodes())
 
     def _found(self, rows: Mapping[str, Sequence[Row]], again: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
         """What the records of all systems come to."""
@@ -290,8 +302,7 @@ def _heard(episodes: Sequence[Episode], rows: Sequence[Row], turns: int) -> list
     """The episodes after the first turns that the records show; who took them is not asked again."""
     for episode, row in zip(episodes, rows, strict=True):
         episode.turns += [
-            Turn(turn["agent"], turn["round"], (), (), (), turn["text"], finished=True, policy_version=0)
-            for turn in row["turns"][:turns]
+            unsampled_turn(turn["agent"], turn["round"], turn["text"]) for turn in row["turns"][:turns]
         ]
         episode.inherited = turns
     return list(episodes)

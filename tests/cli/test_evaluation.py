@@ -218,6 +218,7 @@ def test_letters_alone_are_asked_for_without_checks(worker: Worker) -> None:
         ("--seeds", "2"),
         ("--checks", "shuffled"),
         ("--baselines", "majority"),
+        ("--baselines", "zero_shot"),
         ("--baselines", "untrained,single"),
     ],
 )

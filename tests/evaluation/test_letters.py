@@ -12,7 +12,8 @@ from maporl_cli.core.errors import ConfigError, DataError
 from maporl_cli.core.randomness import Greedy
 from maporl_cli.core.types import Episode, Question
 from maporl_cli.evaluation.evaluate import answer_all
-from maporl_cli.evaluation.letters import Letters, plain_prompt
+from maporl_cli.evaluation.letters import Letters
+from maporl_cli.evaluation.plain_formats import mmlu_prompt, plain_format
 
 BEGIN = 1
 BEHIND = 50.0
@@ -84,17 +85,17 @@ def test_the_turn_is_the_letter_and_costs_what_was_read_once() -> None:
         *("reporter", 0, "B", True),
         3,
     )
-    assert turn.prompt_ids == (BEGIN, *map(ord, plain_prompt(episode.question)))
+    assert turn.prompt_ids == (BEGIN, *map(ord, mmlu_prompt(episode.question)))
     assert turn.token_ids == tuple(map(ord, " B"))
     assert turn.logprobs == (-0.5, -2.25)
-    assert turn.tokens == 1 + len(plain_prompt(episode.question)) + 2
+    assert turn.tokens == 1 + len(mmlu_prompt(episode.question)) + 2
 
 
 def test_a_letter_goes_on_from_its_prompt_and_begins_no_document_of_its_own() -> None:
     policy = Told(LIKELY)
     answered(policy, [question()])
     asked = [row for rows in policy.asked for row in rows]
-    assert asked == [(plain_prompt(question()), f" {letter}") for letter in "ABC"]
+    assert asked == [(mmlu_prompt(question()), f" {letter}") for letter in "ABC"]
 
 
 def test_no_more_rows_are_weighed_at_once_than_there_are_questions() -> None:
@@ -103,38 +104,15 @@ def test_no_more_rows_are_weighed_at_once_than_there_are_questions() -> None:
     assert [len(rows) for rows in policy.asked] == [2, 2, 1, 1, 1, 1]
 
 
-def test_the_format_is_mmlus() -> None:
-    """As lm-evaluation-harness 0.4.13 prints it for its task mmlu_college_biology."""
-    asked = Question(
-        id="q1",
-        text="Which of these is a DNA base?",
-        options={"A": "adenine", "B": "glycine", "C": "heme", "D": "ATP"},
-        answer="A",
-        labels={"subject": "college_biology"},
-    )
-    assert plain_prompt(asked) == (
-        "The following are multiple choice questions (with answers) about college biology.\n"
-        "\n"
-        "Which of these is a DNA base?\n"
-        "A. adenine\n"
-        "B. glycine\n"
-        "C. heme\n"
-        "D. ATP\n"
-        "Answer:"
-    )
-
-
-def test_without_a_subject_and_with_a_context() -> None:
-    asked = question("q1", "A", "B", context="She takes lithium.")
-    assert plain_prompt(asked).splitlines() == [
-        "The following are multiple choice questions (with answers).",
-        "",
-        "She takes lithium.",
-        "Which one?",
-        "A. option 0",
-        "B. option 1",
-        "Answer:",
-    ]
+def test_what_is_weighed_is_the_format_s() -> None:
+    likely = {" yes": (-2.0,), " no": (-0.5, -0.25), " maybe": (-1.0,)}
+    asked = Question("q1", "Does it?", {"A": "yes", "B": "no", "C": "maybe"}, "A")
+    policy, format = Told(likely), plain_format("pubmedqa")
+    episode = Episode(asked, sample=0, step=0)
+    Letters("reporter", policy, format).play_all([[episode]], Greedy(), None)
+    assert {prompt for rows in policy.asked for prompt, _ in rows} == {format.prompt(asked)}
+    assert (episode.answer, episode.turns[0].text) == ("B", "B")
+    assert episode.turns[0].token_ids == tuple(map(ord, " no"))
 
 
 def worded(name: str, words: int) -> Question:
@@ -154,7 +132,7 @@ def test_a_batch_changes_nothing_and_the_log_probabilities_are_the_models(seed: 
             assert one.answer == other.answer
             assert one.turns[0].logprobs == pytest.approx(other.turns[0].logprobs, abs=1e-5)
     for episode in alone_:
-        ids = policy.tokenizer(plain_prompt(episode.question))["input_ids"]
+        ids = policy.tokenizer(mmlu_prompt(episode.question))["input_ids"]
         logprobs = policy._model(torch.tensor([ids])).logits[0, -1].log_softmax(-1)
         letters = {letter: logprobs[policy.tokenizer.convert_tokens_to_ids(letter)].item() for letter in "AB"}
         assert episode.answer == max(letters, key=letters.__getitem__)
@@ -162,7 +140,7 @@ def test_a_batch_changes_nothing_and_the_log_probabilities_are_the_models(seed: 
 
 
 def test_a_question_that_does_not_fit_is_named_and_never_cut() -> None:
-    fits = 1 + len(plain_prompt(question())) + len(" A")
+    fits = 1 + len(mmlu_prompt(question())) + len(" A")
     assert answered(Told(LIKELY, context=fits), [question()])[0].turns[0].tokens == fits
     policy = Told(LIKELY, context=fits - 1)
     with pytest.raises(DataError, match=r"(?s)question q7.*Fix: .*longer context"):

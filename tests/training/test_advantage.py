@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maporl_cli.training.advantage import estimators
+from maporl_cli.training.advantage import estimator, estimators, register_estimator
+from maporl_cli.training.advantage.estimator import within_groups
 from maporl_cli.training.advantage.grpo import centered, group_relative
 from maporl_cli.training.advantage.reinforce_pp import normalized, normalized_over_groups
 from maporl_cli.training.advantage.rloo import leave_one_out
@@ -67,6 +68,11 @@ class TestGroupRelative:
         assert group_relative(ROUNDS) == near(
             [[0.05 / spread, 0.55 / spread], [-0.25 / spread], [-0.15 / spread, 0.05 / spread]]
         )
+
+    def test_two_episodes_have_a_spread(self):
+        # mean ½, squares ½, over 1: spread √½
+        value = 0.5 / (math.sqrt(0.5) + 1e-4)
+        assert group_relative([[1.0], [0.0]]) == near([[value], [-value]])
 
     @given(RETURNS)
     def test_undivided_it_is_the_leave_one_out_times_n_minus_1_over_n(self, returns):
@@ -136,10 +142,23 @@ class TestOverTheBatch:
             told = iter([[total, count], [squares, 0.0]])
             assert normalized(share, lambda values, told=told: next(told)) == [near(one) for one in expected]
 
+    def test_a_spread_near_nothing_does_not_blow_up(self):
+        # mean 1e-8, squares 2e-16, over 2: spread 1e-8, and as much beside it
+        assert normalized([[[2e-8], [0.0]]], alone) == [near([[0.5], [-0.5]])]
+
     def test_a_replica_without_groups_takes_part_in_both_sums(self):
         asked: list[int] = []
         assert normalized([], lambda values: asked.append(len(values)) or [0.0] * len(values)) == []
         assert asked == [2, 2]
+
+
+def test_an_estimator_of_one_s_own(monkeypatch):
+    """Registered after the package was imported, as a plug-in is."""
+    monkeypatch.setattr(estimator, "_ESTIMATORS", {})
+    mine = within_groups(centered)
+    register_estimator("mine", mine)
+    assert dict(estimators()) == {"mine": mine}
+    assert mine.advantages([ROUNDS, [[1.0], [0.0]]], alone) == [centered(ROUNDS), [[0.5], [-0.5]]]
 
 
 def test_registered():

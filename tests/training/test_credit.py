@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import question, scored, turn
 
-from maporl_cli.core.config import InfluenceConfig, TrainConfig
+from maporl_cli.core.config import Config, InfluenceConfig, TrainConfig
 from maporl_cli.core.types import Episode
-from maporl_cli.training.credit import credit_rules
+from maporl_cli.training.credit import credit_rules, keeps_start, register_credit, rule
 from maporl_cli.training.credit.influence import incentives, influence_credit
 from maporl_cli.training.credit.maporl import looking_ahead, maporl_credit
+from maporl_cli.training.credit.rule import Credit, Measurement
 from maporl_cli.training.credit.team import team_credit
 
 FOUR = [turn(agent) for agent in ("planner", "researcher", "analyst", "reporter")]
@@ -114,6 +115,20 @@ class TestInfluence:
         assert earned("-++", "-++", agents="abc")[1] == 0.0
         assert earned("--+", "+++", agents="abc")[2] == 1000.0
 
+    def test_two_who_answered_once_each_have_not_changed(self):
+        """Around b's turn: before it only c answered, rightly; after it only a, wrongly."""
+        assert earned(".+.", "..+", "-+.", agents="cab")[2] == 0.0
+        assert earned("..+.", "+.-.", agents="acbd")[2] == 0.0
+
+    def test_no_answer_is_no_wrong_one(self):
+        """b names no option at first, and then the one that a named."""
+        answers = ["Answer: A", "look at the chart", "Answer: A", "Answer: A"]
+        turns = [
+            turn(agent, round=n // 2, text=text)
+            for n, (agent, text) in enumerate(zip("abab", answers, strict=True))
+        ]
+        assert influence_credit(scored(turns, 0.5), WEIGHTS) == [0.5] * 4
+
     def test_it_comes_on_top_of_the_team_s_credit(self):
         answers = ["Answer: B", "Answer: A", "Answer: A"]
         turns = [
@@ -167,6 +182,14 @@ class TestMaporl:
     def test_an_unscored_episode_is_a_bug_of_the_caller(self):
         with pytest.raises(ValueError, match="scored"):
             maporl_credit(Episode(question(), 0, 1, turns=FOUR), TrainConfig())
+
+
+def test_a_rule_of_one_s_own(monkeypatch):
+    monkeypatch.setattr(rule, "_RULES", {})
+    measurement = Measurement(lambda groups, taught, means: 0, lambda config, book: None, asks_start=True)
+    register_credit("mine", team_credit, measurement)
+    assert credit_rules() == {"mine": Credit(team_credit, measurement)}
+    assert keeps_start(Config.model_validate({"train": {"credit": "mine"}})) == ("reporter",)
 
 
 def test_registered():

@@ -20,11 +20,14 @@ from maporl_cli.rewards.medical import Reward
 from maporl_cli.training.credit import Means
 from maporl_cli.training.credit.leave_one_out import (
     Said,
+    _said_in_step,
     leave_one_out_credit,
     measure_losses,
     refuse,
     without_turn,
 )
+from maporl_cli.training.placement import place
+from maporl_cli.training.ranks import OneRank, place_of
 
 NAMES = ("planner", "analyst", "reporter")
 BOOK = word_book(NAMES)
@@ -241,6 +244,54 @@ def test_the_play_without_a_turn_is_what_a_replay_by_hand_gives(microbatches):
     assert all(len(e.measured["lost"]) == len(e.turns) for g in groups[1:] for e in g.episodes)
     assert [e.measured for e in groups[0].episodes] == [{}, {}], "not learned from, not measured"
     assert len({e.measured["lost"] for g in groups[1:] for e in g.episodes}) == 4
+
+
+@pytest.mark.parametrize("questions", [1, 3])
+def test_who_speaks_instead_is_drawn_from_the_step_by_the_run_s_seed(questions):
+    """Of one question only, another episode's turn: never the turn's own."""
+    agents = [Agent(name, BOOK.role(name), tiny_policy(seed), 4, 1.5) for seed, name in enumerate(NAMES)]
+    team = Team(agents, BOOK, NoEvidence(), 1, floor())
+    groups = [
+        Group([Episode(Question(f"q{n}", f"w{n} w9", OPTIONS, "A"), sample, 2) for sample in range(4)])
+        for n in range(questions)
+    ]
+    everyone = [episode for group in groups for episode in group.episodes]
+    team.play(everyone, Sampled(5))
+    said = [Said(e.question.id, e.sample, one) for e in everyone for one in e.turns]
+    reward = Remembering()
+    reward.score([group.episodes for group in groups])
+    reward.shown.clear()
+    measure_losses(groups, groups, means(team, reward))
+    again = {(*one.key, one.inherited - 1): one for one in reward.shown if one.inherited}
+    assert len(again) == len(said) == 12 * questions
+    for episode in everyone:
+        for index in range(3):
+            expected = without_turn(episode, index, said, seed=5).turns[index]
+            assert again[*episode.key, index].turns[index] == expected
+
+
+class Listening(OneRank):
+    """The second of three ranks that share a replica; hears nobody, and keeps what it told."""
+
+    rank = 1
+
+    def __init__(self):
+        super().__init__(place(NAMES, 3))
+        self.told: list = []
+
+    def gather(self, value, what):
+        self.told.append((what, value))
+        return []
+
+    def broadcast(self, value, what):
+        return value
+
+
+def test_what_was_said_is_told_by_one_rank_of_a_replica():
+    assert place_of(Listening()).replica == 0
+    ranks = Listening()
+    assert _said_in_step([Group([Episode(question("q1"), 0, 1, turns=[turn()])])], ranks) == []
+    assert ranks.told == [("what was said in the step", [])]
 
 
 def test_it_does_not_combine_with_combs():

@@ -9,6 +9,7 @@ import torch
 from support import alone, floor, question, scored, tiny_policy, turn
 
 from maporl_cli.agents.evidence import NoEvidence
+from maporl_cli.agents.policy import OutOfMemory
 from maporl_cli.agents.prompts import render_prompt
 from maporl_cli.agents.roles import Role, RoleBook
 from maporl_cli.agents.team import Agent, Team
@@ -24,6 +25,8 @@ from maporl_cli.training.credit.potential import (
     potential_credit,
     refuse_unwritten,
 )
+from maporl_cli.training.placement import place
+from maporl_cli.training.ranks import OneRank
 
 NAMES = ("planner", "analyst", "reporter")
 BOOK = RoleBook(
@@ -169,6 +172,68 @@ def test_what_is_read_twice_is_counted_once():
     assert one.measured["readings"][0] == two.measured["readings"][0]
 
 
+def test_the_tokens_of_all_groups_are_added_up():
+    playing = team(rounds=1)
+    groups = played(playing)
+    each = [measure_readings(groups, [group], means(playing, 64)) for group in groups]
+    assert min(each[:3]) > 0
+    assert each[3] == 0, "nothing can be read of a question without options"
+    assert measure_readings(groups, groups, means(playing, 64)) == sum(each)
+
+
+class Told(OneRank):
+    """A rank whose replica's other one has told something; keeps what it tells itself."""
+
+    def __init__(self, *others):
+        super().__init__(place(NAMES, 1))
+        self.others = others
+        self.own: list = []
+
+    def gather_in_replica(self, value, what):
+        self.own.append((what, value))
+        return [value, *self.others]
+
+
+def test_whoever_has_the_last_agent_reads_and_the_others_are_told():
+    playing = team(rounds=1)
+    groups = played(playing)[:1]
+    episodes = groups[0].episodes
+    ours = means(playing, 64)
+    tokens = measure_readings(groups, groups, ours)
+    readings = [episode.measured["readings"] for episode in episodes]
+
+    def without(*absent: str) -> Team:
+        agents = [replace(one, policy=None) if one.name in absent else one for one in playing.agents]
+        return Team(agents, BOOK, NoEvidence(), 1, floor())
+
+    for episode in episodes:
+        episode.measured = {}
+    reads = Told(None)
+    assert measure_readings(groups, groups, replace(ours, team=without("analyst"), ranks=reads)) == tokens
+    assert reads.own == [("what the reader made of the turns", (readings, tokens))]
+    assert [episode.measured["readings"] for episode in episodes] == readings
+
+    is_told = Told(([(0.5, 0.25)] * 2, 7))
+    elsewhere = replace(ours, team=without("reporter"), ranks=is_told)
+    assert measure_readings(groups, groups, elsewhere) == 7
+    assert is_told.own == [("what the reader made of the turns", None)]
+    assert [episode.measured["readings"] for episode in episodes] == [(0.5, 0.25)] * 2
+
+
+def test_a_reading_that_does_not_fit_into_memory_is_told_of(monkeypatch):
+    playing = team(rounds=1)
+    groups = played(playing)[:1]
+
+    def too_much(*given, **options):
+        raise torch.OutOfMemoryError("no more")
+
+    monkeypatch.setattr(playing.agents[-1].policy, "reference_logprobs", too_much)
+    with pytest.raises(OutOfMemory, match="'reporter'") as told:
+        measure_readings(groups, groups, means(playing, 64))
+    assert told.value.where == "reading the turns"
+    assert "lower train.per_device_train_batch_size;" in told.value.fix
+
+
 def test_nothing_is_read_where_nothing_is_learned_from():
     playing = team(rounds=1)
     groups = played(playing)
@@ -181,6 +246,7 @@ def test_a_book_that_cannot_write_an_answer_is_refused():
     with pytest.raises(ConfigError, match="does not say how an answer is written") as told:
         refuse_unwritten(Config(), replace(BOOK, write=None))
     assert told.value.where == "train.credit=potential"
+    assert told.value.why == "its reader is asked how likely it would write each option"
     assert "train.credit=team" in told.value.fix
 
 

@@ -20,6 +20,7 @@ from maporl_cli.core.randomness import Greedy
 from maporl_cli.core.types import Episode
 from maporl_cli.data.benchmarks import benchmark
 from maporl_cli.evaluation.letters import Letters
+from maporl_cli.evaluation.zero_shot import ZeroShot
 from maporl_cli.worker import Request, evaluate_run
 from maporl_cli.worker import evaluate as evaluating
 
@@ -135,8 +136,42 @@ def test_a_question_without_options_is_refused_before_a_model_is_read(trained, t
         weighed(trained, data=file)
 
 
-def test_tiny_policies_have_no_words_for_the_prompt(tmp_path, monkeypatch):
+@pytest.mark.parametrize("request_", [Request(loglikelihood=True), Request(baselines=("zero_shot",))])
+def test_tiny_policies_have_no_words_for_the_prompt(tmp_path, monkeypatch, request_):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"(?s)tiny policy.*Fix: .*--preset smollm2"):
-        evaluate_run(small(tmp_path), Request(loglikelihood=True), display="none")
+        evaluate_run(small(tmp_path), request_, display="none")
     assert not (tmp_path / "eval").exists()
+
+
+def test_a_benchmark_is_asked_in_its_own_format(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    row = {"id": "q1", "question": "Does it?", "options": {"A": "A", "B": "B", "C": "C"}, "label": "A"}
+    (tmp_path / "data" / "pubmedqa_labeled.jsonl").write_text(json.dumps(row) + "\n")
+    asked: list[tuple[str, str]] = []
+    encode = CausalPolicy.encode_plain
+    monkeypatch.setattr(
+        CausalPolicy, "encode_plain", lambda own, text: asked.append(text) or encode(own, text)
+    )
+    assert weighed(trained, benchmark="pubmedqa", baselines=())["n"] == 1
+    assert asked[0] == "Abstract: \nQuestion: Does it?\nAnswer:"
+
+
+def test_the_published_prompts_are_put_to_the_model_as_training_found_it(trained):
+    config, run = trained
+    config = config.model_copy(
+        update={"eval": config.eval.model_copy(update={"zero_shot_max_new_tokens": 5})}
+    )
+    found = evaluate_run(config, Request(run=run, baselines=("zero_shot",)), display="none")
+    rows = rows_of(found["baselines"]["zero_shot"])
+    assert [[turn["agent"] for turn in row["turns"]] for row in rows] == [["reporter", "reporter"]] * 12
+    start = Path(config.model.name)
+    tokenizer, loaded = load_tokenizer(start), load_model(start, torch.float32)
+    policy = CausalPolicy(loaded, tokenizer, eos_ids(loaded, tokenizer))
+    episodes = [Episode(one, sample=0, step=0) for one in islice(benchmark("clinic").evaluation(0), 12)]
+    player = ZeroShot("reporter", policy, max_new_tokens=5, temperature=1.0, stopping=lambda: False)
+    player.play_all([episodes], Greedy(), None)
+    assert [[turn["text"] for turn in row["turns"]] for row in rows] == [
+        [turn.text for turn in episode.turns] for episode in episodes
+    ]
