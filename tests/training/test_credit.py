@@ -116,9 +116,10 @@ class TestInfluence:
         assert earned("--+", "+++", agents="abc")[2] == 1000.0
 
     def test_two_who_answered_once_each_have_not_changed(self):
-        """Around b's turn: before it only c answered, rightly; after it only a, wrongly."""
-        assert earned(".+.", "..+", "-+.", agents="cab")[2] == 0.0
-        assert earned("..+.", "+.-.", agents="acbd")[2] == 0.0
+        """Around b's first turn: before it only c answered, rightly; after it only a, wrongly."""
+        assert earned("+.+", ".-.", agents="cab")[2] == 0.0
+        assert earned("+-+", ".-.", agents="cab")[2] == 0.0
+        assert earned("+++", ".-.", agents="cab")[2] == -100.0
 
     def test_no_answer_is_no_wrong_one(self):
         """b names no option at first, and then the one that a named."""
