@@ -49,11 +49,16 @@ class Going:
             time.sleep(0.05)
 
     def ranks(self) -> dict[int, psutil.Process]:
-        # Only its own children: what a rank starts, such as git, has the rank's environment.
-        children = psutil.Process(self.process.pid).children()
-        return {int(child.environ()["RANK"]): child for child in children if "RANK" in child.environ()}
+        return ranks_of(self.process.pid)
 
     def end(self) -> tuple[int, str]:
         code = self.process.wait(timeout=120)
         self._listener.join()
         return code, "\n".join(self.said)
+
+
+def ranks_of(launcher: int) -> dict[int, psutil.Process]:
+    """The processes of a launcher's ranks."""
+    # Only its own children: what a rank starts, such as git, has the rank's environment.
+    children = psutil.Process(launcher).children()
+    return {int(child.environ()["RANK"]): child for child in children if "RANK" in child.environ()}

@@ -57,11 +57,13 @@ class _Job:
         log: where a rank's lines are kept; None where a job keeps none.
         again: how the command is run again, as words after "run the same command".
         interrupted: what is raised where all ranks were asked to stop.
+        memory: the setting that decides how much memory it takes.
     """
 
     log: Callable[[int], Path | None]
     again: Callable[[], str]
     interrupted: Callable[[], Interrupted]
+    memory: str
 
 
 def train_on_ranks(
@@ -99,7 +101,10 @@ def train_on_ranks(
     ]
     goes_on = f"with --resume --name {run.path.name} to go on from the last checkpoint"
     job = _Job(
-        run.rank_log, lambda: goes_on if run.config.is_file() else "again", lambda: _training_interrupted(run)
+        run.rank_log,
+        lambda: goes_on if run.config.is_file() else "again",
+        lambda: _training_interrupted(run),
+        "train.per_device_train_batch_size",
     )
     job_id = uuid.uuid4().hex
     try:
@@ -118,7 +123,8 @@ def evaluate_on_ranks(config: Config, request: Request, *, nproc: int, display: 
         MaporlError: the first failure of any rank, with its name. `Interrupted` after Ctrl-C or SIGTERM.
     """
     place(config.team.names, nproc)
-    job = _Job(lambda _: None, lambda: "with --resume to go on from the answers so far", cut_short)
+    goes_on = "with --resume to go on from the answers so far"
+    job = _Job(lambda _: None, lambda: goes_on, cut_short, "eval.batch_size")
     arguments = ["--evaluate", request.to_json(), "--display", display]
     return _on_ranks(config, arguments, job, uuid.uuid4().hex, nproc=nproc, max_restarts=0)
 
@@ -210,8 +216,7 @@ def _told(
             f"{who} was killed by {signal.Signals(-failure.exitcode).name}.",
             where=where,
             why=_last_lines(log, earlier[rank], output),
-            fix=f"run the same command {job.again()}; where the machine ran "
-            "out of memory, lower train.per_device_train_batch_size",
+            fix=f"run the same command {job.again()}; where memory ran out, lower {job.memory}",
             code=1,
         )
     if not told:

@@ -18,7 +18,7 @@ from maporl_cli.core.types import Episode, Question
 from maporl_cli.data.splits import content_digest
 from maporl_cli.evaluation.comparison import compared, reward_alarm
 from maporl_cli.evaluation.conversation import agreement, changes
-from maporl_cli.evaluation.evaluate import Player, answer_all
+from maporl_cli.evaluation.evaluate import Judge, Player, answer_all
 from maporl_cli.evaluation.findings import findings
 from maporl_cli.evaluation.letters import Letters
 from maporl_cli.evaluation.majority import Majority, votes_for
@@ -214,7 +214,6 @@ class _Evaluation:
         draws: Draws | None = None,
         batch_size: int | None = None,
     ) -> list[Row]:
-        reward = Reward(self._config.reward, session.book)
         answers = answer_all(
             player,
             episodes,
@@ -222,11 +221,7 @@ class _Evaluation:
             batch_size=batch_size or self._config.eval.batch_size,
             records=self._files.records(who),
             ranks=session.ranks,
-            # What nobody said, a letter or what was elected, has earned nothing, and nothing of it is unsafe;
-            # and who was asked for a letter was not told what a report should hold.
-            judge=None
-            if self._request.loglikelihood or who in (MAJORITY, ZERO_SHOT)
-            else lambda finished: reward.score([[episode] for episode in finished]),
+            judge=self._judge(who, session),
             record=record_of_votes if who == MAJORITY else record_of,
             resume=self._request.resume,
             warn=self._narrator.say,
@@ -235,6 +230,17 @@ class _Evaluation:
         if answers.asked:
             self._seconds[who] = answers.seconds / answers.asked
         return answers.rows
+
+    def _judge(self, who: str, session: Session) -> Judge | None:
+        """Who scores its answers.
+
+        Nobody, where nobody said them, a letter or what was elected: it has earned nothing, and nothing of it
+        is unsafe. Nor where the model was asked for a letter, and not told what a report should hold.
+        """
+        if self._request.loglikelihood or who in (MAJORITY, ZERO_SHOT):
+            return None
+        reward = Reward(self._config.reward, session.book)
+        return lambda finished: reward.score([[episode] for episode in finished])
 
     def _checks(self, team: Session, rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
         """The team again, with one thing changed."""

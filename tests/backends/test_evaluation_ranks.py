@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from launched import BIN
+from launched import BIN, ranks_of
 from small_runs import go, small
 
 from maporl_cli.core.config_yaml import to_yaml
@@ -134,3 +134,17 @@ def test_ten_kills_in_a_row_and_the_same_figures_in_the_end(run, alone):
         there = going.records()
     assert json.loads(json.dumps(evaluated(run, resume=True))) == alone[0]
     assert records(run) == alone[1]
+
+
+@pytest.mark.slow
+def test_a_rank_that_is_killed_ends_the_evaluation_and_the_answers_are_kept(run, alone):
+    going = Going(run, "--nproc", "2")
+    going.until_records(5)
+    ranks_of(going.process.pid)[1].kill()
+    said = going.process.communicate(timeout=120)[1]
+    assert going.process.returncode == 1
+    assert "was killed by SIGKILL." in said
+    assert "run the same command with --resume to go on from the answers so far" in said
+    assert "lower eval.batch_size" in said
+    assert said.count("Fix:") == 1
+    assert json.loads(json.dumps(evaluated(run, resume=True))) == alone[0]

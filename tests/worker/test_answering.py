@@ -15,7 +15,7 @@ from maporl_cli.agents.causal import CausalPolicy
 from maporl_cli.agents.models import eos_ids, load_model, load_tokenizer
 from maporl_cli.agents.tiny import END, tiny_model, tiny_tokenizer
 from maporl_cli.core.config import Config
-from maporl_cli.core.errors import ConfigError, DataError, Interrupted
+from maporl_cli.core.errors import ConfigError, DataError, Interrupted, MissingError
 from maporl_cli.core.randomness import Greedy
 from maporl_cli.core.types import Episode
 from maporl_cli.data.benchmarks import benchmark
@@ -87,6 +87,16 @@ def test_nobody_speaks_and_nothing_is_earned(trained):
     for row in rows_of(found):
         assert [(turn["agent"], turn["text"]) for turn in row["turns"]] == [("reporter", row["answer"])]
         assert row["sampled"] == 1
+
+
+def test_no_sentence_encoder_is_needed(trained):
+    config, run = trained
+    reward = config.reward.model_copy(update={"similarity_model": "/no/such/encoder"})
+    config = config.model_copy(update={"reward": reward})
+    found = evaluate_run(config, Request(run=run, loglikelihood=True, baselines=()), display="none")
+    assert found["n"] == 12
+    with pytest.raises(MissingError, match="/no/such/encoder"):
+        evaluate_run(config, Request(run=run, baselines=()), display="none")
 
 
 def test_its_records_stand_beside_those_of_the_talk(trained):
