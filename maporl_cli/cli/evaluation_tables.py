@@ -19,7 +19,7 @@ def show(found: Mapping[str, Any]) -> None:
 
     console = Console()
     console.print(_systems(found))
-    for table in (_conversation(found), _contributions(found)):
+    for table in (_comparisons(found), _conversation(found), _contributions(found)):
         if table is not None:
             console.print(table)
     console.print(_further(found))
@@ -43,23 +43,12 @@ def _table(title: str, first: str, *columns: str) -> Table:
 
 
 def _systems(found: Mapping[str, Any]) -> Table:
-    """The team and its baselines; the last columns compare the team with each."""
-    table = _table(
-        "",
-        "system",
-        *(
-            "accuracy",
-            "95 % interval",
-            "above chance",
-            "unreadable",
-            "tokens",
-            "team is better by",
-            "p (Holm)",
-        ),
-    )
+    """The team and its baselines."""
+    columns = ("accuracy", "95 % interval", "above chance", "unreadable", "tokens")
+    table = _table("", "system", *columns)
+    table.columns[0].no_wrap = True
     baselines: Mapping[str, Mapping[str, Any]] = found.get("baselines") or {}
     for label, figures in {"team": found, **baselines}.items():
-        compared = found["comparisons"].get(label)
         votes = f" of {figures['votes']}" if "votes" in figures else ""
         table.add_row(
             f"{label}{votes}",
@@ -68,10 +57,19 @@ def _systems(found: Mapping[str, Any]) -> Table:
             f"{figures['above_chance']:.1%}",
             f"{figures['invalid_share']:.1%}",
             f"{figures['tokens_per_question']:.0f}",
-            "" if compared is None else f"{compared['difference']:+.1%}, {_interval(compared['ci95'])}",
-            "" if compared is None else probability(compared["p_holm"]),
         )
     table.caption = f"{found['n']} questions; tokens are read and sampled ones a question"
+    return table
+
+
+def _comparisons(found: Mapping[str, Any]) -> Table | None:
+    """The team against each baseline, on the same questions."""
+    if not found["comparisons"]:
+        return None
+    table = _table("By how much the team is better", "than", "difference", "95 % interval", "p (Holm)")
+    for label, compared in found["comparisons"].items():
+        difference = f"{compared['difference']:+.1%}"
+        table.add_row(label, difference, _interval(compared["ci95"]), probability(compared["p_holm"]))
     return table
 
 
@@ -93,11 +91,11 @@ def _conversation(found: Mapping[str, Any]) -> Table | None:
 def _contributions(found: Mapping[str, Any]) -> Table | None:
     if not found["contributions"]:
         return None
-    table = _table("What an agent adds", "without a word of", "accuracy lost", "p (Holm)")
+    columns = ("accuracy lost", "95 % interval", "p (Holm)")
+    table = _table("What an agent adds", "without a word of", *columns)
     for agent, lost in found["contributions"].items():
-        table.add_row(
-            agent, f"{lost['difference']:.1%}, {_interval(lost['ci95'])}", probability(lost["p_holm"])
-        )
+        difference = f"{lost['difference']:.1%}"
+        table.add_row(agent, difference, _interval(lost["ci95"]), probability(lost["p_holm"]))
     return table
 
 

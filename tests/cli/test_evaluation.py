@@ -155,12 +155,22 @@ def test_the_table_shows_each_system_with_its_interval(
     lines = run("--baselines", "single").splitlines()
     (team,) = [line for line in lines if line.split()[:1] == ["team"] and "%" in line]
     assert team.split() == "team 90.0% 83.2% to 95.2% 87.5% 3.0% 51".split()
-    (single,) = [line for line in lines if line.split()[:1] == ["single"]]
-    told = "single 60.5% 50.6% to 69.6% 50.6% 0.0% 13 +29.5%, 19.0% to 40.0% < .001"
-    assert single.split() == told.split()
+    single, compared = [line for line in lines if line.split()[:1] == ["single"]]
+    assert single.split() == "single 60.5% 50.6% to 69.6% 50.6% 0.0% 13".split()
+    assert compared.split() == "single +29.5% 19.0% to 40.0% < .001".split()
     assert "tokens read and sampled 51 13".split() in [line.split() for line in lines], "and further figures"
     assert lines[-1] == f"records: {FOUND['records']}"
     assert not any("caution" in line or "alarm" in line for line in lines)
+
+
+def test_no_name_is_cut_on_a_narrow_screen(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    found = FOUND["baselines"]["single"]
+    worker.found = FOUND | {"baselines": {"reporter_alone": found}}
+    assert "…" not in run()
+    assert sum("reporter_alone" in line for line in run().splitlines()) == 2, (
+        "below the team; further figures"
+    )
 
 
 def test_what_the_agents_did_is_shown(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +181,7 @@ def test_what_the_agents_did_is_shown(worker: Worker, monkeypatch: pytest.Monkey
         "a turn that never stands for one is not told"
     )
     (lost,) = [line for line in lines if line.split()[:1] == ["planner"]]
-    assert lost.split() == "planner 41.0%, 30.0% to 52.0% .031".split()
+    assert lost.split() == "planner 41.0% 30.0% to 52.0% .031".split()
     assert "same option when they stand in another order: 87.5%" in lines
 
 
