@@ -3,11 +3,13 @@
 `Z · (.35·findings used + .25·min(1, candidates ÷ 3) + .4·candidates linked to a finding)`. Findings
 are the concepts and the measured values of the vignette; candidates are options and diseases that a
 statement weighs; one is linked where that statement, or one beside it, also names a finding. `Z` is 1
-only where the turns as a whole, and the report where it argues, speak for the submitted answer.
+only where the turns as a whole, and the report where it argues, speak for the submitted answer. Half is left
+of a differential that denies the right diagnosis, or ends in a wrong option without weighing the right one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -36,8 +38,8 @@ _FINDINGS, _CANDIDATES = 4, 3
 
 _TOLD = 0.5
 """Share of an option's own words in the report that tells of it."""
-_AGAINST = 0.5
-"""What is left of it where the turns argue against the reference's diagnosis."""
+_ASTRAY = 0.5
+"""What is left where the turns argue against the reference's diagnosis, or never weigh the right option."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +85,18 @@ def clinical_reasoning(episode: Episode) -> Measure | None:
         + _WEIGHED * min(1.0, len(weighed) / _CANDIDATES)
         + _LINKED * min(1.0, linked / _CANDIDATES)
     )
-    if denies_diagnosis(question, [statement for turn in stated for statement in turn]):
-        value *= _AGAINST
+    missed = _misses_gold(episode, weighed)
+    if missed or denies_diagnosis(question, [statement for turn in stated for statement in turn]):
+        value *= _ASTRAY
     return Measure(value, "" if value else "no finding of the case and no candidate is weighed")
+
+
+def _misses_gold(episode: Episode, weighed: Collection[str | Concept]) -> bool:
+    """Whether a wrong option is chosen without the right one being weighed."""
+    question = episode.question
+    if not (question.options and question.has_gold) or asks_for_verdict(question):
+        return False
+    return episode.answer != question.answer and question.answer not in weighed
 
 
 def argues_for_answer(episode: Episode, stated: list[tuple[Statement, ...]]) -> bool:

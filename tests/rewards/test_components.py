@@ -315,6 +315,22 @@ class TestReasoning:
             clinical_reasoning(played(for_it, question=asked))
         )
 
+    def test_a_wrong_answer_without_a_look_at_the_right_one(self):
+        """Half; whoever weighs the right option and rejects it reasons as well as if it were wrong."""
+        wrong = (
+            "Chronic hypertension fits the 158/102 at 13 weeks, but preeclampsia would show protein. {}"
+            "Labetalol is the best choice for hypertension. Answer: C"
+        )
+        blind, sees = wrong.format(""), wrong.format("Nifedipine would be slow in hypertension. ")
+        unknown, right = replace(ASTHMA, answer=""), replace(ASTHMA, answer="C")
+        told = {
+            (said, asked.answer): value(clinical_reasoning(played(said, question=asked)))
+            for said in (blind, sees)
+            for asked in (ASTHMA, unknown, right)
+        }
+        assert told[blind, "B"] == told[blind, ""] / 2 == told[blind, "C"] / 2 > 0
+        assert told[sees, "B"] == told[sees, ""] == told[sees, "C"] > 0
+
     def test_it_must_argue_for_the_answer(self):
         told = clinical_reasoning(played("Labetalol is the best choice for her hypertension. Answer: B"))
         assert told is not None
