@@ -134,23 +134,29 @@ def run(case: Case, seed: int) -> dict[str, Any]:
 def table(runs: Sequence[dict[str, Any]]) -> str:
     """A row a case, in Markdown: median (lowest to highest) over the seeds."""
     lines = [
-        "| estimator | credit | sampling | seeds | greedy | sampled | steps to 75 % | tokens, 10⁶ |",
-        "|---|---|---|---|---|---|---|---|",
+        "| estimator | credit | sampling | seeds | greedy | sampled | steps to 75 % | seconds to it "
+        "| tokens, 10⁶ |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for case in cases():
         own = [one for one in runs if _of(one) == case]
         if own:
-            reached = [one["steps_to_75"] for one in own if one["steps_to_75"] is not None]
-            steps = f"{median(reached):.0f}" if len(reached) == len(own) else f"{len(reached)} of {len(own)}"
             tokens = median(one["tokens"] for one in own) / 1e6
             cells = [case.estimator, case.credit, case.sampling, str(len(own))]
-            cells += [_spread([one[kind] for one in own]) for kind in ("greedy", "sampled")]
-            lines.append(f"| {' | '.join([*cells, steps, f'{tokens:.2f}'])} |")
+            cells += [_spread([one[kind] for one in own], 3) for kind in ("greedy", "sampled")]
+            cells += [_reached(own, kind) for kind in ("steps_to_75", "seconds_to_75")]
+            lines.append(f"| {' | '.join([*cells, f'{tokens:.2f}'])} |")
     return "\n".join(lines)
 
 
-def _spread(values: Sequence[float]) -> str:
-    return f"{median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+def _spread(values: Sequence[float], digits: int) -> str:
+    return f"{median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def _reached(runs: Sequence[dict[str, Any]], kind: str) -> str:
+    """What it took, or how many of the runs got there."""
+    took = [one[kind] for one in runs if one[kind] is not None]
+    return _spread(took, 0) if len(took) == len(runs) else f"{len(took)} of {len(runs)}"
 
 
 def _of(run: dict[str, Any]) -> Case:

@@ -4,8 +4,8 @@
         --set train.credit=thrift
 
 A reward component could only charge the team as a whole: whoever babbles would be paid for by all. A credit
-rule sees the turns one by one. The price is small beside a right answer, worth at least .5, so that it
-decides among right episodes and never makes a wrong one the better one.
+rule sees the turns one by one. The price is small beside the reward, so that it decides among episodes that
+are worth about the same.
 """
 
 from __future__ import annotations

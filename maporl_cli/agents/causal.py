@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -52,7 +53,10 @@ class CausalPolicy:
         self._compute = compute
         self._checkpointing = gradient_checkpointing
         if gradient_checkpointing:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            with warnings.catch_warnings():
+                # transformers is about to drop the only name that all of its versions know.
+                warnings.filterwarnings("ignore", category=FutureWarning, message=".*gradient_checkpointing")
+                model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         self._reference: Any = None
 
     @property

@@ -251,8 +251,8 @@ class TrainConfig(Section):
     """Whether a training that collapses is told of, or stopped, naming the last good checkpoint: dead groups,
     entropy, length, format, language, and a reward that no longer goes with accuracy."""
     guard_window: Annotated[int, Field(ge=4)] = 5
-    """Steps that guards compare with twice as many before (fewer than 4 could not tell a change from noise);
-    trends are looked for over four times as many."""
+    """Steps that guards compare with twice as many, or all, before (fewer than 4 could not tell a change from
+    noise); trends are looked for over four times as many."""
     cold_start: ColdStartConfig = ColdStartConfig()
 
 

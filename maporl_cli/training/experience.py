@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from maporl_cli.core.config import TrainConfig
@@ -14,7 +14,7 @@ from maporl_cli.training.credit import CreditRule
 
 @dataclass(frozen=True, slots=True)
 class Experience:
-    """A turn and what it teaches, token by token. One that was cut teaches no more than its value head.
+    """A turn and what it teaches, token by token. One that was cut teaches no more than what to expect.
 
     Attributes:
         advantages: how much better each token was than what it is compared with.
@@ -36,11 +36,14 @@ class Gathered:
         by_agent: each agent's turns that teach it; an agent may have none.
         dead_groups: groups without spread in their rewards.
         cut_turns: turns of the other groups that ended at their token limit.
+        kl: by agent, the mean distance of its tokens from the frozen start, nats, of all replicas; of those
+            whose returns it was taken off.
     """
 
     by_agent: dict[str, list[Experience]]
     dead_groups: int
     cut_turns: int
+    kl: dict[str, float] = field(default_factory=dict[str, float])
 
 
 def is_dead(group: Sequence[Episode]) -> bool:
@@ -51,6 +54,8 @@ def is_dead(group: Sequence[Episode]) -> bool:
 
 Returned = list[list[list[tuple[Turn, float]]]]
 """By group and episode: one agent's turns, each with its return."""
+Costs = list[list[float]]
+"""What is taken off the return of each of these turns, a number a token."""
 
 
 class Learns(Protocol):
@@ -105,6 +110,7 @@ def gather(
     taught = taught_by(groups, estimator)
     returns = [[credit(episode, train) for episode in group.episodes] for group in taught]
     by_agent: dict[str, list[Experience]] = {}
+    kl: dict[str, float] = {}
     cut = 0
     for learner in learners:
         agent = learner.agent
@@ -115,19 +121,25 @@ def gather(
             ]
             for group, credited in zip(taught, returns, strict=True)
         ]
-        price = train.kl_coeff if train.kl_in == "reward" else 0.0
+        turns = [turn for group in own for turns in group for turn, _ in turns]
+        costs = [[0.0] * len(turn.token_ids) for turn in turns]
+        if train.kl_coeff and train.kl_in == "reward":
+            distances = learner.divergence(turns)
+            costs = [[train.kl_coeff * nats for nats in tokens] for tokens in distances]
+            nats, tokens = learner.summed([sum(map(sum, distances)), sum(map(len, distances))])
+            kl |= {agent: nats / tokens} if tokens else {}
         if isinstance(estimator, CriticEstimator):
-            by_agent[agent] = _judged(own, learner, estimator, train, price)
+            by_agent[agent] = _judged(own, costs, learner, estimator, train)
         else:
-            by_agent[agent] = _compared(own, learner, estimator, price)
-        cut += sum(not turn.finished for group in own for turns in group for turn, _ in turns)
-    return Gathered(by_agent, sum(is_dead(group.episodes) for group in groups), cut)
+            by_agent[agent] = _compared(own, costs, learner, estimator)
+        cut += sum(not turn.finished for turn in turns)
+    return Gathered(by_agent, sum(is_dead(group.episodes) for group in groups), cut, kl)
 
 
-def _compared(own: Returned, learner: Learns, estimator: Estimator, price: float) -> list[Experience]:
+def _compared(own: Returned, costs: Costs, learner: Learns, estimator: Estimator) -> list[Experience]:
     """Each finished turn with its return's advantage, the same for all of its tokens."""
-    if price:
-        own = _charged(own, learner, price)
+    each = iter(costs)
+    own = [[[(turn, value - sum(next(each))) for turn, value in turns] for turns in group] for group in own]
     advantages = estimator.advantages(
         [[[value for _, value in turns] for turns in group] for group in own], learner.summed
     )
@@ -140,25 +152,13 @@ def _compared(own: Returned, learner: Learns, estimator: Estimator, price: float
     ]
 
 
-def _charged(own: Returned, learner: Learns, price: float) -> Returned:
-    """The same turns, each return less its distance."""
-    distances = iter(learner.divergence([turn for group in own for turns in group for turn, _ in turns]))
-    return [
-        [[(turn, value - price * sum(next(distances))) for turn, value in turns] for turns in group]
-        for group in own
-    ]
-
-
 def _judged(
-    own: Returned, learner: Learns, estimator: CriticEstimator, train: TrainConfig, price: float
+    own: Returned, costs: Costs, learner: Learns, estimator: CriticEstimator, train: TrainConfig
 ) -> list[Experience]:
     """Each turn with an advantage and a target for each of its tokens."""
     returned = [each for group in own for turns in group for each in turns]
     turns = [turn for turn, _ in returned]
-    if price:
-        rewards = [[-price * nats for nats in tokens] for tokens in learner.divergence(turns)]
-    else:
-        rewards = [[0.0] * len(turn.token_ids) for turn in turns]
+    rewards = [[-cost for cost in tokens] for tokens in costs]
     for tokens, (_, value) in zip(rewards, returned, strict=True):
         tokens[-1] += value
     experiences: list[Experience] = []

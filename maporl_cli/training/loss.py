@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class LossTerms:
-    """Sums over the active tokens of a microbatch; divided by the global count outside.
+    """Sums over the active tokens of a microbatch; all but the loss are divided by the global count outside.
 
     Attributes:
         loss: scalar with gradient; what is minimised, already divided by the global count.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -41,11 +41,13 @@ class Begun:
     Attributes:
         experiences: those of this rank's replica.
         tokens: the active ones of all replicas.
+        said: those of all replicas, of turns that were cut as well.
         sums: of this rank's: loss, KL, entropy and clipped tokens; empty where there are no tokens.
     """
 
     experiences: Sequence[Experience]
     tokens: float
+    said: float
     sums: Sequence[float]
 
 
@@ -122,13 +124,14 @@ class Learner:
         Raises:
             NotFinite: the loss is.
         """
-        lengths = [len(experience.turn.token_ids) for experience in experiences if experience.turn.finished]
-        (tokens,) = self.summed([sum(lengths)])
-        sums: list[float] = []
+        turns = [experience.turn for experience in experiences]
+        active = sum(len(turn.token_ids) for turn in turns if turn.finished)
+        tokens, said = self.summed([active, sum(len(turn.token_ids) for turn in turns)])
+        begun = Begun(experiences, tokens, said, ())
         if tokens:
             with memory_errors(self.agent, "the update", DECIDE_MEMORY):
-                sums = self._accumulate(experiences, int(tokens), stopping)
-        return Begun(experiences, tokens, sums)
+                begun = replace(begun, sums=self._accumulate(begun, stopping))
+        return begun
 
     def finish(self, begun: Begun) -> dict[str, float]:
         """The `train.update_epochs` optimizer steps of an update.
@@ -137,13 +140,13 @@ class Learner:
 
         Returns:
             `<agent>:loss`, `:entropy` (nats a token), `:grad_norm`, `:tokens`, `:clipped` (share),
-            `:kl` (nats a token) where the loss holds it, and `:loss_scale` in fp16, over all replicas, as
+            `:kl` (nats a token, k3) where the loss holds it, and `:loss_scale` in fp16, over all replicas, as
             they were in the last epoch; `:explained_variance` of what a value head expected before the
             first one; only `:tokens` when nothing was learned.
 
         Raises:
-            NotFinite: a loss or gradient is, and the weights are as they were; or the updated weights
-                are, or too large for their norm to be told.
+            NotFinite: a loss or gradient is, and the weights are as this epoch found them; or the updated
+                weights are, or too large for their norm to be told.
         """
         experiences, tokens = begun.experiences, begun.tokens
         metrics: dict[str, float] = {f"{self.agent}:tokens": tokens}
@@ -218,29 +221,34 @@ class Learner:
         norms: list[float] = []
         for epoch in range(self._config.update_epochs):
             if epoch:
-                sums = self._accumulate(begun.experiences, int(begun.tokens), lambda: False)
+                sums = self._accumulate(begun, lambda: False)
             # Each replica divided its own gradient by the active tokens of all.
             norms.append(self._optimizer.step())
         self.policy.version += any(math.isfinite(norm) for norm in norms)  # the scaler skips the others
         return sums, norms[-1]
 
-    def _accumulate(
-        self, experiences: Sequence[Experience], tokens: int, stopping: Callable[[], bool]
-    ) -> list[float]:
+    def _accumulate(self, begun: Begun, stopping: Callable[[], bool]) -> list[float]:
         """The gradient of this rank's experiences, and the sums of loss, KL, entropy and clipped tokens."""
         self._optimizer.forget()
         sums = torch.zeros(4, dtype=torch.float64)
         size = self._config.per_device_train_batch_size
-        for start in range(0, len(experiences), size):
+        for start in range(0, len(begun.experiences), size):
             if stopping():
                 break
-            terms, missed = self._loss(experiences[start : start + size], tokens)
+            part = begun.experiences[start : start + size]
+            terms, missed = self._loss(part, int(begun.tokens), int(begun.said))
             self._optimizer.add(terms.loss + missed)
             sums += torch.stack([terms.loss.detach(), terms.kl, terms.entropy, terms.clipped]).double().cpu()
         return sums.tolist()
 
-    def _loss(self, experiences: Sequence[Experience], tokens: int) -> tuple[LossTerms, Tensor | float]:
-        """The policy's loss and the value head's; 0 where there is none."""
+    def _loss(
+        self, experiences: Sequence[Experience], tokens: int, all_said: int
+    ) -> tuple[LossTerms, Tensor | float]:
+        """The policy's loss and the value head's; 0 where there is none.
+
+        Args:
+            tokens, all_said: of the whole update, by which the one and the other are divided.
+        """
         prompts = [experience.turn.prompt_ids for experience in experiences]
         completions = [experience.turn.token_ids for experience in experiences]
         values = None
@@ -265,7 +273,7 @@ class Learner:
         if values is None:
             return terms, 0.0
         targets = _padded([experience.targets for experience in experiences], values)
-        return terms, value_loss(values, targets, said, tokens)
+        return terms, value_loss(values, targets, said, all_said)
 
     def _reference(self, prompts: Rows, completions: Rows) -> Tensor:
         return self.policy.reference_logprobs(prompts, completions, temperature=self._temperature)
@@ -303,8 +311,8 @@ def update_all(
 ) -> dict[str, float]:
     """One update of each learner from its agent's experiences, and their metrics.
 
-    All learn or none does: the first gradient of every agent, which takes most of the time, comes before
-    the first step of any.
+    Where a stop comes all learn or none does: the first gradient of every agent, which takes most of the
+    time, comes before the first step of any.
 
     Raises:
         Interrupted: on every rank, where one of them was asked to stop in time: no weight has changed.
@@ -318,7 +326,7 @@ def update_all(
         raise Interrupted(
             "Stopped before the step changed anything.", fix="run the same command with --resume to go on"
         )
-    metrics: dict[str, float] = {}
+    metrics = {f"{agent}:kl": nats for agent, nats in gathered.kl.items()}
     for learner, update in zip(learners, begun, strict=True):
         with timeline.update(learner.agent, step=step, rows=len(update.experiences)):
             metrics |= learner.finish(update)

@@ -250,6 +250,7 @@ class TeamRun:
         return Guards(
             config.train,
             config.team.names,
+            self._rules.estimator.across_groups,
             history,
             self._checkpoints,
             lambda text: self._narrator.say(self._label + text),

@@ -68,6 +68,7 @@ class TestInfluence:
             (("++", "++"), 0.0),
             (("--", "--"), 0.0),
             (("--", "+-"), 0.0),  # nothing changed
+            (("-+", "-+"), 0.0),
             (("+.", "+-"), 0.0),  # no answer before
             (("++", ".-"), -1.0),  # the last that was heard still counts
         ],
@@ -86,6 +87,7 @@ class TestInfluence:
             ("+++", 0.0),
             ("---", 0.0),
             ("+-+", 0.0),
+            ("-+-", 0.0),
             (".-+", 0.0),  # a had no answer to change
             ("+.-", 0.0),  # b stood for nothing
         ],

@@ -95,6 +95,24 @@ def test_the_distance_from_the_start_is_paid_off_each_turn_s_own_return():
     in_loss = train.model_copy(update={"kl_in": "loss"})
     gathered = gather([Group([far, near])], pupils[:1], team_credit, estimators()["rloo"], in_loss)
     assert advantages(gathered, "planner") == pytest.approx([1.0, -1.0])
+    assert gathered.kl == {}, "the loss tells of it"
+
+
+class Drifting(Pupil):
+    """Further from its start with each token of a turn."""
+
+    def divergence(self, turns):
+        return [[float(place) for place in range(len(turn.token_ids))] for turn in turns]
+
+
+@pytest.mark.parametrize("estimator", ["rloo", "maporl_ppo"])
+def test_the_distance_that_is_paid_is_told_by_token(estimator):
+    """0, 1, 2, 3 and 0, 1 nats: 7 over 6 tokens."""
+    group = Group([scored([turn("planner", tokens=4)], 1.0), scored([turn("planner")], 0.0)])
+    train = TrainConfig(kl_coeff=0.1, kl_in="reward")
+    pupils = [Drifting("planner"), Drifting("reporter")]
+    gathered = gather([group], pupils, team_credit, estimators()[estimator], train)
+    assert gathered.kl == {"planner": pytest.approx(7 / 6)}, "who took no turn has no distance"
 
 
 ROOT = math.sqrt(38)

@@ -47,11 +47,16 @@ def steps(count, start=1, seed=0, **changes):
 class Watched:
     """Guards, and what they said."""
 
-    def __init__(self, folder, action="warn", history=()):
+    def __init__(self, folder, action="warn", history=(), *, across_groups=False):
         config = TrainConfig.model_validate({"guards": action, "guard_window": WINDOW})
         self.said: list[str] = []
         self.guards = Guards(
-            config, ("planner", "reporter"), history, Checkpoints(folder, keep=1), self.said.append
+            config,
+            ("planner", "reporter"),
+            across_groups,
+            history,
+            Checkpoints(folder, keep=1),
+            self.said.append,
         )
 
     def see(self, rows):
@@ -129,6 +134,12 @@ def test_dead_groups_are_told_where_nothing_is_solved(watched):
     fired = watched.see([*steps(30), *steps(30, 31, train__dead_groups=0.98)])
     assert set(fired) == {"dead_groups"}
     assert fired["dead_groups"] > 30 + 3 * WINDOW, "over four windows"
+
+
+def test_dead_groups_are_no_alarm_where_they_teach(tmp_path):
+    watched = Watched(tmp_path, across_groups=True)
+    assert watched.see([*steps(30), *steps(30, 31, train__dead_groups=0.98)]) == {}
+    assert set(watched.see(steps(12, 61, **LOWER, planner__format=0.5))) == {"format"}
 
 
 def test_a_reward_that_rises_while_accuracy_falls(watched):
@@ -225,6 +236,42 @@ def test_best_are_the_steps_of_best_accuracy_before_now():
     assert [row["step"] for row in past.best] == list(range(19, 29)), "of two equals the later one"
     assert [row["step"] for row in past.now] == list(range(33, 38))
     assert len(past.lately) == reach(WINDOW) == 20
+
+
+def unknown(row, *names):
+    return {name: value for name, value in row.items() if name not in names}
+
+
+def test_best_is_of_the_steps_in_which_accuracy_was_measured():
+    """.9 in the even ones of the steps 21 to 30, .3 in the even ones elsewhere; the odd ones say nothing."""
+    rows = [
+        {"step": step} | ({} if step % 2 else {"train:accuracy": 0.9 if 21 <= step <= 30 else 0.3})
+        for step in range(1, 41)
+    ]
+    assert [row["step"] for row in Past(rows, WINDOW, ()).best] == list(range(22, 32)), "of equals the last"
+
+
+def test_where_accuracy_was_hardly_ever_measured_nothing_was_best():
+    rows = [{"step": step} for step in range(1, 16)] + [{"step": 16, "train:accuracy": 0.5}]
+    assert Past(rows, WINDOW, ()).best == ()
+    assert Past([*rows, *rows], WINDOW, ()).best == ()
+
+
+def test_a_run_whose_first_steps_hold_no_gold_answer_is_watched(watched):
+    """As with a verifier and few labels."""
+    young = [unknown(row, "train:accuracy", "train:agreement") for row in steps(4 * WINDOW)]
+    assert watched.see([*young, *steps(20, 21)]) == {}
+    assert "format" in watched.see(steps(12, 41, **LOWER, planner__format=0.5))
+
+
+def test_a_resumed_run_remembers_the_steps_without_accuracy(tmp_path):
+    rows = [unknown(row, *(["train:accuracy"] if row["step"] % 3 == 0 else [])) for row in steps(40)]
+    rows += steps(8, 41, **LOWER, planner__format=0.5)
+    whole = Watched(tmp_path)
+    alarms = [whole.guards.watch(row["step"], row) for row in rows]
+    assert any(alarms)
+    again = Watched(tmp_path, history=rows[:42])
+    assert [again.guards.watch(row["step"], row) for row in rows[42:]] == alarms[42:]
 
 
 def test_moved_by_hand():

@@ -183,7 +183,7 @@ class Run:
             steps=until or self.steps,
             monitor=self.monitor,
             evaluator=lambda: self.evaluator(),
-            guards=Guards(self.config.train, NAMES, self.history, self.checkpoints, self.said.append),
+            guards=Guards(self.config.train, NAMES, False, self.history, self.checkpoints, self.said.append),
             checkpoints=self.checkpoints,
             stop=self.stop,
             ranks=self.ranks,

@@ -329,10 +329,15 @@ def test_agents_with_adapters_on_one_model_keep_their_gradients_apart(tmp_path):
     batches = {"planner": batch[:4], "reporter": batch[4:]}
     for _ in range(2):  # an adapter's first step moves only half of its weights
         metrics = update_all(
-            together, Gathered(batches, 0, 0), 1, alone(*settings.team.names), Timeline(), StopRequest()
+            together,
+            Gathered(batches, 0, 0, kl={"planner": 0.25}),
+            1,
+            alone(*settings.team.names),
+            Timeline(),
+            StopRequest(),
         )
         expected = [updated(mine, batches[mine.agent]) for mine in apart]
-        assert metrics == expected[0] | expected[1]
+        assert metrics == expected[0] | expected[1] | {"planner:kl": 0.25}
     for one, other in zip(together, apart, strict=True):
         assert equal(weights(one.policy), weights(other.policy))
         assert metrics[f"{one.agent}:grad_norm"] > 0

@@ -28,7 +28,7 @@ from maporl_cli.training.calibration import calibration
 from maporl_cli.training.checkpoint import Checkpoints, Progress, load_checkpoint
 from maporl_cli.training.placement import place
 from maporl_cli.training.ranks import Ranks
-from maporl_cli.training.verifier import BATCH, Verifier
+from maporl_cli.training.verifier import BATCH, HEAD_STEP, Verifier
 from maporl_cli.worker.job import join, open_store
 
 BOOK = RoleBook(
@@ -217,6 +217,15 @@ def test_gradient_and_loss_are_those_of_torch(size):
     one.refresh(1)
     for name, parameter in one.trainable().items():
         torch.testing.assert_close(parameter.grad, expected[name].grad, rtol=1e-4, atol=1e-6)
+
+
+def test_a_step_moves_the_head_by_its_own_size_whatever_the_models_learning_rate():
+    one = verifier(learning_rate=1e-6)
+    groups = [Group([episode(1, number) for number in range(5)])]
+    one.judge(groups)
+    one.refresh(1)
+    weight = one.trainable()["head.weight"]
+    assert weight.abs().max().item() == pytest.approx(HEAD_STEP / 64, rel=1e-3), "Adam's first step"
 
 
 def test_the_same_seed_learns_the_same_and_another_in_another_order():

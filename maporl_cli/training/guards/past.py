@@ -13,7 +13,6 @@ from math import isfinite
 from statistics import fmean, median
 from typing import Literal
 
-import numpy as np
 from scipy.stats import kendalltau, mannwhitneyu
 
 Rows = Sequence[Mapping[str, float | None]]
@@ -58,14 +57,12 @@ class Past:
 
     @cached_property
     def best(self) -> Rows:
-        """The two windows of steps in a row, before `now`, whose accuracy was best (of equals the last);
-        empty where the run is younger than that."""
+        """The two windows of steps in a row, before `now`, whose accuracy was best (of equals the last), of
+        those where it was measured in half of the steps or more; empty where there are none."""
         before, size = self.before, 2 * self.window
-        if len(before) < size:
-            return ()
-        sums = np.convolve(values(before, ACCURACY), np.ones(size), "valid")
-        begin = len(sums) - 1 - int(np.argmax(sums[::-1]))
-        return before[begin : begin + size]
+        parts = [before[begin : begin + size] for begin in range(len(before) - size + 1)]
+        known = [(fmean(found), part) for part in parts if 2 * len(found := values(part, ACCURACY)) >= size]
+        return max(reversed(known), key=lambda one: one[0])[1] if known else ()
 
 
 @dataclass(frozen=True, slots=True)

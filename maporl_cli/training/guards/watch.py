@@ -10,7 +10,7 @@ from maporl_cli.core.config import TrainConfig
 from maporl_cli.core.errors import RunFailed
 from maporl_cli.training.checkpoint import Checkpoints
 from maporl_cli.training.guards.incentives import agreement, dead_groups, divergence
-from maporl_cli.training.guards.past import ACCURACY, Alarm, Past
+from maporl_cli.training.guards.past import Alarm, Past
 from maporl_cli.training.guards.shifts import SHIFTS
 
 _GUARDS: tuple[Callable[[Past], Alarm | None], ...] = (dead_groups, agreement, divergence, *SHIFTS)
@@ -22,6 +22,7 @@ class Guards:
     Args:
         config: whether they watch (`train.guards`), and over how many steps (`train.guard_window`).
         agents: the team's names.
+        across_groups: whether the estimator learns from groups without spread, which then are no alarm.
         history: the run's metrics so far, a mapping a step: a resumed run goes on with all of its past.
         checkpoints: where the last good one is looked for.
         say: told once of each guard that fires, where it only warns.
@@ -31,6 +32,7 @@ class Guards:
         self,
         config: TrainConfig,
         agents: Sequence[str],
+        across_groups: bool,
         history: Iterable[Mapping[str, Any]],
         checkpoints: Checkpoints,
         say: Callable[[str], None],
@@ -38,8 +40,9 @@ class Guards:
         self._action = config.guards
         self._window = config.guard_window
         self._agents = agents
+        self._guards = [guard for guard in _GUARDS if not (across_groups and guard is dead_groups)]
         # The evaluation before the first step is no step.
-        self._rows = [row for row in history if row.get(ACCURACY) is not None]
+        self._rows = [row for row in history if row["step"]]
         self._fired = {name for row in self._rows for name in row if name.startswith("guard:")}
         self._checkpoints = checkpoints
         self._say = say
@@ -54,7 +57,7 @@ class Guards:
             return []
         self._rows.append({"step": step, **metrics})
         past = Past(self._rows, self._window, self._agents)
-        alarms = [alarm for guard in _GUARDS if (alarm := guard(past)) is not None]
+        alarms = [alarm for guard in self._guards if (alarm := guard(past)) is not None]
         if self._action == "stop":
             return [replace(alarm, good=self._good(alarm)) for alarm in alarms]
         for alarm in alarms:
