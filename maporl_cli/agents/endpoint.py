@@ -195,8 +195,8 @@ class Endpoint:
                 fix=f"put a valid key into the environment variable {API_KEY}",
             )
         may = (
-            "; a prompt may not fit its context (lower team.agents.*.max_new_tokens or team.evidence_top_k), "
-            "or the address may be wrong"
+            "; a prompt may not fit its context (lower team.agents.*.max_new_tokens, team.evidence_top_k or, "
+            "of zero_shot, eval.zero_shot_max_new_tokens), or the address may be wrong"
         )
         return RunFailed(
             "The endpoint refuses a request." if told.is_client_error else "The endpoint fails.",

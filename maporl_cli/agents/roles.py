@@ -14,9 +14,6 @@ from typing import Literal
 from maporl_cli.agents.answers import Reader, Writer, read_answer
 from maporl_cli.core.errors import ConfigError
 
-SINGLE = "single"
-"""The role that sees everything: of the baseline of that name, and of what a verifier reads."""
-
 Section = Literal["question", "context", "evidence", "options"]
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -25,9 +24,7 @@ from maporl_cli.cli.options import (
 )
 from maporl_cli.cli.output import emit, shown
 from maporl_cli.core.errors import UsageError
-
-BASELINES = ("single", "untrained", "majority", "reporter_alone", "zero_shot")
-CHECKS = ("shuffled", "silenced")
+from maporl_cli.core.systems import BASELINES, CHECKS, unknown
 
 
 class Scoring(StrEnum):
@@ -148,17 +145,6 @@ def evaluate(
     letters = scoring is Scoring.loglikelihood
     default = () if letters else CHECKS
     checked = default if checks is None else listed(checks, CHECKS, "--checks")
-    if letters:
-        others = set(wanted or ()) - {"untrained"}
-        _refuse_talk(
-            {
-                "--sampled": sampled,
-                "--seeds": seeds > 1,
-                "--baselines": others,
-                "--checks": checked,
-                "--endpoint": endpoint,
-            }
-        )
     display_now = shown(display, os.environ, terminal=sys.stderr.isatty())
     if run is not None:
         from maporl_cli.core.run_dir import RunDir
@@ -185,6 +171,7 @@ def evaluate(
         loglikelihood=letters,
         resume=resume,
     )
+    request.refuse_contradictions()
     nproc = nproc or default_nproc(loaded.config)
     if nproc == 1:
         found = evaluate_run(loaded.config, request, display=display_now)
@@ -206,22 +193,5 @@ def listed(text: str, known: Sequence[str], option: str) -> tuple[str, ...]:
     """
     names = {name.strip() for name in text.split(",") if name.strip()} - {"none"}
     for name in sorted(names - set(known)):
-        meant = get_close_matches(name, known, n=1, cutoff=0.0)[0]
-        raise UsageError(
-            f"{option} knows no {name!r}.",
-            why=f"there are: {', '.join(known)}, none",
-            fix=f"{option} {meant}",
-        )
+        raise unknown(name, known, option)
     return tuple(name for name in known if name in names)
-
-
-def _refuse_talk(asked: Mapping[str, object]) -> None:
-    """Raises UsageError where an option is given that means something only where agents speak."""
-    for option in (option for option, given in asked.items() if given):
-        untrained = " (or give `untrained`)" if option == "--baselines" else ""
-        raise UsageError(
-            f"{option} goes with generated answers.",
-            where="--scoring loglikelihood",
-            why="nobody speaks there: one model weighs the letters, always to the same end",
-            fix=f"leave out {option}{untrained} or --scoring",
-        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from maporl_cli.cli.output import result
@@ -10,6 +10,9 @@ from maporl_cli.monitoring.wording import probability
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+_LABELS = 32
+"""Columns of a screen that the names of figures need at least."""
 
 
 def show(found: Mapping[str, Any]) -> None:
@@ -22,7 +25,9 @@ def show(found: Mapping[str, Any]) -> None:
     for table in (_comparisons(found), _conversation(found), _contributions(found)):
         if table is not None:
             console.print(table)
-    console.print(_further(found))
+    systems: dict[str, Mapping[str, Any]] = {"team": found, **(found.get("baselines") or {})}
+    for part in _side_by_side(systems, console.width):
+        console.print(_further(part))
     if "consistency" in found:
         result(f"same option when they stand in another order: {found['consistency']:.1%}")
     for kind in ("alarm", "caution"):
@@ -99,14 +104,24 @@ def _contributions(found: Mapping[str, Any]) -> Table | None:
     return table
 
 
-def _further(found: Mapping[str, Any]) -> Table:
+def _side_by_side(systems: Mapping[str, Any], width: int) -> Iterator[dict[str, Any]]:
+    """The systems in parts whose names stand beside a figure's on a screen of that width."""
+    part: dict[str, Any] = {}
+    for name, figures in systems.items():
+        if part and _LABELS + sum(len(own) + 2 for own in (*part, name)) > width:
+            yield part
+            part = {}
+        part[name] = figures
+    yield part
+
+
+def _further(systems: Mapping[str, Mapping[str, Any]]) -> Table:
     """What else was measured: a column a system."""
     # Imported here: the help needs no tables.
     from rich.markup import escape
 
     from maporl_cli.monitoring.evaluation_tables import figure_groups
 
-    systems: Mapping[str, Mapping[str, Any]] = {"team": found, **(found.get("baselines") or {})}
     table = _table("Further figures", "", *systems)
     for group in figure_groups(list(systems.values())):
         table.add_section()

@@ -34,13 +34,16 @@ _NO_SCIENCE = (
     "train.guard_window",
     "data.dataloader_num_workers",
     "placement",
+    "eval.endpoint_timeout",
+    "eval.zero_shot_max_new_tokens",
     "eval.batch_size",
     "rollout.microbatches",
     "train.per_device_train_batch_size",
     "train.gradient_accumulation_steps",
     "model.gradient_checkpointing",
 )
-"""Keys that a resumed run may change: none of them changes what is learned or measured.
+"""Keys that a resumed run may change: none of them changes what is learned or measured (an evaluation that is
+gone on with asks `zero_shot` anew where its limit is another).
 
 The last five say how much is done at once, which other ranks, or less memory, need otherwise. They
 change the order of sums, and so their last digits, as the number of replicas does."""

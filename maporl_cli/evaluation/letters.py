@@ -12,6 +12,7 @@ from math import isfinite
 import torch
 
 from maporl_cli.agents.policy import NotFinite, PlainReader, Speaker, memory_errors
+from maporl_cli.agents.stage import stopped
 from maporl_cli.agents.turns import refuse_too_long
 from maporl_cli.core.errors import ConfigError
 from maporl_cli.core.randomness import Draws
@@ -31,12 +32,20 @@ class Letters:
         agent: whose policy is asked.
         policy: None where another rank has it, which is then the one that plays.
         format: how the question is shown.
+        stopping: asked before each batch.
 
     Raises:
         ConfigError: the policy reads no plain text.
     """
 
-    def __init__(self, agent: str, policy: Speaker | None, format: PlainFormat = MMLU) -> None:
+    def __init__(
+        self,
+        agent: str,
+        policy: Speaker | None,
+        format: PlainFormat = MMLU,
+        *,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
         if not (policy is None or isinstance(policy, PlainReader)):
             raise ConfigError(
                 f"The policy of the agent {agent!r} cannot be asked for a letter alone.",
@@ -47,6 +56,7 @@ class Letters:
         self._agent = agent
         self._policy = policy
         self._format = format
+        self._stopping = stopping
 
     def play_all(
         self, batches: Sequence[Sequence[Episode]], draws: Draws, on_end: Callable[[int], None] | None
@@ -57,8 +67,11 @@ class Letters:
             DataError: a question does not fit the model's context.
             ConfigError: to the model's tokenizer two letters are one.
             NotFinite: the policy gave no probabilities.
+            Interrupted: the user wants to stop.
         """
         for index, episodes in enumerate(batches):
+            if self._stopping():
+                raise stopped()
             assert self._policy is not None, "an agent is asked where its policy is"
             self._play(self._policy, episodes)
             if on_end is not None:

@@ -1,8 +1,9 @@
 """How a question is shown to a model that is not talked to, and what is weighed below it.
 
-Each format is, to the letter, that of the task of its name in EleutherAI's lm-evaluation-harness, whose
-figures are published of many models (version 0.4.13, `lm_eval/tasks/{mmlu/default,medqa,medmcqa,pubmedqa}`,
-without examples; `tests/peers` compares the answers).
+Each format is that of the task of its name in EleutherAI's lm-evaluation-harness, whose figures are published
+of many models (version 0.4.13, `lm_eval/tasks/{mmlu/default,medqa,medmcqa,pubmedqa}`, without examples;
+`tests/peers` compares the answers), to the letter but for blanks around a stem or an option, which are cut
+when a file is read.
 """
 
 from __future__ import annotations

@@ -74,8 +74,8 @@ def record_of(episode: Episode) -> Row:
     return row
 
 
-def record_of_votes(episode: Episode) -> Row:
-    """As `record_of`, of an answer that was elected: it has no report that could state or show anything."""
+def record_without_report(episode: Episode) -> Row:
+    """As `record_of`, of an answer that was elected or weighed: no report states or shows anything."""
     row = record_of(episode)
     row.pop("official", None)
     return row | {"confidence": None}

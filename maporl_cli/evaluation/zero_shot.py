@@ -1,28 +1,28 @@
 """One agent asked as published figures ask a model: step by step, without examples, and then for the letter.
 
-Words, order and limits are those of MedXpertQA's published evaluation (Zuo et al. 2025, arXiv 2501.18362),
-which asks MedQA, MedMCQA and MMLU alike; its reader is `evaluation.official`.
+Words, order, limits and reader are those of MedXpertQA's published evaluation (Zuo et al. 2025, arXiv
+2501.18362), which asks MedQA, MedMCQA and MMLU alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from maporl_cli.agents.answers import read_answer
 from maporl_cli.agents.policy import Converser, Message, Speaker
 from maporl_cli.agents.stage import stopped
 from maporl_cli.agents.turns import refuse_too_long, take_turns
 from maporl_cli.core.errors import ConfigError
 from maporl_cli.core.randomness import Draws
 from maporl_cli.core.types import Episode, Question, Turn
-from maporl_cli.evaluation.official import trigger
+from maporl_cli.evaluation.official import official_answer, trigger
 
 Talk = list[Message]
 _LENGTH = "eval.zero_shot_max_new_tokens"
 
 
 class ZeroShot:
-    """Thinks in a first turn and names the letter in a second one, of which the answer is read.
+    """Thinks in a first turn and names the letter in a second one, of which the published reader reads it:
+    who was told no form is not judged by ours.
 
     Args:
         agent: who is asked.
@@ -57,6 +57,21 @@ class ZeroShot:
         self._temperature = temperature
         self._stopping = stopping
 
+    def refuse_too_long(self, questions: Sequence[Question]) -> None:
+        """Refuses questions whose talk may not fit, which would show in the middle of an evaluation.
+
+        Raises:
+            DataError: names the first of them.
+        """
+        if self._speaker is None:
+            return
+        for question in questions:
+            talk: Talk = [*opening(question), ("assistant", ""), ("user", trigger(question))]
+            prompt = self._speaker.encode_talk(talk)
+            refuse_too_long(
+                self._agent, self._speaker, question, prompt, 2 * self._max_new_tokens, lower=_LENGTH
+            )
+
     def play_all(
         self, batches: Sequence[Sequence[Episode]], draws: Draws, on_end: Callable[[int], None] | None
     ) -> None:
@@ -80,7 +95,7 @@ class ZeroShot:
         replies = self._turns(speaker, episodes, talks, draws, round=1)
         for episode, thought, reply in zip(episodes, thoughts, replies, strict=True):
             episode.turns += [thought, reply]
-            episode.answer = read_answer(episode.question, reply.text)
+            episode.answer = official_answer(episode.question, reply.text)
 
     def _turns(
         self,

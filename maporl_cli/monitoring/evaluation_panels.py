@@ -87,8 +87,9 @@ def _differences(title: str, note: str, name: str, pairs: Mapping[str, Figures])
 
 
 def _changes(name: str, team: Figures) -> Panel | None:
-    turns = [turn for turn in team.get("conversation", []) if turn["stances"]]
-    if not turns:
+    taken = team.get("conversation", [])
+    turns = [turn for turn in taken if turn["stances"]]
+    if not turns or len(taken) == 1:  # a single turn has nobody's answer to change
         return None
     rows = [
         Change(

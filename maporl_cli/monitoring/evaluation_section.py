@@ -102,10 +102,9 @@ def _section(name: str, prefix: str, team: Mapping[str, Any]) -> Section:
 
 def _facts(team: Mapping[str, Any]) -> dict[str, str]:
     settings = team["settings"]
-    seeds = settings["seeds"]
     facts = {
         "Questions": f"{team['n']:,}",
-        "Answers": "greedy" if not settings["sampled"] else f"sampled, {seeds} a question",
+        "Answers": _answers(settings),
         "Chance": percent(team["chance"]),
     }
     if settings["checkpoint"] is not None:
@@ -115,3 +114,9 @@ def _facts(team: Mapping[str, Any]) -> dict[str, str]:
     if "consistency" in team:
         facts["Same option in another order"] = percent(team["consistency"])
     return facts
+
+
+def _answers(settings: Mapping[str, Any]) -> str:
+    if settings.get("loglikelihood"):
+        return "the likeliest letter of the last agent's model; nobody spoke"
+    return f"sampled, {settings['seeds']} a question" if settings["sampled"] else "greedy"

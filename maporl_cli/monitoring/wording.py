@@ -12,7 +12,7 @@ SYSTEMS = {
     "single": "One agent alone, sees everything",
     "majority": "Majority of one agent's votes",
     "reporter_alone": "Reporter alone, sees its own view",
-    "zero_shot": "Untrained model, published prompt",
+    "zero_shot": "The model alone, published prompts",
 }
 """What is evaluated, in the page's order."""
 

@@ -22,10 +22,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from maporl_cli.agents.policy import NotFinite, Readable, memory_errors
 from maporl_cli.agents.prompts import render_prompt
-from maporl_cli.agents.roles import SINGLE, RoleBook
+from maporl_cli.agents.roles import RoleBook
 from maporl_cli.core.config import VERIFIER, Config, TrainConfig
 from maporl_cli.core.errors import DataError
 from maporl_cli.core.randomness import keyed_generator
+from maporl_cli.core.systems import SINGLE
 from maporl_cli.core.types import Episode, Group
 from maporl_cli.rewards.stances import chance_right
 from maporl_cli.training.calibration import calibration

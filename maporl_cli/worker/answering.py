@@ -10,11 +10,12 @@ from maporl_cli.core.errors import ConfigError, DataError
 from maporl_cli.core.types import Question
 
 
-def answering_alone(config: Config, questions: Sequence[Question], option: str) -> Config:
+def answering_alone(config: Config, questions: Sequence[Question], option: str, *, served: bool) -> Config:
     """The config of the team's last agent as a team of its own.
 
     Args:
         option: what asks for it.
+        served: a server speaks in its place.
 
     Raises:
         DataError: a question has no letters.
@@ -29,7 +30,7 @@ def answering_alone(config: Config, questions: Sequence[Question], option: str) 
             )
     team = config.team.model_copy(update={"agents": config.team.agents[-1:], "max_rounds_per_episode": 1})
     alone = config.model_copy(update={"team": team})
-    if cold_starts_of(alone) is not None:
+    if not served and cold_starts_of(alone) is not None:
         raise ConfigError(
             "A tiny policy cannot be asked in a published format.",
             where=option,

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from maporl_cli.agents.roles import SINGLE
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError
+from maporl_cli.core.systems import SINGLE
 from maporl_cli.training.checkpoint import Progress
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from maporl_cli.agents.endpoint import Endpoint
-from maporl_cli.agents.roles import SINGLE
 from maporl_cli.agents.turns import unsampled_turn
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import Interrupted, MaporlError
 from maporl_cli.core.randomness import Draws, Greedy, Sampled, shuffle_options
 from maporl_cli.core.run_dir import RunDir
+from maporl_cli.core.systems import MAJORITY, SHUFFLED, SILENCED, SINGLE, TEAM, UNTRAINED, ZERO_SHOT
 from maporl_cli.core.types import Episode, Question
 from maporl_cli.data.splits import content_digest
 from maporl_cli.evaluation.comparison import compared, reward_alarm
@@ -23,7 +23,7 @@ from maporl_cli.evaluation.findings import findings
 from maporl_cli.evaluation.letters import Letters
 from maporl_cli.evaluation.majority import Majority, votes_for
 from maporl_cli.evaluation.plain_formats import plain_format
-from maporl_cli.evaluation.records import Row, record_of, record_of_votes
+from maporl_cli.evaluation.records import Row, record_of, record_without_report
 from maporl_cli.evaluation.zero_shot import ZeroShot
 from maporl_cli.monitoring.console import Display
 from maporl_cli.monitoring.report import write_evaluations, write_report
@@ -39,7 +39,7 @@ from maporl_cli.worker.narrator import Narrator
 from maporl_cli.worker.plugins import load_plugins
 from maporl_cli.worker.request import Request
 from maporl_cli.worker.session import Session
-from maporl_cli.worker.systems import MAJORITY, TEAM, UNTRAINED, ZERO_SHOT, Systems
+from maporl_cli.worker.systems import Systems
 
 
 def evaluate_run(
@@ -59,6 +59,7 @@ def evaluate_run(
     Raises:
         Interrupted: after Ctrl-C or SIGTERM; the answers so far are kept.
     """
+    request.refuse_contradictions()
     ranks = ranks or OneRank(place(config.team.names, 1))
     narrator = Narrator(display)
     with narrator.stop:
@@ -94,7 +95,7 @@ def _evaluate(config: Config, request: Request, ranks: Ranks, narrator: Narrator
     asked = asked or questions()
     refuse_unlike(ranks, config, {"questions": content_digest(asked.questions)})
     if request.loglikelihood:
-        config = answering_alone(config, asked.questions, "--scoring loglikelihood")
+        config = answering_alone(config, asked.questions, "--scoring loglikelihood", served=False)
     speaker = None
     if request.endpoint is not None:
         patience = config.eval.endpoint_timeout
@@ -136,6 +137,8 @@ class _Evaluation:
         self._systems.refuse_missing(baselines)
         team = self._systems.open(TEAM)
         player = self._player(TEAM, team)
+        if ZERO_SHOT in baselines:  # what it is asked with is the last agent's, and known before anything is
+            self._zero_shot(team).refuse_too_long(self._asked.questions)
         settings = self._settings()
         self._files.begin(settings, self._ranks, resume=request.resume)
         rows[TEAM] = self._ask(TEAM, team, player, self._episodes())
@@ -169,18 +172,28 @@ class _Evaluation:
 
     def _player(self, who: str, session: Session) -> Player:
         """Who answers for a system."""
-        agent = session.team.agents[-1]
         if who == ZERO_SHOT:
-            return ZeroShot(
-                agent.name,
-                agent.policy,
-                max_new_tokens=self._config.eval.zero_shot_max_new_tokens,
-                temperature=agent.temperature,
-                stopping=self._narrator.stopping,
-            )
+            return self._zero_shot(session)
         if self._request.loglikelihood:
-            return Letters(agent.name, agent.policy, plain_format(self._request.benchmark))
+            (agent,) = session.team.agents
+            format = plain_format(self._request.benchmark)
+            return Letters(agent.name, agent.policy, format, stopping=self._narrator.stopping)
         return session.team
+
+    def _zero_shot(self, session: Session) -> ZeroShot:
+        """The last agent of a team, asked with the published prompts.
+
+        Raises:
+            ConfigError: it knows no talks.
+        """
+        agent = session.team.agents[-1]
+        return ZeroShot(
+            agent.name,
+            agent.policy,
+            max_new_tokens=self._config.eval.zero_shot_max_new_tokens,
+            temperature=agent.temperature,
+            stopping=self._narrator.stopping,
+        )
 
     def _settings(self) -> dict[str, Any]:
         """What is evaluated; who goes on with it must mean the same."""
@@ -222,7 +235,7 @@ class _Evaluation:
             records=self._files.records(who),
             ranks=session.ranks,
             judge=self._judge(who, session),
-            record=record_of_votes if who == MAJORITY else record_of,
+            record=record_without_report if self._request.loglikelihood or who == MAJORITY else record_of,
             resume=self._request.resume,
             warn=self._narrator.say,
             on_progress=lambda done, total: self._narrator.progress(f"{who}: question", done, total),
@@ -245,10 +258,10 @@ class _Evaluation:
     def _checks(self, team: Session, rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
         """The team again, with one thing changed."""
         seed = self._config.run.seed
-        if "shuffled" in self._request.checks:
+        if SHUFFLED in self._request.checks:
             episodes = self._episodes(lambda question: _in_another_order(question, seed))
-            yield "shuffled", self._ask("shuffled", team, team.team, episodes)
-        if "silenced" in self._request.checks:
+            yield SHUFFLED, self._ask(SHUFFLED, team, team.team, episodes)
+        if SILENCED in self._request.checks:
             for place, agent in enumerate(team.team.agents[:-1]):
                 who = f"without_{agent.name}"
                 episodes = _heard(self._episodes(), rows, place)
@@ -280,10 +293,10 @@ class _Evaluation:
         found["baselines"] = {who: self._figures(who, own) for who, own in others.items()}
         found["comparisons"] = compared(team, others)
         found["conversation"] = changes(team)
-        consistency = agreement(team, again["shuffled"]) if "shuffled" in again else None
+        consistency = agreement(team, again[SHUFFLED]) if SHUFFLED in again else None
         if consistency is not None:
             found["consistency"] = consistency
-        silenced = {who.removeprefix("without_"): own for who, own in again.items() if who != "shuffled"}
+        silenced = {who.removeprefix("without_"): own for who, own in again.items() if who != SHUFFLED}
         found["contributions"] = compared(team, silenced)
         if UNTRAINED in others:
             found["alarm"] = reward_alarm(team, others[UNTRAINED])

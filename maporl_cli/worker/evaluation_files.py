@@ -12,8 +12,8 @@ from maporl_cli.core.atomic import atomic_write
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError, RunFailed
 from maporl_cli.core.run_dir import changed_science_fields, read_object
+from maporl_cli.core.systems import TEAM, ZERO_SHOT
 from maporl_cli.training.ranks import Ranks
-from maporl_cli.worker.systems import TEAM
 
 
 class EvaluationFiles:
@@ -43,6 +43,9 @@ class EvaluationFiles:
         kept = ranks.any(bool(self._kept()), "whether it has records")
         if resume and "settings" in there:
             _refuse_another(there["settings"], settings, self._file)
+            if _zero_shot_limit(there["settings"]) != _zero_shot_limit(settings):
+                for path in self.folder.glob(f"{escape(self.records(ZERO_SHOT).name)}*"):
+                    path.unlink(missing_ok=True)
         elif "settings" in there and "accuracy" not in there and kept:
             raise ConfigError(
                 "This evaluation was cut short, and its answers would be lost.",
@@ -82,6 +85,11 @@ class EvaluationFiles:
     def _kept(self) -> list[Path]:
         """The records of all systems, as far as they are on this host."""
         return list(self.folder.glob(f"{escape(self._name)}.*records.jsonl*"))
+
+
+def _zero_shot_limit(settings: Mapping[str, Any]) -> object:
+    """What decides the answers of one baseline, and of no other system."""
+    return settings["config"].get("eval", {}).get("zero_shot_max_new_tokens")
 
 
 def _refuse_another(before: Mapping[str, Any], now: Mapping[str, Any], file: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from maporl_cli.core.errors import UsageError
+from maporl_cli.core.systems import BASELINES, CHECKS, UNTRAINED, unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,36 @@ class Request:
     endpoint: str | None = None
     model: str | None = None
     resume: bool = False
+
+    def refuse_contradictions(self) -> None:
+        """Refuses what does not go together, or is not known.
+
+        Raises:
+            UsageError: names the option that `maporl eval` has for it.
+        """
+        for option, names, known in (
+            ("--baselines", self.baselines or (), BASELINES),
+            ("--checks", self.checks, CHECKS),
+        ):
+            for name in sorted(set(names) - set(known)):
+                raise unknown(name, known, option)
+        if not self.loglikelihood:
+            return
+        talk = {
+            "--seeds": self.seeds > 1,
+            "--sampled": self.sampled,
+            "--baselines": set(self.baselines or ()) - {UNTRAINED},
+            "--checks": self.checks,
+            "--endpoint": self.endpoint,
+        }
+        for option in (option for option, given in talk.items() if given):
+            untrained = f" (or give `{UNTRAINED}`)" if option == "--baselines" else ""
+            raise UsageError(
+                f"{option} goes with generated answers.",
+                where="--scoring loglikelihood",
+                why="nobody speaks there: one model weighs the letters, always to the same end",
+                fix=f"leave out {option}{untrained} or --scoring",
+            )
 
     def to_json(self) -> str:
         """The request as the ranks of a job are told it."""

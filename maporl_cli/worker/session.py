@@ -19,11 +19,12 @@ from maporl_cli.agents.build import (
     model_of,
 )
 from maporl_cli.agents.policy import Policy, Readable, Speaker, memory_errors
-from maporl_cli.agents.roles import SINGLE, RoleBook, role_book
+from maporl_cli.agents.roles import RoleBook, role_book
 from maporl_cli.agents.stage import Floor
 from maporl_cli.agents.team import Team
 from maporl_cli.core.config import VERIFIER, AgentConfig, Config
 from maporl_cli.core.errors import ConfigError, DataError
+from maporl_cli.core.systems import SINGLE
 from maporl_cli.core.timeline import Timeline
 from maporl_cli.core.types import Question
 from maporl_cli.data.benchmarks import ColdStarts

@@ -8,10 +8,10 @@ from pathlib import Path
 from torch import Tensor
 
 from maporl_cli.agents.policy import Speaker
-from maporl_cli.agents.roles import SINGLE
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError, MissingError
 from maporl_cli.core.run_dir import RunDir
+from maporl_cli.core.systems import MAJORITY, REPORTER_ALONE, SINGLE, TEAM, UNTRAINED, ZERO_SHOT
 from maporl_cli.core.timeline import Timeline
 from maporl_cli.core.types import Question
 from maporl_cli.training.checkpoint import Checkpoints, load_weights
@@ -27,9 +27,6 @@ from maporl_cli.worker.session import (
     refuse_unknown_words,
     start_from,
 )
-
-TEAM, UNTRAINED, MAJORITY, REPORTER_ALONE = "team", "untrained", "majority", "reporter_alone"
-ZERO_SHOT = "zero_shot"
 
 
 class Systems:
@@ -79,7 +76,7 @@ class Systems:
             DataError: a question has no letters, and it answers with one.
         """
         if ZERO_SHOT in baselines:
-            self._zero_shot()
+            self._zero_shot_config()
         if self._home is None and UNTRAINED in baselines:
             raise ConfigError(
                 "Without a run the team is the untrained one.",
@@ -106,7 +103,7 @@ class Systems:
         """
         home, config = self._home, self._config
         if who == ZERO_SHOT:
-            return self._built(self._zero_shot())
+            return self._built(self._zero_shot_config())
         if home is None:
             session = self._built(config if who in (TEAM, UNTRAINED) else baseline_config(config, who))
             if session.cold_starts is None:
@@ -127,9 +124,10 @@ class Systems:
         load_weights(newest(home, self._narrator), session.policies, session.ranks)
         return session
 
-    def _zero_shot(self) -> Config:
-        """The last agent's model, as training found it."""
-        return answering_alone(self._config, self._questions, f"--baselines {ZERO_SHOT}")
+    def _zero_shot_config(self) -> Config:
+        """Of the last agent alone; its model is built as training found it."""
+        option = f"--baselines {ZERO_SHOT}"
+        return answering_alone(self._config, self._questions, option, served=self._speaker is not None)
 
     def _built(self, config: Config) -> Session:
         session = open_session(

@@ -300,8 +300,7 @@ def test_the_server_s_model_is_asked_as_published(server, tmp_path, monkeypatch)
         {"role": "user", "content": "Therefore, among A through B, the answer is"},
     ]
     alone = found["baselines"]["zero_shot"]
-    assert (found["accuracy"], alone["accuracy"], alone["official"]["accuracy"]) == (0.0, 0.0, 1.0)
-    assert alone["invalid"] == 1, "our reader takes no thought for an answer"
+    assert (found["accuracy"], alone["accuracy"], alone["official"]["accuracy"]) == (0.0, 1.0, 1.0)
     assert alone["tokens_per_question"] == 2 * (7 + 3)
     assert "reward" in found
     assert "reward" not in alone, "it was not told what a report should hold"

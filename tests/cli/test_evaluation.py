@@ -8,10 +8,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from maporl_cli.cli.evaluation import BASELINES, evaluate, listed
+from maporl_cli.cli.evaluation import evaluate, listed
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError, MaporlError, UsageError
 from maporl_cli.core.run_dir import RunDir
+from maporl_cli.core.systems import BASELINES
 from maporl_cli.worker import Request
 
 app = typer.Typer()

@@ -162,6 +162,8 @@ class TestScience:
         "data.dataloader_num_workers",
         "placement.timeout",
         "eval.batch_size",
+        "eval.endpoint_timeout",
+        "eval.zero_shot_max_new_tokens",
         "rollout.microbatches",
         "train.per_device_train_batch_size",
         "train.gradient_accumulation_steps",

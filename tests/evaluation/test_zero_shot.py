@@ -111,21 +111,22 @@ def test_the_trigger_names_the_question_s_own_letters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "strict", "official"),
+    ("reply", "answer"),
     [
-        ("B", "B", "B"),
-        ("(B) colchicine.", "B", "B"),
-        ("I think it is C", None, "C"),
-        ("A 71-year-old needs colchicine.", None, "A"),
-        ("unclear", None, None),
-        ("", None, None),
+        ("B", "B"),
+        ("(B) colchicine. Unlike (A) it is safe.", "B"),
+        ("B\n\nBecause of her age.", "B"),
+        ("I think it is C", "C"),
+        ("A 71-year-old needs colchicine.", "A"),
+        ("unclear", None),
+        ("", None),
     ],
 )
-def test_of_the_second_reply_both_readers_read(reply: str, strict: str | None, official: str | None) -> None:
+def test_the_second_reply_is_read_as_published(reply: str, answer: str | None) -> None:
     """What was thought before is no answer, whatever it names."""
     (episode,) = asked(Talker(thinks_and_says("Answer: A", reply)), [CASE])
     row = record_of(episode)
-    assert (row["answer"], row["official"]) == (strict, official)
+    assert (row["answer"], row["valid"], row["official"]) == (answer, answer is not None, answer)
 
 
 def test_evidence_and_context_stand_above_the_stem() -> None:
@@ -166,6 +167,20 @@ def test_a_talk_that_does_not_fit_is_named_and_never_cut() -> None:
         DataError, match=r"(?s)'reporter'.*question q1.*Fix: .*eval\.zero_shot_max_new_tokens"
     ):
         asked(talker, [CASE])
+
+
+def test_a_talk_that_may_not_fit_is_told_before_it_begins() -> None:
+    """The opening, two turns of as many tokens as they may have, and what stands between them."""
+    talker = Talker(thinks_and_says("hm", "B"))
+    between = [("assistant", ""), ("user", "Therefore, among A through C, the answer is")]
+    needed = len(talker.encode_talk([*opening(CASE), *between])) + 2 * 50
+    player = ZeroShot("reporter", talker, max_new_tokens=50, temperature=1.0, stopping=lambda: False)
+    talker.context = needed
+    player.refuse_too_long([CASE])
+    talker.context = needed - 1
+    with pytest.raises(DataError, match=r"(?s)question q1.*Fix: .*eval\.zero_shot_max_new_tokens"):
+        player.refuse_too_long([CASE])
+    assert not talker.heard
 
 
 def test_a_stop_is_heeded_between_the_turns() -> None:

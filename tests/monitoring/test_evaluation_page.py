@@ -181,11 +181,24 @@ def test_where_a_system_lacks_a_figure_its_cell_says_so(tmp_path: Path) -> None:
 
 def test_talk_that_changed_nothing_is_said_and_not_drawn(tmp_path: Path) -> None:
     drawn = shown(tmp_path, one=evaluation())
-    quiet = shown(tmp_path, one=evaluation(conversation=[turn("reporter", 0, 388, 0, 0)]))
+    said = [turn("analyst", 0, 371, 0, 0), turn("reporter", 0, 388, 0, 0)]
+    quiet = shown(tmp_path, one=evaluation(conversation=said))
     assert quiet.tags.count("svg") == drawn.tags.count("svg") - 1
     assert "No turn stood for a right answer after a wrong one" in quiet.text
-    silent = shown(tmp_path, one=evaluation(conversation=[turn("reporter", 0, 0, 0, 0)]))
-    assert "How the answer changed" not in silent.text
+    silent = [turn("analyst", 0, 0, 0, 0), turn("reporter", 0, 0, 0, 0)]
+    alone = [turn("reporter", 0, 388, 0, 0)]
+    for conversation in (silent, alone):
+        page = shown(tmp_path, one=evaluation(conversation=conversation))
+        assert "How the answer changed" not in page.text
+
+
+def test_where_nobody_spoke_the_page_says_so(tmp_path: Path) -> None:
+    found = evaluation()
+    found["settings"] |= {"loglikelihood": True, "sampled": False, "seeds": 1}
+    assert (
+        "Answers the likeliest letter of the last agent's model; nobody spoke"
+        in shown(tmp_path, one=found).text
+    )
 
 
 def test_a_reward_that_goes_with_nothing_says_so(tmp_path: Path) -> None:

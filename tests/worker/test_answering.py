@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from small_runs import PAYING_FOR_IDS, go, small
 
 from maporl_cli.agents.causal import CausalPolicy
 from maporl_cli.agents.models import eos_ids, load_model, load_tokenizer
+from maporl_cli.agents.team import Team
 from maporl_cli.agents.tiny import END, tiny_model, tiny_tokenizer
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError, DataError, Interrupted, MissingError
@@ -83,7 +86,7 @@ def test_nobody_speaks_and_nothing_is_earned(trained):
     found = weighed(trained, baselines=())
     assert (found["n"], found["invalid"], found["turns_per_question"]) == (12, 0, 1)
     assert sum(found["letters"].values()) == 12
-    assert not {"reward", "safety", "calibration"} & set(found)
+    assert not {"reward", "safety", "calibration", "official"} & set(found)
     for row in rows_of(found):
         assert [(turn["agent"], turn["text"]) for turn in row["turns"]] == [("reporter", row["answer"])]
         assert row["sampled"] == 1
@@ -138,6 +141,22 @@ def test_what_was_cut_short_goes_on_to_the_same_figures(trained, monkeypatch):
     }
 
 
+def test_ctrl_c_is_heeded_before_the_next_batch(trained, monkeypatch):
+    play, batches = Letters._play, []
+
+    def interrupted(self, policy, episodes):
+        play(self, policy, episodes)
+        batches.append(len(episodes))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Letters, "_play", interrupted)
+    with pytest.raises(Interrupted, match="--resume"):
+        weighed(trained)
+    assert batches == [5]
+    monkeypatch.setattr(Letters, "_play", play)
+    assert weighed(trained, resume=True)["n"] == 12
+
+
 def test_a_question_without_options_is_refused_before_a_model_is_read(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluating, "Systems", lambda *_: pytest.fail("a minute for nothing"))
     file = tmp_path / "open.jsonl"
@@ -168,12 +187,37 @@ def test_a_benchmark_is_asked_in_its_own_format(trained, tmp_path, monkeypatch):
     assert asked[0] == "Abstract: \nQuestion: Does it?\nAnswer:"
 
 
+def limited(config: Config, tokens: int) -> Config:
+    return config.model_copy(
+        update={"eval": config.eval.model_copy(update={"zero_shot_max_new_tokens": tokens})}
+    )
+
+
+def test_another_limit_asks_the_published_prompts_anew_and_nobody_else(trained, monkeypatch):
+    config, run = trained
+    plain = Request(run=run, baselines=("zero_shot",))
+    short = evaluate_run(limited(config, 2), plain, display="none")
+    before = rows_of(short["baselines"]["zero_shot"])
+    monkeypatch.setattr(Team, "play_all", lambda _, batches, *__: batches and pytest.fail("asked already"))
+    again = Request(run=run, baselines=("zero_shot",), resume=True)
+    same = evaluate_run(limited(config, 2), again, display="none")
+    assert rows_of(same["baselines"]["zero_shot"]) == before
+    longer = evaluate_run(limited(config, 5), again, display="none")
+    assert rows_of(longer) == rows_of(short)
+    assert max(row["sampled"] for row in before) == 4
+    assert max(row["sampled"] for row in rows_of(longer["baselines"]["zero_shot"])) > 4
+
+
+def test_what_cannot_be_asked_as_published_is_told_before_anybody_is_asked(trained, monkeypatch):
+    config, run = trained
+    monkeypatch.setattr(Team, "play_all", lambda *_: pytest.fail("hours for nothing"))
+    with pytest.raises(DataError, match=r"(?s)does not fit.*Fix: .*eval\.zero_shot_max_new_tokens"):
+        evaluate_run(limited(config, 8192), Request(run=run, baselines=("zero_shot",)), display="none")
+
+
 def test_the_published_prompts_are_put_to_the_model_as_training_found_it(trained):
     config, run = trained
-    config = config.model_copy(
-        update={"eval": config.eval.model_copy(update={"zero_shot_max_new_tokens": 5})}
-    )
-    found = evaluate_run(config, Request(run=run, baselines=("zero_shot",)), display="none")
+    found = evaluate_run(limited(config, 5), Request(run=run, baselines=("zero_shot",)), display="none")
     rows = rows_of(found["baselines"]["zero_shot"])
     assert [[turn["agent"] for turn in row["turns"]] for row in rows] == [["reporter", "reporter"]] * 12
     start = Path(config.model.name)
