@@ -32,6 +32,25 @@ class Player(Protocol):
         ...
 
 
+def one_after_another(
+    batches: Sequence[Sequence[Episode]],
+    play: Callable[[Sequence[Episode]], None],
+    stopping: Callable[[], bool],
+    on_end: Callable[[int], None] | None,
+) -> None:
+    """What `Player.play_all` is to one who plays a batch at a time.
+
+    Raises:
+        Interrupted: the user wants to stop; asked before each batch.
+    """
+    for index, episodes in enumerate(batches):
+        if stopping():
+            raise stopped()
+        play(episodes)
+        if on_end is not None:
+            on_end(index)
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What an evaluation found.

@@ -12,11 +12,11 @@ from math import isfinite
 import torch
 
 from maporl_cli.agents.policy import NotFinite, PlainReader, Speaker, memory_errors
-from maporl_cli.agents.stage import stopped
 from maporl_cli.agents.turns import refuse_too_long
 from maporl_cli.core.errors import ConfigError
 from maporl_cli.core.randomness import Draws
 from maporl_cli.core.types import Episode, Question, Turn
+from maporl_cli.evaluation.evaluate import one_after_another
 from maporl_cli.evaluation.plain_formats import MMLU, PlainFormat
 
 Ids = tuple[int, ...]
@@ -69,15 +69,11 @@ class Letters:
             NotFinite: the policy gave no probabilities.
             Interrupted: the user wants to stop.
         """
-        for index, episodes in enumerate(batches):
-            if self._stopping():
-                raise stopped()
-            assert self._policy is not None, "an agent is asked where its policy is"
-            self._play(self._policy, episodes)
-            if on_end is not None:
-                on_end(index)
+        one_after_another(batches, self._play, self._stopping, on_end)
 
-    def _play(self, policy: PlainReader, episodes: Sequence[Episode]) -> None:
+    def _play(self, episodes: Sequence[Episode]) -> None:
+        policy = self._policy
+        assert policy is not None, "an agent is asked where its policy is"
         asked = [self._encoded(policy, episode.question) for episode in episodes]
         rows = [(prompt, ids) for prompt, letters in asked for ids in letters.values()]
         found: list[tuple[float, ...]] = []

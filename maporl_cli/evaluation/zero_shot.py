@@ -14,6 +14,7 @@ from maporl_cli.agents.turns import refuse_too_long, take_turns
 from maporl_cli.core.errors import ConfigError
 from maporl_cli.core.randomness import Draws
 from maporl_cli.core.types import Episode, Question, Turn
+from maporl_cli.evaluation.evaluate import one_after_another
 from maporl_cli.evaluation.official import official_answer, trigger
 
 Talk = list[Message]
@@ -29,7 +30,7 @@ class ZeroShot:
         speaker: None where another rank has it, which is then the one that plays.
         max_new_tokens: of each turn.
         temperature: where turns are sampled; published figures are greedy.
-        stopping: asked before each turn.
+        stopping: asked before each turn of a batch.
 
     Raises:
         ConfigError: the speaker knows no talks.
@@ -81,15 +82,15 @@ class ZeroShot:
             DataError: a talk does not fit the model's context.
             Interrupted: the user wants to stop.
         """
-        for index, episodes in enumerate(batches):
-            assert self._speaker is not None, "an agent is asked where its policy is"
-            self._play(self._speaker, episodes, draws)
-            if on_end is not None:
-                on_end(index)
+        one_after_another(batches, lambda episodes: self._play(episodes, draws), self._stopping, on_end)
 
-    def _play(self, speaker: Converser, episodes: Sequence[Episode], draws: Draws) -> None:
+    def _play(self, episodes: Sequence[Episode], draws: Draws) -> None:
+        speaker = self._speaker
+        assert speaker is not None, "an agent is asked where its policy is"
         talks = [opening(episode.question) for episode in episodes]
         thoughts = self._turns(speaker, episodes, talks, draws, round=0)
+        if self._stopping():
+            raise stopped()
         for episode, talk, thought in zip(episodes, talks, thoughts, strict=True):
             talk += [("assistant", thought.text), ("user", trigger(episode.question))]
         replies = self._turns(speaker, episodes, talks, draws, round=1)
@@ -106,8 +107,6 @@ class ZeroShot:
         *,
         round: int,
     ) -> list[Turn]:
-        if self._stopping():
-            raise stopped()
         prompts = [speaker.encode_talk(talk) for talk in talks]
         for episode, prompt in zip(episodes, prompts, strict=True):
             refuse_too_long(

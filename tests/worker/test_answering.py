@@ -26,6 +26,7 @@ from maporl_cli.evaluation.letters import Letters
 from maporl_cli.evaluation.zero_shot import ZeroShot
 from maporl_cli.worker import Request, evaluate_run
 from maporl_cli.worker import evaluate as evaluating
+from maporl_cli.worker.answering import answering_alone
 
 WORDS = "The following are multiple choice questions (with answers). A. B. C. D. E. Answer: A B C D E".split()
 
@@ -123,11 +124,11 @@ def test_what_was_cut_short_goes_on_to_the_same_figures(trained, monkeypatch):
     texts = {path.name: path.read_text() for path in Path(whole["records"]).parent.glob("*.records.jsonl")}
     play, batches = Letters._play, []
 
-    def killed(self, policy, episodes):
+    def killed(self, episodes):
         batches.append(len(episodes))
         if len(batches) == 2:
             raise KeyboardInterrupt
-        play(self, policy, episodes)
+        play(self, episodes)
 
     monkeypatch.setattr(Letters, "_play", killed)
     with pytest.raises(Interrupted):
@@ -144,8 +145,8 @@ def test_what_was_cut_short_goes_on_to_the_same_figures(trained, monkeypatch):
 def test_ctrl_c_is_heeded_before_the_next_batch(trained, monkeypatch):
     play, batches = Letters._play, []
 
-    def interrupted(self, policy, episodes):
-        play(self, policy, episodes)
+    def interrupted(self, episodes):
+        play(self, episodes)
         batches.append(len(episodes))
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -171,6 +172,12 @@ def test_tiny_policies_have_no_words_for_the_prompt(tmp_path, monkeypatch, reque
     with pytest.raises(ConfigError, match=r"(?s)tiny policy.*Fix: .*--preset smollm2"):
         evaluate_run(small(tmp_path), request_, display="none")
     assert not (tmp_path / "eval").exists()
+
+
+def test_a_server_has_words_for_everything(tmp_path):
+    asked = list(islice(benchmark("clinic").evaluation(0), 1))
+    config = answering_alone(small(tmp_path), asked, "--baselines zero_shot", served=True)
+    assert config.team.names == ("reporter",)
 
 
 def test_a_benchmark_is_asked_in_its_own_format(trained, tmp_path, monkeypatch):
