@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,6 +28,13 @@ MaxBadRows = Annotated[
 Seed = Annotated[int, typer.Option("--seed", metavar="S", min=0, max=2**32 - 1, help="Repeats the result.")]
 
 _BENCHMARK = "clinic"
+
+
+class Channel(StrEnum):
+    """What a job reads data as."""
+
+    train = "train"
+    eval = "eval"
 
 
 @app.command()
@@ -186,6 +195,70 @@ def split(
     result(f"{paths['eval']}: {report.eval} questions")
     total = report.train + report.eval + report.unused
     result(f"{total} rows make {report.clusters} sets of near-duplicates; {report.unused} rows are unused.")
+
+
+@app.command()
+def upload(
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", readable=False, help="A file of questions, or a folder of them.")
+    ],
+    channel: Annotated[Channel, typer.Option("--channel", help="What jobs read it as.")],
+    bucket: Annotated[str, typer.Option("--bucket", metavar="B", help="An S3 bucket of your own.")],
+    prefix: Annotated[
+        str, typer.Option("--prefix", metavar="P", help="What keys begin with.", show_default=True)
+    ] = "maporl",
+    kms_key: Annotated[
+        str | None, typer.Option("--kms-key", metavar="ARN", help="Encrypt with this KMS key.")
+    ] = None,
+    region: Annotated[str | None, typer.Option("--region", metavar="R", help="Where jobs shall run.")] = None,
+    json: Json = False,
+) -> None:
+    """Send files of questions to S3, for training jobs to read; what is there already is not sent twice."""
+    from maporl_cli.core.errors import DataError
+    from maporl_cli.data.channels import files_of, note_channel
+    from maporl_cli.data.s3 import Bucket
+    from maporl_cli.data.validate import validate
+
+    files = files_of(path)
+    for file in files:
+        report = validate(file)
+        if report.bad or not report.questions:
+            raise DataError(
+                "A file is not ready to be trained on.",
+                where=str(file),
+                why=f"{len(report.bad)} of its {report.questions + len(report.bad)} rows are no questions",
+                fix=f"maporl data validate {file} lists them",
+            )
+    target = Bucket(bucket, region=region, kms_key=kms_key)
+    folder = "/".join([*filter(None, prefix.split("/")), channel.value, ""])
+    keys = {file: f"{folder}{file.name}" for file in files}
+    sent: dict[Path, bool] = {}
+    with _transfer(sum(file.stat().st_size for file in files)) as on_bytes:
+        for file, key in keys.items():
+            sent[file] = target.upload(file, key, on_bytes)
+    for key in target.others(folder, set(keys.values())):
+        say(f"{target.uri(key)} is there as well, and jobs will read it, too.")
+    note_channel(channel.value, target.uri(folder))
+    if json:
+        told = [{"path": str(one), "uri": target.uri(keys[one]), "sent": sent[one]} for one in files]
+        emit({"channel": channel.value, "uri": target.uri(folder), "files": told})
+        return
+    for file, key in keys.items():
+        result(f"{target.uri(key)}: {'sent' if sent[file] else 'was there already'}")
+    result(f"channel {channel.value}: {target.uri(folder)}")
+
+
+@contextmanager
+def _transfer(total: int) -> Generator[Callable[[int], None]]:
+    """A bar on stderr that is told how many more bytes are there; none where nobody watches."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("upload", total=total)
+        yield lambda more: bar.advance(task, more)
 
 
 def _sizes(
