@@ -76,17 +76,20 @@ class Critic:
         self.head.load_state_dict(state)
 
 
-def value_loss(values: Tensor, targets: Tensor, said: Tensor, said_total: int) -> Tensor:
-    """½ (V − target)², averaged over all tokens said.
+def value_loss(values: Tensor, targets: Tensor, said: Tensor, active_total: int) -> Tensor:
+    """½ (V − target)², summed over all tokens said and divided by the policy loss's number of them.
+
+    So turns that were cut weigh as much as they are many, and a team that begins to have its turns cut soon
+    knows what comes of it; a mean over the tokens said was tried, and it never did (docs/algorithms.md).
 
     Not clipped: Andrychowicz et al. 2021 (arXiv 2006.05990) found PPO's clipping of it to do harm.
 
     Args:
         values, targets, said: (rows, length); cut turns were said too, and what came of them is expected.
-        said_total: those of the agent's whole update, over all microbatches and ranks.
+        active_total: active tokens of the agent's whole update, over all microbatches and ranks.
     """
     missed = torch.where(said, values - targets, torch.zeros_like(values))
-    return (missed**2).sum() / (2 * said_total)
+    return (missed**2).sum() / (2 * active_total)
 
 
 def explained_variance(values: Sequence[float], targets: Sequence[float], summed: Summed) -> float:

@@ -41,13 +41,11 @@ class Begun:
     Attributes:
         experiences: those of this rank's replica.
         tokens: the active ones of all replicas.
-        said: those of all replicas, of turns that were cut as well.
         sums: of this rank's: loss, KL, entropy and clipped tokens; empty where there are no tokens.
     """
 
     experiences: Sequence[Experience]
     tokens: float
-    said: float
     sums: Sequence[float]
 
 
@@ -124,10 +122,9 @@ class Learner:
         Raises:
             NotFinite: the loss is.
         """
-        turns = [experience.turn for experience in experiences]
-        active = sum(len(turn.token_ids) for turn in turns if turn.finished)
-        tokens, said = self.summed([active, sum(len(turn.token_ids) for turn in turns)])
-        begun = Begun(experiences, tokens, said, ())
+        lengths = [len(experience.turn.token_ids) for experience in experiences if experience.turn.finished]
+        (tokens,) = self.summed([sum(lengths)])
+        begun = Begun(experiences, tokens, ())
         if tokens:
             with memory_errors(self.agent, "the update", DECIDE_MEMORY):
                 begun = replace(begun, sums=self._accumulate(begun, stopping))
@@ -236,19 +233,13 @@ class Learner:
             if stopping():
                 break
             part = begun.experiences[start : start + size]
-            terms, missed = self._loss(part, int(begun.tokens), int(begun.said))
+            terms, missed = self._loss(part, int(begun.tokens))
             self._optimizer.add(terms.loss + missed)
             sums += torch.stack([terms.loss.detach(), terms.kl, terms.entropy, terms.clipped]).double().cpu()
         return sums.tolist()
 
-    def _loss(
-        self, experiences: Sequence[Experience], tokens: int, all_said: int
-    ) -> tuple[LossTerms, Tensor | float]:
-        """The policy's loss and the value head's; 0 where there is none.
-
-        Args:
-            tokens, all_said: of the whole update, by which the one and the other are divided.
-        """
+    def _loss(self, experiences: Sequence[Experience], tokens: int) -> tuple[LossTerms, Tensor | float]:
+        """The policy's loss and the value head's; 0 where there is none."""
         prompts = [experience.turn.prompt_ids for experience in experiences]
         completions = [experience.turn.token_ids for experience in experiences]
         values = None
@@ -273,7 +264,7 @@ class Learner:
         if values is None:
             return terms, 0.0
         targets = _padded([experience.targets for experience in experiences], values)
-        return terms, value_loss(values, targets, said, all_said)
+        return terms, value_loss(values, targets, said, tokens)
 
     def _reference(self, prompts: Rows, completions: Rows) -> Tensor:
         return self.policy.reference_logprobs(prompts, completions, temperature=self._temperature)

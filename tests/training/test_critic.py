@@ -59,7 +59,7 @@ def gradients(policy):
 
 
 class TestLoss:
-    def test_half_the_mean_square_over_the_tokens_said(self):
+    def test_half_the_square_over_active_tokens(self):
         values = torch.tensor([[1.0, 2.0], [0.5, float("nan")]], requires_grad=True)
         targets = torch.tensor([[0.0, 4.0], [0.0, 9.0]])
         loss = value_loss(values, targets, torch.tensor([[True, True], [True, False]]), 3)
@@ -244,9 +244,8 @@ def test_a_cut_turn_teaches_the_head_alone():
     assert metrics == pytest.approx(without, abs=1e-6)
     for a, b in zip(left, right, strict=True):
         assert torch.allclose(a, b, atol=1e-6)
-    # A mean over the tokens said: those of the cut turn count above and below.
-    finished, all_said = (sum(len(one.targets) for one in rows) for rows in (batch[:-1], batch))
-    assert moved == pytest.approx((bias * finished - sum(last.targets)) / all_said, abs=1e-5)
+    tokens, missed = sum(len(one.targets) for one in batch[:-1]), sum(last.targets)
+    assert moved == pytest.approx(bias - missed / tokens, abs=1e-5)
 
 
 def test_cut_turns_alone_teach_nothing():
@@ -288,7 +287,7 @@ def test_the_gradient_of_the_whole_loss_equals_finite_differences():
     tokens = sum(len(one.targets) for one in batch)
 
     def loss() -> torch.Tensor:
-        terms, missed = mine._loss(batch, tokens, tokens)
+        terms, missed = mine._loss(batch, tokens)
         assert 0 < terms.clipped < tokens, "some tokens are clipped, and some are not"
         return terms.loss + missed
 
