@@ -49,7 +49,7 @@ browser: ## install Debian's Chromium where it is missing, so that tests can loo
 test: $(TEST) ## the tests that every change must pass
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile -q
 
-test-slow: $(TEST) ## runs and ranks killed, a host lost, a real model pulled (about 20 minutes)
+test-slow: $(TEST) ## runs and ranks killed, a host lost, a real model pulled (about 40 minutes)
 	$(BIN)/python -m pytest -m slow -q
 
 $(PEERS)/.installed: tests/peers/requirements.txt pyproject.toml constraints.txt
@@ -59,7 +59,7 @@ $(PEERS)/.installed: tests/peers/requirements.txt pyproject.toml constraints.txt
 		--constraint constraints.txt --requirement tests/peers/requirements.txt
 	@touch $@
 
-test-peers: $(PEERS)/.installed ## our loss and answers against TRL's and lm-evaluation-harness's (about 20 minutes)
+test-peers: $(PEERS)/.installed ## our loss and answers against TRL's and lm-evaluation-harness's (about 40 minutes)
 	$(PEERS)/bin/python -m pytest tests/peers -q
 
 $(MUTANTS)/.installed: pyproject.toml constraints.txt

@@ -150,18 +150,18 @@ def test_every_letter_of_mmlu_is_the_harnesss(shared_data, tmp_path, monkeypatch
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
-    ("benchmark", "split", "task", "doc", "file"),
+    ("benchmark", "split", "task", "doc", "file", "rows"),
     [
-        ("medqa", "test", "medqa/medqa.yaml", medqa, "medqa_test_first600.jsonl"),
+        ("medqa", "test", "medqa/medqa.yaml", medqa, "medqa_test_first600.jsonl", 100),
         # There are no rows of MedMCQA at hand; to the format it does not matter whose they are.
-        ("medmcqa", "validation", "medmcqa/medmcqa.yaml", medmcqa, "mmlu_medical_500.jsonl"),
-        ("pubmedqa", "labeled", "pubmedqa/pubmedqa.yaml", pubmedqa, "pubmedqa_pqal_train500.json"),
+        ("medmcqa", "validation", "medmcqa/medmcqa.yaml", medmcqa, "mmlu_medical_500.jsonl", 100),
+        ("pubmedqa", "labeled", "pubmedqa/pubmedqa.yaml", pubmedqa, "pubmedqa_pqal_train500.json", 40),
     ],
 )
 def test_every_letter_of_a_benchmark_is_the_harnesss(
-    shared_data, tmp_path, monkeypatch, benchmark, split, task, doc, file
+    shared_data, tmp_path, monkeypatch, benchmark, split, task, doc, file, rows
 ):
-    questions = list(islice(read_questions(shared_data / file), 100))
+    questions = list(islice(read_questions(shared_data / file), rows))
     write_questions(tmp_path / "data" / f"{benchmark}_{split}.jsonl", questions)
     found, played = ours(Request(benchmark=benchmark, loglikelihood=True), monkeypatch)
     compare(found, played, theirs({task: questions}, doc, tmp_path))
