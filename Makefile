@@ -49,7 +49,7 @@ browser: ## install Debian's Chromium where it is missing, so that tests can loo
 test: $(TEST) ## the tests that every change must pass
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile -q
 
-test-slow: $(TEST) ## runs and ranks killed, a host lost, a real model pulled (about 40 minutes)
+test-slow: $(TEST) ## runs and ranks killed, a host lost, a real model pulled (about 20 minutes)
 	$(BIN)/python -m pytest -m slow -q
 
 $(PEERS)/.installed: tests/peers/requirements.txt pyproject.toml constraints.txt
