@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 
 import torch
@@ -13,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from maporl_cli.agents import clinic_roles as _registers_the_book_clinic  # noqa: F401
 from maporl_cli.agents.causal import CausalPolicy
 from maporl_cli.agents.evidence import open_evidence
-from maporl_cli.agents.models import eos_ids, load_model, load_tokenizer
+from maporl_cli.agents.models import eos_ids, load_model, load_tokenizer, quiet_checkpointing
 from maporl_cli.agents.policy import Policy, Speaker, memory_errors, plugin_policy
 from maporl_cli.agents.pull import Progress, pull
 from maporl_cli.agents.roles import role_book
@@ -187,10 +186,8 @@ def with_adapters(base: PreTrainedModel, config: Config, agents: Sequence[AgentC
     )
     shared: PeftModel | None = None
     for agent in agents:
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        with torch.random.fork_rng(devices=[]), quiet_checkpointing():
             torch.manual_seed(int(keyed_generator("lora", config.run.seed, agent.name).integers(2**31)))
-            # peft asks the model by a name that transformers is about to drop.
-            warnings.filterwarnings("ignore", category=FutureWarning, message=".*gradient_checkpointing")
             if shared is None:
                 shared = get_peft_model(base, lora, adapter_name=agent.name)  # pyright: ignore
             else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from maporl_cli.agents.batching import pad_left
-from maporl_cli.agents.models import quiet_loading
+from maporl_cli.agents.models import quiet_checkpointing, quiet_loading
 from maporl_cli.agents.policy import Message, Sample, Scored
 from maporl_cli.agents.sampling import generate
 
@@ -53,9 +52,7 @@ class CausalPolicy:
         self._compute = compute
         self._checkpointing = gradient_checkpointing
         if gradient_checkpointing:
-            with warnings.catch_warnings():
-                # transformers is about to drop the only name that all of its versions know.
-                warnings.filterwarnings("ignore", category=FutureWarning, message=".*gradient_checkpointing")
+            with quiet_checkpointing():
                 model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         self._reference: Any = None
 

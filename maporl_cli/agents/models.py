@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import re
+import warnings
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
@@ -204,6 +205,15 @@ def quiet_loading() -> Generator[None]:
     finally:
         if shown:
             transformers_logging.enable_progress_bar()
+
+
+@contextmanager
+def quiet_checkpointing() -> Generator[None]:
+    """Without the warning that transformers will drop the name by which gradient checkpointing is asked for,
+    by peft as by us: no other one is known to all of its versions."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning, message=".*gradient_checkpointing")
+        yield
 
 
 def _pulled(name: str) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +12,7 @@ import typer
 
 from maporl_cli.cli.options import Json
 from maporl_cli.cli.output import emit, result, say
+from maporl_cli.core.channel import Channel
 
 if TYPE_CHECKING:
     from maporl_cli.data.reading import BadRow
@@ -28,13 +28,6 @@ MaxBadRows = Annotated[
 Seed = Annotated[int, typer.Option("--seed", metavar="S", min=0, max=2**32 - 1, help="Repeats the result.")]
 
 _BENCHMARK = "clinic"
-
-
-class Channel(StrEnum):
-    """What a job reads data as."""
-
-    train = "train"
-    eval = "eval"
 
 
 @app.command()
@@ -238,7 +231,7 @@ def upload(
             sent[file] = target.upload(file, key, on_bytes)
     for key in target.others(folder, set(keys.values())):
         say(f"{target.uri(key)} is there as well, and jobs will read it, too.")
-    note_channel(channel.value, target.uri(folder))
+    note_channel(channel, target.uri(folder))
     if json:
         told = [{"path": str(one), "uri": target.uri(keys[one]), "sent": sent[one]} for one in files]
         emit({"channel": channel.value, "uri": target.uri(folder), "files": told})

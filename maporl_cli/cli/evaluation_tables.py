@@ -21,11 +21,11 @@ def show(found: Mapping[str, Any]) -> None:
     from rich.console import Console
 
     console = Console()
-    console.print(_systems(found))
+    systems: dict[str, Mapping[str, Any]] = {"team": found, **(found.get("baselines") or {})}
+    console.print(_systems(systems))
     for table in (_comparisons(found), _conversation(found), _contributions(found)):
         if table is not None:
             console.print(table)
-    systems: dict[str, Mapping[str, Any]] = {"team": found, **(found.get("baselines") or {})}
     for part in _side_by_side(systems, console.width):
         console.print(_further(part))
     if "consistency" in found:
@@ -47,13 +47,12 @@ def _table(title: str, first: str, *columns: str) -> Table:
     return table
 
 
-def _systems(found: Mapping[str, Any]) -> Table:
+def _systems(systems: Mapping[str, Mapping[str, Any]]) -> Table:
     """The team and its baselines."""
     columns = ("accuracy", "95 % interval", "above chance", "unreadable", "tokens")
     table = _table("", "system", *columns)
     table.columns[0].no_wrap = True
-    baselines: Mapping[str, Mapping[str, Any]] = found.get("baselines") or {}
-    for label, figures in {"team": found, **baselines}.items():
+    for label, figures in systems.items():
         votes = f" of {figures['votes']}" if "votes" in figures else ""
         table.add_row(
             f"{label}{votes}",
@@ -63,7 +62,7 @@ def _systems(found: Mapping[str, Any]) -> Table:
             f"{figures['invalid_share']:.1%}",
             f"{figures['tokens_per_question']:.0f}",
         )
-    table.caption = f"{found['n']} questions; tokens are read and sampled ones a question"
+    table.caption = f"{systems['team']['n']} questions; tokens are read and sampled ones a question"
     return table
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from maporl_cli.core.atomic import atomic_write
+from maporl_cli.core.channel import Channel
 from maporl_cli.core.errors import ConfigError, DataError, RunFailed
 from maporl_cli.core.run_dir import read_object
 
-CHANNELS = ("train", "eval")
 NOTED = Path(".maporl") / "channels.json"
 """Where an upload notes its addresses, and a launch finds them."""
 
@@ -34,9 +34,9 @@ def files_of(path: Path) -> list[Path]:
     return found
 
 
-def note_channel(channel: str, uri: str) -> None:
+def note_channel(channel: Channel, uri: str) -> None:
     """Note where a channel's data is, for the jobs that are launched from here."""
-    atomic_write(NOTED, json.dumps({**noted_channels(), channel: uri}, indent=1) + "\n")
+    atomic_write(NOTED, json.dumps({**noted_channels(), channel.value: uri}, indent=1) + "\n")
 
 
 def noted_channels() -> Mapping[str, str]:
@@ -54,4 +54,4 @@ def noted_channels() -> Mapping[str, str]:
             why=error.why,
             fix=f"remove {NOTED}, and upload again; what is there already is not sent twice",
         ) from error
-    return {name: str(found[name]) for name in CHANNELS if name in found}
+    return {channel.value: str(found[channel]) for channel in Channel if channel in found}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -124,11 +124,11 @@ class Learner:
         """
         lengths = [len(experience.turn.token_ids) for experience in experiences if experience.turn.finished]
         (tokens,) = self.summed([sum(lengths)])
-        begun = Begun(experiences, tokens, ())
+        sums: list[float] = []
         if tokens:
             with memory_errors(self.agent, "the update", DECIDE_MEMORY):
-                begun = replace(begun, sums=self._accumulate(begun, stopping))
-        return begun
+                sums = self._accumulate(experiences, int(tokens), stopping)
+        return Begun(experiences, tokens, sums)
 
     def finish(self, begun: Begun) -> dict[str, float]:
         """The `train.update_epochs` optimizer steps of an update.
@@ -218,22 +218,23 @@ class Learner:
         norms: list[float] = []
         for epoch in range(self._config.update_epochs):
             if epoch:
-                sums = self._accumulate(begun, lambda: False)
+                sums = self._accumulate(begun.experiences, int(begun.tokens), lambda: False)
             # Each replica divided its own gradient by the active tokens of all.
             norms.append(self._optimizer.step())
         self.policy.version += any(math.isfinite(norm) for norm in norms)  # the scaler skips the others
         return sums, norms[-1]
 
-    def _accumulate(self, begun: Begun, stopping: Callable[[], bool]) -> list[float]:
+    def _accumulate(
+        self, experiences: Sequence[Experience], tokens: int, stopping: Callable[[], bool]
+    ) -> list[float]:
         """The gradient of this rank's experiences, and the sums of loss, KL, entropy and clipped tokens."""
         self._optimizer.forget()
         sums = torch.zeros(4, dtype=torch.float64)
         size = self._config.per_device_train_batch_size
-        for start in range(0, len(begun.experiences), size):
+        for start in range(0, len(experiences), size):
             if stopping():
                 break
-            part = begun.experiences[start : start + size]
-            terms, missed = self._loss(part, int(begun.tokens))
+            terms, missed = self._loss(experiences[start : start + size], tokens)
             self._optimizer.add(terms.loss + missed)
             sums += torch.stack([terms.loss.detach(), terms.kl, terms.entropy, terms.clipped]).double().cpu()
         return sums.tolist()

