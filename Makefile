@@ -34,7 +34,7 @@ $(CORE): pyproject.toml constraints.txt | $(BIN)/python
 # Installing the tests' packages installs the core with them, so one pip run serves both.
 $(TEST): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing maporl and its test tools into $(VENV) (the downloads are large; once only) …"
-	$(PIP_INSTALL) --editable '.[test]'
+	$(PIP_INSTALL) --editable '.[test,sagemaker]'
 	@touch $(CORE) $@
 
 demo: $(CORE) ## train the four-agent team on the built-in benchmark (about 5 minutes on 2 cores)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -14,6 +15,9 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Ranks whose store goes away with rank 0 say so at length.
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+AWS_SECRET = "wJalrXUtnFEMI"
+"""A key that no output may show."""
 
 # What CI finds, it finds every time.
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
@@ -36,3 +40,35 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the real question files in ../shared/data")
     return folder
+
+
+@pytest.fixture(scope="session")
+def amazon() -> Iterator[str]:
+    """The address of a server that plays AWS."""
+    from moto.server import ThreadedMotoServer  # slow to import, and most tests need none
+
+    found = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    found.start()
+    host, port = found.get_host_and_port()
+    yield f"http://{host}:{port}"
+    found.stop()
+
+
+@pytest.fixture
+def aws(amazon: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A user of that server, in a folder of its own; its address."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    told = {
+        "AWS_ENDPOINT_URL": amazon,
+        "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": AWS_SECRET,
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_CONFIG_FILE": str(tmp_path / "none"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    return amazon

@@ -208,6 +208,7 @@ def upload(
 ) -> None:
     """Send files of questions to S3, for training jobs to read; what is there already is not sent twice."""
     from maporl_cli.core.errors import DataError
+    from maporl_cli.data.aws import aws_session
     from maporl_cli.data.channels import files_of, note_channel
     from maporl_cli.data.s3 import Bucket
     from maporl_cli.data.validate import validate
@@ -222,7 +223,7 @@ def upload(
                 why=f"{len(report.bad)} of its {report.questions + len(report.bad)} rows are no questions",
                 fix=f"maporl data validate {file} lists them",
             )
-    target = Bucket(bucket, region=region, kms_key=kms_key)
+    target = Bucket(bucket, aws_session(region), kms_key=kms_key)
     folder = "/".join([*filter(None, prefix.split("/")), channel.value, ""])
     keys = {file: f"{folder}{file.name}" for file in files}
     sent: dict[Path, bool] = {}

@@ -12,35 +12,21 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Callable, Collection, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from boto3.exceptions import S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
 from boto3.session import Session
-from botocore.config import Config as BotoConfig
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionError,
-    HTTPClientError,
-    NoCredentialsError,
-    ParamValidationError,
-    PartialCredentialsError,
-)
+from botocore.exceptions import ClientError
 
 from maporl_cli.core.errors import ConfigError, MaporlError, MissingError, RunFailed
+from maporl_cli.data.aws import FORBIDDEN, Telling, aws_client, aws_errors, error_code
 
 PART = 16 * 2**20
 """Bytes that are sent at once. S3 takes 10,000 parts of an object: files up to 156 GiB."""
-_RETRIES: Any = {"mode": "standard", "max_attempts": 6}
-"""Throttled or failing requests are tried again, at growing intervals."""
-_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
-_UNKNOWN_KEY = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken"})
-_FORBIDDEN = frozenset({"403", "AccessDenied", "Forbidden", "AllAccessDisabled"})
-_GONE = frozenset({"404", "NoSuchBucket", "NotFound"})
+_GONE = ("404", "NoSuchBucket", "NotFound")
 
 
 class Bucket:
@@ -48,7 +34,7 @@ class Bucket:
 
     Args:
         name: of the bucket.
-        region: where jobs shall run; None: as the AWS configuration says.
+        session: in the region where jobs shall run.
         kms_key: encrypts what is sent; None: as the bucket does by itself.
 
     Raises:
@@ -56,17 +42,14 @@ class Bucket:
         ConfigError: it is in another region, from which jobs cannot read.
     """
 
-    def __init__(self, name: str, *, region: str | None = None, kms_key: str | None = None) -> None:
+    def __init__(self, name: str, session: Session, *, kms_key: str | None = None) -> None:
         self.name = name
         self._encrypted = (
             {} if kms_key is None else {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key}
         )
-        with aws_errors(f"s3://{name}"):
-            session = Session(region_name=region)
-            here = session.region_name
-            if here is None:
-                raise MissingError("No AWS region is set.", fix="--region R, or set AWS_DEFAULT_REGION")
-            self._client: Any = session.client("s3", config=BotoConfig(retries=_RETRIES))
+        self._client: Any = aws_client(session, "s3")
+        here = session.region_name
+        with self._errors(f"s3://{name}"):
             there = self._client.head_bucket(Bucket=name).get("BucketRegion", here)
         if there != here:
             raise ConfigError(
@@ -94,7 +77,7 @@ class Bucket:
             RunFailed: what arrived is something else.
         """
         size, checksum = path.stat().st_size, checksum_of(path)
-        with aws_errors(self.uri(key)):
+        with self._errors(self.uri(key)):
             if self._holds(key, size, checksum):
                 on_bytes(size)
                 return False
@@ -121,16 +104,19 @@ class Bucket:
         Raises:
             MaporlError: as `aws_errors`.
         """
-        with aws_errors(self.uri(prefix)):
+        with self._errors(self.uri(prefix)):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
             found = [one["Key"] for page in pages for one in page.get("Contents", [])]
         return [key for key in found if key not in keys]
+
+    def _errors(self, where: str) -> AbstractContextManager[None]:
+        return aws_errors(where, _telling(self.name, where))
 
     def _holds(self, key: str, size: int, checksum: str) -> bool:
         try:
             found = self._client.head_object(Bucket=self.name, Key=key, ChecksumMode="ENABLED")
         except ClientError as error:
-            if error.response["Error"]["Code"] in _GONE:
+            if error_code(error) in _GONE:
                 return False
             raise
         # Of an object in parts S3 tells how many there are, too: "checksum-3".
@@ -151,64 +137,22 @@ def checksum_of(path: Path) -> str:
     return b64encode(whole).decode()
 
 
-@contextmanager
-def aws_errors(where: str) -> Generator[None]:
-    """Turns what AWS and the way to it say into our errors; never with a key or token in them.
+def _telling(bucket: str, where: str) -> Telling:
+    """What errors mean of a bucket."""
 
-    Raises:
-        MissingError: credentials, a right, a bucket or the connection is missing.
-        RunFailed: anything else that AWS answers.
-    """
-    try:
-        yield
-    except S3UploadFailedError as error:
-        cause = error.__cause__ or error.__context__
-        raise _told(cause if isinstance(cause, Exception) else error, where) from error
-    except (ClientError, BotoCoreError) as error:
-        raise _told(error, where) from error
-
-
-def _told(error: Exception, where: str) -> MaporlError:
-    if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        return MissingError(
-            "There are no AWS credentials.",
-            where=where,
-            fix="aws configure, aws sso login, or set AWS_PROFILE",
-        )
-    if isinstance(error, ConnectionError | HTTPClientError):
-        return MissingError(
-            "AWS does not answer.",
-            where=where,
-            why=type(error).__name__,
-            fix="look at the connection, proxy and region, and run the same command again",
-        )
-    if isinstance(error, ParamValidationError):
-        why = str(error).splitlines()[-1].strip()
-        return ConfigError("AWS cannot be asked for that.", where=where, why=why, fix="correct the name")
-    if not isinstance(error, ClientError):
-        return RunFailed(
-            "AWS could not be asked.", where=where, why=type(error).__name__, fix="see the reason"
-        )
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    if code in _EXPIRED:
-        return MissingError(
-            "The AWS credentials have expired.", where=where, fix="log in again, and run the same command"
-        )
-    if code in _UNKNOWN_KEY:
-        return MissingError(
-            "AWS does not know these credentials.", where=where, why=code, fix="aws configure, or AWS_PROFILE"
-        )
-    if code in _FORBIDDEN:
+    def forbidden(message: str) -> MaporlError:
         return MissingError(
             "AWS does not allow it.",
             where=where,
-            why=f"{code}: the bucket or key is somebody else's, or these credentials have no right to it",
+            why=f"{message}: the bucket or key is somebody else's, or these credentials have no right to it",
             fix="take a bucket of your own with --bucket, or have s3:PutObject, s3:GetObject and "
             "s3:ListBucket allowed for it",
         )
-    if code in _GONE:
+
+    def gone(message: str) -> MaporlError:
+        del message
         return MissingError(
-            "There is no such bucket.", where=where, fix=f"aws s3 mb {where}, or --bucket NAME"
+            "There is no such bucket.", where=where, fix=f"aws s3 mb s3://{bucket}, or --bucket NAME"
         )
-    message = str(error.response.get("Error", {}).get("Message", ""))
-    return RunFailed("AWS refused the request.", where=where, why=f"{code}: {message}", fix="see the reason")
+
+    return dict.fromkeys(FORBIDDEN, forbidden) | dict.fromkeys(_GONE, gone)

@@ -16,46 +16,23 @@ from typing import Any
 
 import pytest
 from boto3.session import Session
-from moto.server import ThreadedMotoServer
+from conftest import AWS_SECRET
 from typer.testing import CliRunner
 
 from maporl_cli.cli.main import app
 from maporl_cli.core.errors import ConfigError, DataError, MaporlError, MissingError, RunFailed
 from maporl_cli.data import s3
+from maporl_cli.data.aws import aws_session
 from maporl_cli.data.channels import NOTED, noted_channels
 from maporl_cli.data.s3 import Bucket, checksum_of
 
 BUCKET = "maporl-test"
-SECRET = "wJalrXUtnFEMI"
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    found = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    found.start()
-    host, port = found.get_host_and_port()
-    yield f"http://{host}:{port}"
-    found.stop()
-
-
 @pytest.fixture
-def bucket(server, tmp_path, monkeypatch) -> Iterator[Any]:
+def bucket(aws) -> Iterator[Any]:
     """An empty bucket, and a user who may use it."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    told = {
-        "AWS_ENDPOINT_URL_S3": server,
-        "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_DEFAULT_REGION": "eu-west-1",
-        "AWS_CONFIG_FILE": str(tmp_path / "none"),
-        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
-    for name, value in told.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(tmp_path)
     client: Any = Session().client("s3")
     client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     yield client
@@ -134,7 +111,7 @@ def test_the_checksum_is_the_one_that_s3_tells(bucket, tmp_path, monkeypatch, si
     file = tmp_path / "rows.jsonl"
     file.write_bytes(os.urandom(size))
     told: list[int] = []
-    target = Bucket(BUCKET)
+    target = Bucket(BUCKET, aws_session(None))
     assert target.upload(file, "k", told.append) is True
     assert sum(told) == size
     assert content(bucket, "k") == file.read_bytes()
@@ -147,7 +124,7 @@ def test_something_else_of_the_same_size_is_not_what_is_here(bucket, tmp_path) -
     file = tmp_path / "rows.jsonl"
     file.write_bytes(b"mine")
     bucket.put_object(Bucket=BUCKET, Key="k", Body=b"his!")
-    assert Bucket(BUCKET).upload(file, "k", lambda _: None) is True
+    assert Bucket(BUCKET, aws_session(None)).upload(file, "k", lambda _: None) is True
     assert content(bucket, "k") == b"mine"
 
 
@@ -156,7 +133,7 @@ def test_what_arrives_changed_is_an_error(bucket, tmp_path, monkeypatch) -> None
     file.write_bytes(b"mine")
     monkeypatch.setattr(s3, "checksum_of", lambda path: "another")
     with pytest.raises(RunFailed, match="not what was sent"):
-        Bucket(BUCKET).upload(file, "k", lambda _: None)
+        Bucket(BUCKET, aws_session(None)).upload(file, "k", lambda _: None)
 
 
 def test_a_kms_key_is_passed_on(bucket, tmp_path) -> None:
@@ -170,9 +147,10 @@ KILLED = """
 import sys
 from pathlib import Path
 from maporl_cli.data import s3
+from maporl_cli.data.aws import aws_session
 s3.PART = 5 * 2**20
 print("begun", flush=True)
-s3.Bucket(sys.argv[1]).upload(Path(sys.argv[2]), "k", lambda more: print(more, flush=True))
+s3.Bucket(sys.argv[1], aws_session(None)).upload(Path(sys.argv[2]), "k", lambda more: print(more, flush=True))
 """
 
 
@@ -188,7 +166,7 @@ def test_of_an_upload_that_was_killed_no_object_is_left_and_the_next_one_ends_it
     going.send_signal(signal.SIGKILL)
     going.communicate()
     assert bucket.list_objects_v2(Bucket=BUCKET)["KeyCount"] == 0
-    assert Bucket(BUCKET).upload(file, "k", lambda _: None) is True
+    assert Bucket(BUCKET, aws_session(None)).upload(file, "k", lambda _: None) is True
     assert content(bucket, "k") == file.read_bytes()
 
 
@@ -196,7 +174,7 @@ def refused(kind: type[MaporlError], code: int, *words: str) -> str:
     with pytest.raises(kind) as told:
         upload(*words)
     assert told.value.exit_code == code
-    assert SECRET not in told.value.message
+    assert AWS_SECRET not in told.value.message
     assert not NOTED.exists(), "nothing was uploaded"
     return told.value.message
 
@@ -236,8 +214,8 @@ def test_a_bucket_in_another_region(bucket, tmp_path) -> None:
 
 
 def test_nobody_answers(bucket, tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
-    monkeypatch.setattr(s3, "_RETRIES", {"mode": "standard", "max_attempts": 1})
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr("maporl_cli.data.aws._RETRIES", {"mode": "standard", "max_attempts": 1})
     words = (str(questions(tmp_path / "mine.jsonl")), "--channel", "train", "--bucket", BUCKET)
     assert "AWS does not answer." in refused(MissingError, 4, *words)
 
@@ -248,12 +226,13 @@ def test_nobody_answers(bucket, tmp_path, monkeypatch) -> None:
         ("ExpiredToken", MissingError, "have expired"),
         ("InvalidAccessKeyId", MissingError, "does not know these credentials"),
         ("AccessDenied", MissingError, "does not allow"),
-        ("SlowDown", RunFailed, "SlowDown: reduce your rate"),
+        ("SlowDown", MissingError, "asks for a pause"),
+        ("Unheard", RunFailed, "Unheard: reduce your rate"),
     ],
 )
 def test_what_aws_refuses_in_the_middle_is_told(bucket, tmp_path, code: str, kind: Any, says: str) -> None:
     """The server accepts the questions about the bucket, and refuses the file."""
-    target = Bucket(BUCKET)
+    target = Bucket(BUCKET, aws_session(None))
     told = {"Error": {"Code": code, "Message": "reduce your rate"}}
 
     def refuse(**_: Any) -> None:
