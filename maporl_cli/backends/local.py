@@ -1,4 +1,4 @@
-"""Several ranks on this machine, started by torchrun's own API."""
+"""Several ranks on this machine, alone or beside other hosts, started by torchrun's own API."""
 
 # torch.distributed.elastic leaves parts of its signatures untyped.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -28,7 +28,7 @@ from maporl_cli.core.config_yaml import to_yaml
 from maporl_cli.core.errors import Interrupted, RunFailed
 from maporl_cli.core.run_dir import RunDir, read_object
 from maporl_cli.core.run_lock import alone_in
-from maporl_cli.training.placement import place
+from maporl_cli.training.placement import Placement, place
 from maporl_cli.training.process_group import OWN_STORE
 from maporl_cli.training.stop import heeded
 from maporl_cli.worker.evaluate import cut_short
@@ -36,8 +36,6 @@ from maporl_cli.worker.job import launches_of
 from maporl_cli.worker.launcher import EVENT
 from maporl_cli.worker.request import Request
 
-_STOP_WITHIN = 60
-"""Seconds that ranks have to write a checkpoint when they are asked to stop."""
 _LAST_LINES = 5
 
 
@@ -66,10 +64,34 @@ class _Job:
     memory: str
 
 
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """The machines of a job, equally many ranks on each.
+
+    Attributes:
+        index: which of them this one is; the first has rank 0.
+        meeting: address and port of the first, where ranks find each other.
+        address: of this one, for the others.
+        job: names the job, alike on all of them; empty: this start alone.
+        stop_within: seconds that ranks have to write a checkpoint when they are asked to stop.
+    """
+
+    count: int = 1
+    index: int = 0
+    meeting: str = "localhost:0"
+    address: str = "localhost"
+    job: str = ""
+    stop_within: int = 60
+
+
+ALONE = Hosts()
+
+
 def train_on_ranks(
     config: Config,
     *,
     nproc: int,
+    hosts: Hosts = ALONE,
     max_restarts: int,
     resume: bool,
     overwrite: bool,
@@ -77,7 +99,7 @@ def train_on_ranks(
     display: str,
     profile: bool,
 ) -> dict[str, Any]:
-    """Train on `nproc` ranks of this machine; returns the `done` event.
+    """Train on `nproc` ranks of this machine; returns the `done` event, which only the first host has.
 
     Args:
         config: with a run name.
@@ -86,17 +108,16 @@ def train_on_ranks(
     Raises:
         MaporlError: the first failure of any rank, with its name. `Interrupted` after Ctrl-C or SIGTERM.
     """
-    accumulation_steps(config, place(config.team.names, nproc).replicas)
+    accumulation_steps(config, place(config.team.names, nproc * hosts.count, hosts.count).replicas)
     # Here already, since a rank that was started again could not tell this command's run from an older one.
     run = RunDir.of(config)
-    with alone_in(run):
-        RunDir.refuse(config, resume=resume, overwrite=overwrite)
+    if hosts.index == 0:  # the others neither read nor write it
+        with alone_in(run):
+            RunDir.refuse(config, resume=resume, overwrite=overwrite)
     flags = {"--resume": resume, "--overwrite": overwrite, "--profile": profile}
     arguments = [
         "--command",
         command,
-        "--display",
-        display,
         *(flag for flag, given in flags.items() if given),
     ]
     goes_on = f"with --resume --name {run.path.name} to go on from the last checkpoint"
@@ -106,9 +127,18 @@ def train_on_ranks(
         lambda: _training_interrupted(run),
         "train.per_device_train_batch_size",
     )
-    job_id = uuid.uuid4().hex
+    job_id = hosts.job or uuid.uuid4().hex
     try:
-        return _on_ranks(config, arguments, job, job_id, nproc=nproc, max_restarts=max_restarts)
+        return _on_ranks(
+            config,
+            arguments,
+            job,
+            job_id,
+            display=display,
+            nproc=nproc,
+            hosts=hosts,
+            max_restarts=max_restarts,
+        )
     except RankFailed as error:
         refused = error.exit_code not in (RunFailed.exit_code, Interrupted.exit_code)
         if refused and not resume and not run.checkpoints.exists() and _opened_by(job_id, run):
@@ -125,12 +155,23 @@ def evaluate_on_ranks(config: Config, request: Request, *, nproc: int, display: 
     place(config.team.names, nproc)
     goes_on = "with --resume to go on from the answers so far"
     job = _Job(lambda _: None, lambda: goes_on, cut_short, "eval.batch_size")
-    arguments = ["--evaluate", request.to_json(), "--display", display]
-    return _on_ranks(config, arguments, job, uuid.uuid4().hex, nproc=nproc, max_restarts=0)
+    arguments = ["--evaluate", request.to_json()]
+    job_id = uuid.uuid4().hex
+    return _on_ranks(
+        config, arguments, job, job_id, display=display, nproc=nproc, hosts=ALONE, max_restarts=0
+    )
 
 
 def _on_ranks(
-    config: Config, arguments: Sequence[str], job: _Job, job_id: str, *, nproc: int, max_restarts: int
+    config: Config,
+    arguments: Sequence[str],
+    job: _Job,
+    job_id: str,
+    *,
+    display: str,
+    nproc: int,
+    hosts: Hosts,
+    max_restarts: int,
 ) -> dict[str, Any]:
     """Start the worker program on so many ranks; what rank 0 gives.
 
@@ -149,24 +190,27 @@ def _on_ranks(
         file = Path(folder) / "config.yaml"
         file.write_text(to_yaml(config), encoding="utf-8")
         worker = ["-m", "maporl_cli.worker", "--config", str(file), "--outcome", folder]
-        worker += ["--launcher", str(os.getpid()), *arguments]
-        others = dict.fromkeys(range(1, nproc), Std.ALL)
+        worker += ["--launcher", str(os.getpid()), "--display", display, *arguments]
+        # Else the others are silent, and what they print all the same tells why one failed.
+        others = {} if display == "job" else dict.fromkeys(range(1, nproc), Std.ALL)
         logs = DefaultLogsSpecs(log_dir=folder, redirects={0: Std.NONE} | others)
         launch = LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
+            min_nodes=hosts.count,
+            max_nodes=hosts.count,
             nproc_per_node=nproc,
             run_id=job_id,
             rdzv_backend="c10d",
-            rdzv_endpoint="localhost:0",
-            local_addr="localhost",
+            rdzv_endpoint=hosts.meeting,
+            rdzv_configs={"is_host": str(int(hosts.index == 0))} if hosts.count > 1 else {},
+            local_addr=hosts.address,
             max_restarts=max_restarts,
             logs_specs=logs,
-            shutdown_timeout=_STOP_WITHIN,
+            shutdown_timeout=hosts.stop_within,
             signals_to_handle=",".join(number.name for number in heeded()),
         )
         # A resumed run has logs already, whose last lines tell how an earlier sitting ended.
-        earlier = [_size(job.log(rank)) for rank in range(nproc)]
+        first = nproc * hosts.index
+        earlier = {rank: _size(job.log(rank)) for rank in range(first, first + nproc)}
         try:
             elastic_launch(launch, sys.executable)(*worker)
         except SignalException as error:
@@ -175,7 +219,8 @@ def _on_ranks(
             rank, failure = error.get_first_failure()
             if failure.exitcode == Interrupted.exit_code:
                 raise job.interrupted() from error
-            raise _told(config, job, rank, failure, Path(folder), earlier) from error
+            placement = place(config.team.names, nproc * hosts.count, hosts.count)
+            raise _told(placement, job, rank, failure, Path(folder), earlier) from error
         return read_object(Path(folder) / EVENT)
 
 
@@ -202,26 +247,34 @@ def _training_interrupted(run: RunDir) -> Interrupted:
 
 
 def _told(
-    config: Config, job: _Job, rank: int, failure: ProcessFailure, folder: Path, earlier: Sequence[int]
+    placement: Placement,
+    job: _Job,
+    rank: int,
+    failure: ProcessFailure,
+    folder: Path,
+    earlier: Mapping[int, int],
 ) -> RankFailed:
     told = _words(folder, rank, failure)
     rank = told.get("rank", rank)
-    agents = ", ".join(place(config.team.names, len(earlier)).ranks[rank].agents)
+    agents = ", ".join(placement.ranks[rank].agents)
     who = f"Rank {rank} ({agents})"
     log = job.log(rank)
-    output = sorted(folder.rglob(f"attempt_*/{rank}/stderr.log"))[-1:]
+    output = sorted(folder.rglob(f"attempt_*/{rank - min(earlier)}/stderr.log"))[-1:]
     where = "" if log is None else str(log)
     if failure.exitcode < 0:
         return RankFailed(
             f"{who} was killed by {signal.Signals(-failure.exitcode).name}.",
             where=where,
-            why=_last_lines(log, earlier[rank], output),
+            why=_last_lines(log, earlier.get(rank, 0), output),
             fix=f"run the same command {job.again()}; where memory ran out, lower {job.memory}",
             code=1,
         )
     if not told:
         told = {"what": f"It ended with exit code {failure.exitcode}.", "where": where}
-        told |= {"why": _last_lines(log, earlier[rank], output), "fix": "look at its log, and report it"}
+        told |= {
+            "why": _last_lines(log, earlier.get(rank, 0), output),
+            "fix": "look at its log, and report it",
+        }
     return RankFailed(
         f"{who} failed. {told['what']}",
         where=told["where"],

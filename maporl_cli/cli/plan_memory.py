@@ -24,8 +24,12 @@ ROWS = 16
 """Beyond so many ranks only those of one replica have rows: the others are alike."""
 
 
-def memory_part(config: Config, placement: Placement) -> Mapping[str, Any]:
-    """What each rank needs, in bytes; only `unknown`, a message, where a model is not on this machine."""
+def memory_part(config: Config, placement: Placement, elsewhere: Device | None = None) -> Mapping[str, Any]:
+    """What each rank needs, in bytes; only `unknown`, a message, where a model is not on this machine.
+
+    Args:
+        elsewhere: what the ranks would run on, where that is not this machine.
+    """
     from maporl_cli.agents.blueprint import blueprints
     from maporl_cli.agents.build import model_of
     from maporl_cli.training.fit import what_to_lower
@@ -44,7 +48,7 @@ def memory_part(config: Config, placement: Placement) -> Mapping[str, Any]:
     except MaporlError as error:
         return {"unknown": error.message}
     team, *baselines = estimate(config)
-    device = _device(config)
+    device = elsewhere or _device(config)
     advice = None
     if device is not None and not all(phase.fits(device) for phase in (team, *baselines)):
         advice = asdict(what_to_lower(config, estimate, device))
@@ -124,7 +128,7 @@ def memory_lines(part: Mapping[str, Any], placement: Mapping[str, Any]) -> Itera
         yield from wrap(sentence, WIDTH)
     if part["advice"]:
         # In one line, to be copied.
-        yield f"Fix: {_fix(part['advice'], placement, part['device'])}"
+        yield f"Fix: {fix_of(part, placement)}"
 
 
 def _table(part: Mapping[str, Any], placement: Mapping[str, Any]) -> Iterator[str]:
@@ -193,7 +197,9 @@ def _sentences(part: Mapping[str, Any], placement: Mapping[str, Any]) -> Iterato
         )
 
 
-def _fix(advice: Mapping[str, Any], placement: Mapping[str, Any], device: Mapping[str, Any]) -> str:
+def fix_of(part: Mapping[str, Any], placement: Mapping[str, Any]) -> str:
+    """What to change where it does not fit."""
+    advice, device = part["advice"], part["device"]
     if advice["fits"]:
         return " ".join(f"--set {key}={_value(value)}" for key, value in advice["changes"].items())
     ways = ["a smaller model.name", "more memory"]

@@ -26,7 +26,7 @@ from maporl_cli.cli.options import (
 from maporl_cli.cli.output import emit, result, shown
 from maporl_cli.cli.plan import show_plan
 from maporl_cli.cli.plan_time import Measured
-from maporl_cli.core.errors import MissingError, UsageError
+from maporl_cli.core.errors import UsageError
 
 if TYPE_CHECKING:
     from maporl_cli.core.config import Config
@@ -37,6 +37,11 @@ class Backend(StrEnum):
 
     local = "local"
     sagemaker = "sagemaker"
+
+
+def _there(*names: str, **told: Any) -> Any:
+    """An option of a job on SageMaker."""
+    return typer.Option(*names, rich_help_panel="On SageMaker", **told)
 
 
 def train(
@@ -88,6 +93,21 @@ def train(
         float | None,
         typer.Option("--rank-price", min=0, help="With --rates: dollars an hour of a rank.", metavar="USD"),
     ] = None,
+    instance: Annotated[
+        str | None, _there("--instance", metavar="TYPE", help="Its machines (default: ml.g5.12xlarge).")
+    ] = None,
+    instances: Annotated[int | None, _there("--instances", metavar="N", min=1, help="How many.")] = None,
+    role: Annotated[str | None, _there("--role", metavar="ARN", help="The role that it runs as.")] = None,
+    bucket: Annotated[
+        str | None, _there("--bucket", metavar="B", help="For code, checkpoints and results.")
+    ] = None,
+    region: Annotated[str | None, _there("--region", metavar="R", help="Where it runs.")] = None,
+    spot: Annotated[bool, _there("--spot", help="Use spare capacity, which costs less.")] = False,
+    detach: Annotated[bool, _there("--detach", help="Leave it alone once it has started.")] = False,
+    max_cost: Annotated[
+        float | None, _there("--max-cost", metavar="USD", min=0, help="Start nothing that may cost more.")
+    ] = None,
+    yes: Annotated[bool, _there("--yes", help="Start it without asking.")] = False,
 ) -> None:
     """Train a team of agents together, and evaluate it before and after."""
     if backend is not None and on is not None and backend is not on:
@@ -95,11 +115,12 @@ def train(
             f"`maporl train {backend.value} --on {on.value}` asks for two places at once.",
             fix=f"maporl train --on {on.value}, or maporl train --on {backend.value}",
         )
-    if (on or backend) is Backend.sagemaker:
-        raise MissingError(
-            "This version of maporl cannot train on SageMaker.",
-            fix="train on this machine: maporl train --on local",
-        )
+    remote = (on or backend) is Backend.sagemaker
+    here = {"--nproc": nproc, "--max-restarts": max_restarts, "--profile": profile, "--rates": rates}
+    here |= {"--overwrite": overwrite, "--world-size": world_size, "--rank-price": rank_price}
+    there = {"--instance": instance, "--instances": instances, "--role": role, "--bucket": bucket}
+    there |= {"--region": region, "--spot": spot, "--detach": detach, "--max-cost": max_cost, "--yes": yes}
+    _refuse_misplaced(here if remote else there, remote=remote)
     if resume and overwrite:
         raise UsageError("--resume keeps a run and --overwrite deletes it.", fix="give one of the two")
     if world_size is not None and not dry_run:
@@ -124,7 +145,16 @@ def train(
             fix="--rank-price 1.4, dollars that a rank costs an hour",
         )
     display_now = shown(display, os.environ, terminal=sys.stderr.isatty())
-    flags = {"run.name": name, "run.output_dir": output_dir, "run.seed": seed}
+    flags: dict[str, Any] = {"run.name": name, "run.output_dir": output_dir, "run.seed": seed}
+    for key in ("instance", "instances", "role", "bucket", "region"):
+        flags[f"sagemaker.{key}"] = there[f"--{key}"]
+    flags["sagemaker.spot"] = spot or None
+    if remote:
+        from maporl_cli.cli.launch import launch
+
+        told = resolve(preset, config, sets, flags).config
+        launch(told, resume=resume, dry_run=dry_run, json=json, yes=yes, detach=detach, max_cost=max_cost)
+        return
     if resume and preset is None and config is None:
         config = _config_of_run(sets or (), flags)
     loaded = resolve(preset, config, sets, flags)
@@ -147,6 +177,16 @@ def train(
         emit(outcome)
     else:
         result(summary(outcome))
+
+
+def _refuse_misplaced(given: Mapping[str, object], *, remote: bool) -> None:
+    """Nothing, where none of these options of the other place was given."""
+    for option, value in given.items():
+        if value not in (None, False, 0):
+            raise UsageError(
+                f"{option} is for a training {'here' if remote else 'on SageMaker'}.",
+                fix=f"leave {option} out, or {'--on local' if remote else '--on sagemaker'}",
+            )
 
 
 def _train(

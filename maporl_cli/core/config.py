@@ -284,6 +284,65 @@ class PlacementConfig(Section):
     """Seconds that a rank waits for another one that gives no sign, before it gives the run up."""
 
 
+class SageMakerConfig(Section):
+    """The jobs of `maporl train --on sagemaker`."""
+
+    instance: Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")] = "ml.g5.12xlarge"
+    instances: Count = 1
+    role: str | None = None
+    """The execution role: its ARN, or its name."""
+    bucket: str | None = None
+    """Where code, data, checkpoints and results go."""
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")] = "maporl"
+    """What keys in the bucket begin with."""
+    region: str | None = None
+    """None: as the AWS configuration says."""
+    image: str | None = None
+    """The container; None: AWS's PyTorch training image."""
+    spot: bool = False
+    """Spare capacity at a lower price, which AWS may take back: the job goes on from its last checkpoint."""
+    max_runtime: Count = 86_400
+    """Seconds that a job may train."""
+    max_wait: Count | None = None
+    """Seconds that a spot job may train and wait for capacity together; None: twice `max_runtime`."""
+    keep_alive: Annotated[int, Field(ge=0, le=3600)] = 0
+    """Seconds that the instances stay, and cost, for another job after the end."""
+    volume_size: Count = 100
+    """GB of disk an instance, where its type has none of its own."""
+    subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+    encrypt_traffic: bool = False
+    """Between the instances."""
+    kms_key: str | None = None
+    """Encrypts what is uploaded and the results."""
+    tags: dict[str, str] = Field(default_factory=dict)
+    environment: dict[str, str] = Field(default_factory=dict)
+    """Variables of the container, such as PYTORCH_CUDA_ALLOC_CONF; never a secret."""
+    secrets: dict[str, str] = Field(default_factory=dict)
+    """Variables whose values AWS Secrets Manager keeps: WANDB_API_KEY: the secret's name or ARN."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> SageMakerConfig:
+        hidden = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
+        if told := [name for name in self.environment if any(word in name.upper() for word in hidden)]:
+            raise ValueError(
+                f"environment would show {told[0]} to everybody who may see the job; keep it in AWS Secrets "
+                f"Manager, and give sagemaker.secrets.{told[0]} the secret's name"
+            )
+        if self.spot and self.keep_alive:
+            raise ValueError("a spot job cannot keep its instances: sagemaker.keep_alive=0 or spot=false")
+        if self.max_wait is not None and not self.spot:
+            raise ValueError("only a spot job waits: leave max_wait out, or sagemaker.spot=true")
+        if self.max_wait is not None and self.max_wait < self.max_runtime:
+            raise ValueError(
+                f"max_wait {self.max_wait} counts training and waiting, so it cannot be less than "
+                f"max_runtime {self.max_runtime}"
+            )
+        if bool(self.subnets) != bool(self.security_groups):
+            raise ValueError("subnets and security_groups go together: give both, or neither")
+        return self
+
+
 class Config(Section):
     """Everything a command needs to know; `maporl config show` prints it."""
 
@@ -297,6 +356,7 @@ class Config(Section):
     placement: PlacementConfig = PlacementConfig()
     eval: EvalConfig = EvalConfig()
     monitoring: MonitoringConfig = MonitoringConfig()
+    sagemaker: SageMakerConfig = SageMakerConfig()
 
     def accumulation_steps(self, replicas: int = 1) -> int:
         """Forward and backward passes in one update.

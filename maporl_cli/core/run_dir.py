@@ -34,6 +34,7 @@ _NO_SCIENCE = (
     "train.guard_window",
     "data.dataloader_num_workers",
     "placement",
+    "sagemaker",
     "eval.endpoint_timeout",
     "eval.zero_shot_max_new_tokens",
     "eval.batch_size",

@@ -98,6 +98,29 @@ class Bucket:
             fix="run the same command again",
         )
 
+    def refuse_other(self, key: str, path: Path, *, upload_as: str) -> None:
+        """Nothing, where an object is what the file here is; a file that is not here is believed.
+
+        Args:
+            upload_as: the channel that the file belongs to.
+
+        Raises:
+            ConfigError: there is no such object, or it is something else.
+        """
+        sent = f"maporl data upload {path} --channel {upload_as} --bucket {self.name}"
+        with self._errors(self.uri(key)):
+            if key not in self.others(key, ()):
+                raise ConfigError(
+                    f"{path.name} is not among what was uploaded.", where=self.uri(key), fix=sent
+                )
+            if path.is_file() and not self._holds(key, path.stat().st_size, checksum_of(path)):
+                raise ConfigError(
+                    f"{path} has changed since it was uploaded.",
+                    where=self.uri(key),
+                    why="the job would train on what was there before",
+                    fix=sent,
+                )
+
     def others(self, prefix: str, keys: Collection[str]) -> list[str]:
         """What lies below a prefix beside these keys: who reads the prefix reads it, too.
 
@@ -121,6 +144,12 @@ class Bucket:
             raise
         # Of an object in parts S3 tells how many there are, too: "checksum-3".
         return found["ContentLength"] == size and found.get("ChecksumSHA256", "").split("-")[0] == checksum
+
+
+def place_of(uri: str) -> tuple[str, str]:
+    """The bucket and the key of an address such as `s3://bucket/a/key`."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
 
 
 def checksum_of(path: Path) -> str:

@@ -12,7 +12,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
-Display = Literal["rich", "plain", "none"]
+Display = Literal["rich", "plain", "none", "job"]
+"""`job`: lines for a job's log (`monitoring.job_lines`)."""
 
 _SHOWN = {
     "train:accuracy": "accuracy {:.3f}",
@@ -30,7 +31,7 @@ class ConsoleSink:
     `train:seconds` times the steps that are left; evaluations are not in it.
 
     Args:
-        display: `rich` redraws in place, `plain` prints a line a step, `none` shows nothing.
+        display: `rich` redraws in place, `plain` prints a line a step, others show nothing.
         total_steps: the step that training ends at.
     """
 
@@ -49,7 +50,7 @@ class ConsoleSink:
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Show the metrics of `step`."""
-        if self._display == "none":
+        if self._display not in ("rich", "plain"):
             return
         to_go = self._to_go(step, metrics)
         if self._display == "plain":

@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _event(config: Config, ranks: Ranks, options: argparse.Namespace) -> dict[str, Any]:
     """What was asked for, done on this rank."""
-    display = options.display if ranks.rank == 0 else "none"
+    display = options.display if ranks.rank == 0 or options.display == "job" else "none"
     if options.evaluate is not None:
         return evaluate_run(config, Request.of_json(options.evaluate), display=display, ranks=ranks)
     goes_on = _restarted(config, ranks)
@@ -93,7 +93,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--resume", action="store_true", help="go on with the run of that name")
     parser.add_argument("--overwrite", action="store_true", help="delete a run of that name")
-    parser.add_argument("--display", choices=("rich", "plain", "none"), default="plain")
+    parser.add_argument("--display", choices=("rich", "plain", "none", "job"), default="plain")
     parser.add_argument("--profile", action="store_true", help="write profile.json")
     parser.add_argument("--command", default="", help=argparse.SUPPRESS)
     parser.add_argument("--outcome", type=Path, help=argparse.SUPPRESS)

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from maporl_cli.core.errors import Interrupted
 from maporl_cli.monitoring.console import Display
+from maporl_cli.monitoring.job_lines import print_line
 from maporl_cli.monitoring.log_file import LogFile
 from maporl_cli.training.stop import StopRequest
 
@@ -21,10 +22,14 @@ class Narrator:
             nothing to save, so they stop where they are. Commands that keep nothing for a
             `--resume` give none: Ctrl-C ends them at once.
         run: the name of the run that is trained.
+        rank: whose lines they are, where those of several ranks are shown.
     """
 
-    def __init__(self, display: Display, stop: StopRequest | None = None, *, run: str | None = None) -> None:
+    def __init__(
+        self, display: Display, stop: StopRequest | None = None, *, run: str | None = None, rank: int = 0
+    ) -> None:
         self._run = run
+        self._rank = rank
         self.display: Display = display
         self.stop = stop or StopRequest()
         self.logs: list[LogFile] = []
@@ -39,8 +44,10 @@ class Narrator:
         """One line, also in the logs."""
         for log in self.logs:
             log.say(text)
-        if self.display != "none":
-            with suppress(OSError):  # the terminal was closed: the checkpoint is to be written all the same
+        with suppress(OSError):  # the terminal was closed: the checkpoint is to be written all the same
+            if self.display == "job":
+                print_line(self._rank, text)
+            elif self.display != "none":
                 print(text, file=sys.stderr, flush=True)
 
     def refuse_to_go_on(self, phase: str, done: int, total: int) -> None:

@@ -29,6 +29,7 @@ from maporl_cli.data.splits import Split
 from maporl_cli.evaluation.evaluate import evaluate
 from maporl_cli.monitoring.console import ConsoleSink
 from maporl_cli.monitoring.episodes import EpisodeFiles
+from maporl_cli.monitoring.job_lines import MetricLines
 from maporl_cli.monitoring.jsonl import JsonlSink, read_metrics
 from maporl_cli.monitoring.log_file import LogSink
 from maporl_cli.monitoring.monitor import Monitor, Sink
@@ -134,6 +135,8 @@ class TeamRun:
         if progress.step < steps:
             progress = self._train(session, learners, verifier, steps, progress, before)
         after = self._measure(session, "after")
+        if self._speaks_metrics():
+            MetricLines(ranks.rank).log(progress.step, _as_metrics(after))
         self._save_models(session)
         return Outcome(progress, before, after)
 
@@ -261,9 +264,15 @@ class TeamRun:
         sinks += [LogSink(log, self._label, steps) for log in self._narrator.logs]
         if self._ranks.rank != 0:
             return Monitor(sinks)
+        if self._speaks_metrics():
+            sinks.append(MetricLines(self._ranks.rank))
         if self._config.monitoring.wandb_mode != "disabled" and not self._label:
             sinks.append(WandbSink(self._config, self._run.path))
         return Monitor(sinks, metrics=JsonlSink(self._run.metrics), episodes=EpisodeFiles(self._run.episodes))
+
+    def _speaks_metrics(self) -> bool:
+        """Whether this rank tells a job's log what is measured of the run's own team."""
+        return self._narrator.display == "job" and self._ranks.rank == 0 and not self._label
 
     def _save_models(self, session: Session) -> None:
         def files(agent: str) -> Files:

@@ -73,7 +73,7 @@ def train(
             resume=resume,
             overwrite=overwrite,
             command=command,
-            narrator=Narrator(display, stop, run=config.run.name),
+            narrator=Narrator(display, stop, run=config.run.name, rank=ranks.rank),
             ranks=ranks,
             # Rank 0's word, as for `resume` and `overwrite`: each host has a command line of its own.
             profile=ranks.broadcast(profile, "whether to keep a profile"),

@@ -1,0 +1,67 @@
+"""The code channel of a job: a wheel of this very installation, and the requirements beside it."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from wheel.wheelfile import WheelFile
+
+import maporl_cli
+from maporl_cli.core.errors import MissingError
+
+REQUIREMENTS = "requirements.txt"
+_IMAGE_HAS = frozenset({"torch"})
+"""Built for the image's GPUs: pip leaves an installed package alone that nobody asks another version of."""
+
+
+def write_code(folder: Path) -> None:
+    """Put a wheel of maporl and `requirements.txt` into `folder`.
+
+    The direct requirements are pinned to what is installed here, so that a job runs what was tried here;
+    torch is not named at all.
+
+    Raises:
+        MissingError: maporl is not installed, but only found on the path.
+    """
+    try:
+        found = distribution("maporl")
+    except ModuleNotFoundError as error:
+        raise MissingError(
+            "maporl is not installed, so it cannot be packed for the job.",
+            fix="make install, or pip install -e .",
+        ) from error
+    wheel = _wheel(found, folder)
+    lines = [f"./{wheel.name}", *_pins(found)]
+    (folder / REQUIREMENTS).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _wheel(found: Distribution, folder: Path) -> Path:
+    """This package's files as they are now, editable or not, as a wheel."""
+    stem = f"maporl-{found.version}"
+    tree = folder / "tree"
+    package = Path(maporl_cli.__file__).parent
+    shutil.copytree(package, tree / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    info = tree / f"{stem}.dist-info"
+    info.mkdir()
+    # Beside a checkout lies the same under an older name.
+    told = found.read_text("METADATA") or found.read_text("PKG-INFO") or ""
+    (info / "METADATA").write_text(told, encoding="utf-8")
+    (info / "entry_points.txt").write_text(found.read_text("entry_points.txt") or "", encoding="utf-8")
+    tags = "Wheel-Version: 1.0\nGenerator: maporl\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    (info / "WHEEL").write_text(tags, encoding="utf-8")
+    path = folder / f"{stem}-py3-none-any.whl"
+    with WheelFile(str(path), "w") as wheel:
+        wheel.write_files(str(tree))  # with their hashes, as RECORD
+    shutil.rmtree(tree)
+    return path
+
+
+def _pins(found: Distribution) -> list[str]:
+    needed = [Requirement(text) for text in found.requires or ()]
+    names = [one.name for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})]
+    wanted = [name for name in names if canonicalize_name(name) not in _IMAGE_HAS]
+    return sorted(f"{name}=={distribution(name).version}" for name in wanted)

@@ -1,0 +1,130 @@
+"""The program of a training job: `python -m maporl_cli.backends.sagemaker.container`.
+
+It runs as the container's first process, so SageMaker's SIGTERM, of a stop or of spot capacity that is taken
+back, reaches it, and through torchrun's agent all ranks: they write a checkpoint within the two minutes that
+there are. The next container finds the run where SageMaker copied it, and goes on with it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+
+from maporl_cli.backends.local import Hosts, train_on_ranks
+from maporl_cli.backends.sagemaker.delivery import deliver, write_failure
+from maporl_cli.backends.sagemaker.environment import Container
+from maporl_cli.backends.sagemaker.paths import CHECKPOINTS, CONFIG, CONFIG_CHANNEL, channel
+from maporl_cli.backends.sagemaker.ranks import ranks_of
+from maporl_cli.core.config import Config
+from maporl_cli.core.config_sources import load_config
+from maporl_cli.core.errors import Interrupted, MaporlError, RunFailed, debugging
+from maporl_cli.core.run_dir import RunDir
+
+_STOP_WITHIN = 100
+"""Seconds; SageMaker kills what still runs 120 seconds after it asked for a stop."""
+_VERBOSE = {
+    "MAPORL_DEBUG": "1",
+    "TORCH_CPP_LOG_LEVEL": "INFO",
+    "TORCH_DISTRIBUTED_DEBUG": "INFO",
+    "NCCL_DEBUG": "INFO",
+    "TRANSFORMERS_VERBOSITY": "info",
+}
+
+
+def main() -> int:
+    """Train as the job's config says, and lay out the results; the exit code."""
+    # What is downloaded must not lie below the model, which is packed and shipped.
+    os.environ.setdefault("HF_HOME", str(Path("/tmp/huggingface")))
+    try:
+        here = Container.read(os.environ)
+        if here.debug:
+            os.environ.update(_VERBOSE)
+        config = config_of(here)
+        run = RunDir.of(config)
+    except MaporlError as error:
+        return _fail(error)
+    try:
+        _read_secrets(config.sagemaker.secrets)
+        _train(here, config, run)
+        return 0
+    except Interrupted as error:
+        print(error.message, file=sys.stderr, flush=True)
+        return error.exit_code
+    except MaporlError as error:
+        return _fail(error)
+    except Exception as error:  # noqa: BLE001 the last place where it can be told in words
+        return _fail(_unknown(error))
+    finally:
+        deliver(run)
+
+
+def config_of(here: Container) -> Config:
+    """The job's config. Under tuning, where jobs share an address for checkpoints, each has a folder in it.
+
+    Raises:
+        ConfigError: the channel has none, or a damaged one.
+    """
+    file = channel(CONFIG_CHANNEL) / CONFIG
+    config = load_config(preset=None, file=file, environ={}, sets=(), flags={}).config
+    if not here.tuned:
+        return config
+    return config.model_copy(
+        update={"run": config.run.model_copy(update={"output_dir": CHECKPOINTS / here.job})}
+    )
+
+
+def _train(here: Container, config: Config, run: RunDir) -> None:
+    train_on_ranks(
+        config,
+        nproc=ranks_of(config, here.gpus, len(here.hosts)),
+        hosts=Hosts(
+            count=len(here.hosts),
+            index=here.index,
+            meeting=here.meeting if len(here.hosts) > 1 else "localhost:0",
+            address=here.host if len(here.hosts) > 1 else "localhost",
+            job=here.job,
+            stop_within=_STOP_WITHIN,
+        ),
+        max_restarts=0,
+        resume=run.config.is_file(),
+        overwrite=False,
+        command=f"maporl train --on sagemaker (job {here.job})",
+        display="job",
+        profile=False,
+    )
+
+
+def _read_secrets(secrets: Mapping[str, str]) -> None:
+    """Put what Secrets Manager keeps into this process's environment, which its ranks have too."""
+    if not secrets:
+        return
+    from maporl_cli.data.aws import aws_client, aws_errors, aws_session
+
+    client = aws_client(aws_session(None), "secretsmanager")
+    for name, secret in secrets.items():
+        with aws_errors(f"secret {secret}"):
+            os.environ[name] = client.get_secret_value(SecretId=secret)["SecretString"]
+
+
+def _fail(error: MaporlError) -> int:
+    if debugging(os.environ):
+        traceback.print_exception(error)
+    write_failure(error)
+    print(error.message, file=sys.stderr, flush=True)
+    return error.exit_code
+
+
+def _unknown(error: Exception) -> RunFailed:
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    return RunFailed(
+        f"The job met an error that it does not know: {type(error).__name__}.",
+        where=f"{Path(at.filename).name}, line {at.lineno}",
+        fix="start it again with --set sagemaker.environment.SAGEMAKER_TRAINING_DEBUG=1, and report its log",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

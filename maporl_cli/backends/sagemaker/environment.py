@@ -1,0 +1,83 @@
+"""What SageMaker tells a training container: the one place that reads its files and variables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from maporl_cli.backends.sagemaker.paths import INPUT_CONFIG
+from maporl_cli.core.errors import RunFailed
+
+_PORT = 7777
+"""Open between the hosts of a job."""
+_OBJECTIVE = "_tuning_objective_metric"
+"""A hyperparameter that only the jobs of a tuning have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One host of a job.
+
+    Attributes:
+        job: its name.
+        hosts: all of its hosts, in an order that is the same on each.
+        host: this one.
+        gpus: of this host.
+        tuned: whether the job is one of a tuning, which share an address for their checkpoints.
+        debug: whether all is to be told that can be.
+    """
+
+    job: str
+    hosts: tuple[str, ...]
+    host: str
+    gpus: int
+    tuned: bool
+    debug: bool
+
+    @staticmethod
+    def read(environ: Mapping[str, str]) -> Container:
+        """This container.
+
+        Raises:
+            RunFailed: it is none of SageMaker's.
+        """
+        resources = _read("resourceconfig.json")
+        try:
+            return Container(
+                job=environ["TRAINING_JOB_NAME"],
+                hosts=tuple(sorted(resources["hosts"])),
+                host=resources["current_host"],
+                gpus=int(environ["SM_NUM_GPUS"]),
+                tuned=_OBJECTIVE in _read("hyperparameters.json"),
+                debug=environ.get("SAGEMAKER_TRAINING_DEBUG", "0") not in ("", "0"),
+            )
+        except KeyError as error:
+            raise _no_container(f"it does not say {error}") from error
+
+    @property
+    def index(self) -> int:
+        """Which of the hosts this one is."""
+        return self.hosts.index(self.host)
+
+    @property
+    def meeting(self) -> str:
+        """Where the ranks of all hosts find each other."""
+        return f"{self.hosts[0]}:{_PORT}"
+
+
+def _read(name: str) -> dict[str, Any]:
+    path = INPUT_CONFIG / name
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _no_container(f"{path}: {type(error).__name__}") from error
+
+
+def _no_container(why: str) -> RunFailed:
+    return RunFailed(
+        "This is no training container of SageMaker.",
+        why=why,
+        fix="start the job with maporl train --on sagemaker",
+    )

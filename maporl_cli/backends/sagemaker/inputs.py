@@ -1,0 +1,98 @@
+"""What a job reads: its config as the container sees it, and the files and data that the config names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from maporl_cli.backends.sagemaker.paths import CHECKPOINTS, CONFIG_CHANNEL, channel
+from maporl_cli.core.channel import Channel
+from maporl_cli.core.config import Config
+from maporl_cli.core.errors import ConfigError, DataError
+from maporl_cli.data.benchmarks import benchmark_names
+
+
+@dataclass(slots=True)
+class Inputs:
+    """The inputs of a job.
+
+    Attributes:
+        config: with the container's paths.
+        files: what lies in the channel `config` beside it: the name there, and the file here.
+        data: the channels of questions that the job reads: the address of each, and the file that the
+            config names.
+    """
+
+    config: Config
+    files: dict[str, Path] = field(default_factory=dict[str, Path])
+    data: dict[Channel, tuple[str, Path]] = field(default_factory=dict[Channel, tuple[str, Path]])
+
+
+def inputs_of(config: Config, uploaded: Mapping[str, str]) -> Inputs:
+    """The inputs of a job that trains as `config` does here.
+
+    Args:
+        uploaded: the addresses of the channels that were uploaded from here.
+
+    Raises:
+        ConfigError: it names questions that were not uploaded, or a model that only this machine has.
+        DataError: a file that it names is missing.
+    """
+    found = Inputs(config)
+    _refuse_local_models(config)
+    changed = {
+        "run": {
+            "output_dir": CHECKPOINTS,
+            "plugins": tuple(_ship(found, Path(name), "run.plugins") for name in config.run.plugins),
+        },
+        "data": {side.value: _data(found, config, side, uploaded) for side in Channel},
+        "team": {"evidence": _evidence(found, config.team.evidence)},
+    }
+    sections = {name: getattr(config, name).model_copy(update=values) for name, values in changed.items()}
+    found.config = config.model_copy(update=sections)
+    return found
+
+
+def _data(found: Inputs, config: Config, side: Channel, uploaded: Mapping[str, str]) -> str | None:
+    """A side's questions, as the container names them."""
+    value: str | None = getattr(config.data, side.value)
+    if value is None or value in benchmark_names():
+        return value
+    if side.value not in uploaded:
+        raise ConfigError(
+            f"The job cannot read {value}: it is a file of this machine.",
+            where=f"data.{side}",
+            why=f"no channel {side} was uploaded from this folder",
+            fix=f"maporl data upload {value} --channel {side} --bucket B",
+        )
+    found.data[side] = (uploaded[side.value], Path(value))
+    return str(channel(side.value) / Path(value).name)
+
+
+def _evidence(found: Inputs, value: str) -> str:
+    return value if value in ("pool", "none") else _ship(found, Path(value), "team.evidence")
+
+
+def _ship(found: Inputs, path: Path, key: str) -> str:
+    """Put a file into the channel `config`; how the container names it."""
+    if not path.is_file():
+        raise DataError("There is no such file.", where=f"{path} ({key})", fix=f"correct {key}")
+    name = f"files/{len(found.files)}-{path.name}"
+    found.files[name] = path
+    return str(channel(CONFIG_CHANNEL) / name)
+
+
+def _refuse_local_models(config: Config) -> None:
+    named = {f"team.agents.{seat.name}.model": seat.model for seat in config.team.agents if seat.model}
+    named |= {"model.name": config.model.name}
+    if config.reward.similarity_model is not None:
+        named["reward.similarity_model"] = config.reward.similarity_model
+    for key, name in named.items():
+        if Path(name).is_dir():
+            raise ConfigError(
+                f"The job cannot read {name}: it is a folder of this machine.",
+                where=key,
+                fix=f"push it to a hub, and give {key} its id there; or build it into an image of your own "
+                "(sagemaker.image)",
+            )

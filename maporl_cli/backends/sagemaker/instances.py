@@ -1,0 +1,85 @@
+"""What kinds of machines there are, and how many GPUs each has."""
+
+# boto3 and the SDK leave their signatures untyped.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from boto3.session import Session
+from sagemaker.core import instance_types_gpu_info
+
+from maporl_cli.core.config_keys import nearest
+from maporl_cli.core.errors import MaporlError, MissingError
+from maporl_cli.data.aws import aws_client, aws_errors
+
+MIB = 2**20
+_ANY_REGION = "us-east-1"
+"""An instance type has the same GPUs everywhere, and the SDK's table is fullest here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gpus:
+    """The GPUs of an instance: how many, and the bytes of each."""
+
+    count: int
+    bytes: int
+
+
+def gpus_of(session: Session, instance: str) -> Gpus:
+    """The GPUs of an instance type; none where it has none.
+
+    From the SDK's table, or, of types that are newer than it, from EC2.
+
+    Raises:
+        MissingError: there is no such type, or EC2 cannot be asked of one that the table does not have.
+    """
+    refuse_unknown(session, instance)
+    listed = instance_types_gpu_info.retrieve(_ANY_REGION).get(instance)
+    if listed is not None:
+        return Gpus(listed["Count"], listed["TotalGpuMemoryInMiB"] * MIB // listed["Count"])
+    if not instance.startswith(("ml.g", "ml.p", "ml.trn")):
+        return Gpus(0, 0)
+    try:
+        with aws_errors(f"EC2 in {session.region_name}"):
+            asked = aws_client(session, "ec2").describe_instance_types(
+                InstanceTypes=[instance.removeprefix("ml.")]
+            )
+    except MaporlError as error:
+        raise MissingError(
+            f"It is not known how many GPUs {instance} has.",
+            where="sagemaker.instance",
+            why=f"the SDK's table does not have it, and EC2 says: {error.what}",
+            fix="have ec2:DescribeInstanceTypes allowed, or take another --instance, such as ml.g5.12xlarge",
+        ) from error
+    told: list[dict[str, Any]] = asked["InstanceTypes"][0].get("GpuInfo", {}).get("Gpus", [])
+    if not told:
+        raise MissingError(
+            f"{instance} has no GPU that maporl can train on.",
+            where="sagemaker.instance",
+            fix="take another --instance, such as ml.g5.12xlarge",
+        )
+    return Gpus(told[0]["Count"], told[0]["MemoryInfo"]["SizeInMiB"] * MIB)
+
+
+def refuse_unknown(session: Session, instance: str) -> None:
+    """Nothing, where training jobs may have such an instance.
+
+    Raises:
+        MissingError: AWS has no such type for training; names the nearest.
+    """
+    known: list[str] = (
+        aws_client(session, "sagemaker").meta.service_model.shape_for("TrainingInstanceType").enum
+    )
+    if instance in known:
+        return
+    meant = nearest(instance, known)
+    raise MissingError(
+        f"There is no instance type {instance} for training.",
+        where="sagemaker.instance",
+        why="AWS does not list it",
+        fix=f"did you mean {meant}?" if meant else "--instance ml.g5.12xlarge, or another of AWS's list",
+    )

@@ -1,0 +1,34 @@
+"""Where SageMaker puts what a training container reads, and looks for what it wrote.
+
+"How Amazon SageMaker AI Provides Training Information" and "Amazon SageMaker AI Environment Variables and the
+Default Paths for Training Storage Locations", SageMaker Developer Guide.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ML = Path("/opt/ml")
+CHANNELS = ML / "input" / "data"
+INPUT_CONFIG = ML / "input" / "config"
+DRIVERS = CHANNELS / "sm_drivers"
+"""The channel of the SDK's own launcher."""
+CHECKPOINTS = ML / "checkpoints"
+"""Copied to S3 all the time, and back when a spot job goes on."""
+MODEL = ML / "model"
+"""Becomes model.tar.gz."""
+OUTPUT = ML / "output" / "data"
+"""Becomes output.tar.gz."""
+FAILURE = ML / "output" / "failure"
+"""Its first 1,024 characters become the job's failure reason."""
+
+CONFIG_CHANNEL = "config"
+CONFIG = "config.yaml"
+"""In that channel: the job's config, with the container's paths."""
+LOCAL_CONFIG = "local.yaml"
+"""In that channel: the config as it was where the job was launched."""
+
+
+def channel(name: str) -> Path:
+    """The folder that a channel is copied to."""
+    return CHANNELS / name
