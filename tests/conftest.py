@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -72,3 +73,13 @@ def aws(amazon: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
     return amazon
+
+
+@pytest.fixture
+def account(aws: str) -> Iterator[Any]:
+    """That user's account, with what a job on SageMaker needs."""
+    from sagemaker_account import Account
+
+    found = Account()
+    yield found
+    found.close()

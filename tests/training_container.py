@@ -2,8 +2,8 @@
 
 What SageMaker's agent does is done here: the channels of the job's request are downloaded from S3, its files
 are written, checkpoints are copied back and forth, and what the job leaves is packed. What runs is what the
-request says: the launcher that the SDK put into the job's channel, as process 1 of a PID namespace, with /opt/ml
-a bind mount in a mount namespace of its own.
+request says: the launcher that the SDK put into the job's channel, as process 1 of a PID namespace, with
+/opt/ml a bind mount in a mount namespace of its own.
 """
 
 from __future__ import annotations

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from boto3.session import Session
-from small_runs import SMALL
+from safetensors.torch import load_file
+from sagemaker_account import BUCKET, launch
+from small_runs import PAYING_FOR_IDS, SMALL, go, small
 from training_container import TrainingContainer, image_python, refuse_without_namespaces
-from typer.testing import CliRunner
 
-from maporl_cli.cli.main import app
+from maporl_cli.core.run_dir import RunDir
+from maporl_cli.monitoring.jsonl import read_metrics
 
-BUCKET = "maporl-jobs"
-ROLE = "arn:aws:iam::123456789012:role/SageMaker"
-TRUST = {
-    "Statement": [
-        {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
-    ]
-}
+AGENTS = ("planner", "researcher", "analyst", "reporter")
 
 
 @pytest.fixture(scope="module")
@@ -31,50 +26,83 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return image_python(tmp_path_factory.mktemp("image"))
 
 
-@pytest.fixture
-def s3(aws) -> Iterator[Any]:
-    client: Any = Session().client("s3")
-    client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
-    iam: Any = Session().client("iam")
-    iam.create_role(RoleName="SageMaker", AssumeRolePolicyDocument=json.dumps(TRUST))
-    yield client
-    iam.delete_role(RoleName="SageMaker")
-    for one in client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
-        client.delete_object(Bucket=BUCKET, Key=one["Key"])
-    client.delete_bucket(Bucket=BUCKET)
+def learning(folder: Path) -> tuple[str, ...]:
+    """Settings with which policies so young learn something at every step."""
+    (folder / "ids.py").write_text(PAYING_FOR_IDS)
+    return (
+        f"run.plugins=[{folder / 'ids.py'}]",
+        "reward.extra_weights={ids: 1}",
+        "eval.baselines=[]",
+        "train.max_steps=6",
+    )
 
 
-def launch(*words: str, sets: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Start a job; the request that AWS got."""
-    told = ["train", "--on", "sagemaker", "--role", ROLE, "--bucket", BUCKET, "--detach", "--yes", *words]
-    for value in (*SMALL, "eval.baselines=[]", *sets):
-        told += ["--set", value]
-    requests: list[dict[str, Any]] = []
-    import botocore.client
-
-    original = botocore.client.BaseClient._make_api_call
-
-    def seen(self: Any, name: str, parameters: dict[str, Any]) -> Any:
-        if name == "CreateTrainingJob":
-            requests.append(json.loads(json.dumps(parameters)))
-        return original(self, name, parameters)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(botocore.client.BaseClient, "_make_api_call", seen)
-        done = CliRunner().invoke(app, told)
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    assert done.exit_code == 0, done.output
-    return requests[0]
+def learned(run: Path) -> list[dict[str, Any]]:
+    """A run's metrics without those that are times."""
+    times = ("time", "train:idle")
+    return [
+        {name: value for name, value in row.items() if "seconds" not in name and name not in times}
+        for row in read_metrics(run / "metrics.jsonl")
+    ]
 
 
-def test_a_job_runs_to_its_end_and_its_metrics_are_read_by_its_own_regexes(s3, python, tmp_path) -> None:
-    request = launch("--name", "ward")
-    container = TrainingContainer(request, s3, tmp_path / "host")
-    container.start(python)
-    assert container.end() == 0, container.printed[-5000:]
-    print(container.printed)
+def test_a_job_is_stopped_goes_on_elsewhere_and_ends_as_a_training_here(account, python, tmp_path) -> None:
+    sets = learning(tmp_path)
+    request = launch("--name", "ward", sets=(*SMALL, *sets))
+
+    first = TrainingContainer(request, account.s3, tmp_path / "first")
+    first.start(python)
+    first.until("step=2;")
+    first.stop()
+    assert first.end() != 0
+    assert "Stopped on all ranks." in first.printed
+    assert first.failure == "", "a stop is no failure"
+    assert "step=6;" not in first.printed
+    kept = "maporl/checkpoints/ward/ward/checkpoints/latest"
+    step = account.s3.get_object(Bucket=BUCKET, Key=kept)["Body"].read().decode()
+    assert step.strip() in ("step_000002", "step_000003", "step_000004", "step_000005")
+
+    second = TrainingContainer(request, account.s3, tmp_path / "second")
+    second.start(python)
+    assert second.end() == 0, second.printed[-4000:]
+    assert f"going on from step {int(step.strip()[-6:])}" in second.printed
+
+    # Every metric that the job defines is found by its own expression, as often as it was measured.
+    printed = first.printed + second.printed
+    own = learned(second.ml / "checkpoints" / "ward")
+    assert [row["step"] for row in own] == list(range(7))
     for metric in request["AlgorithmSpecification"]["MetricDefinitions"]:
-        found = re.findall(metric["Regex"], container.printed)
-        print(metric["Name"], found)
-    assert 0
+        found = [float(value) for value in re.findall(metric["Regex"], printed)]
+        measured = [row[metric["Name"]] for row in own if row.get(metric["Name"]) is not None]
+        assert len(found) >= len(measured), metric
+        for value in measured:
+            assert any(told == pytest.approx(value, rel=1e-5) for told in found), metric
+        if metric["Name"] in ("train:accuracy", "train:reward", "planner:tokens"):
+            assert len(measured) == 6
+        if metric["Name"] in ("train:loss", "analyst:grad_norm", "eval:accuracy"):
+            assert measured
+
+    here = small(tmp_path, *sets, name="here")
+    go(here)
+    for mine, theirs in zip(learned(RunDir.of(here).path), own, strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-4, abs=1e-6)
+
+    model, output = second.ml / "model", second.ml / "output" / "data"
+    for agent in AGENTS:
+        theirs = load_file(model / "final_model" / agent / "model.safetensors")
+        mine = load_file(RunDir.of(here).final_model / agent / "model.safetensors")
+        assert theirs.keys() == mine.keys()
+        assert all((theirs[name] - mine[name]).abs().max() < 1e-5 for name in mine)
+    assert {path.name for path in model.iterdir()} == {"final_model", "config.yaml", "code"}
+    assert not any("cache" in str(path) or "huggingface" in str(path) for path in model.rglob("*"))
+    whole = {
+        "training_results.json",
+        "training_summary.json",
+        "report.html",
+        "manifest.json",
+        "training.log.gz",
+    }
+    assert whole <= {path.name for path in output.iterdir()}
+    assert {path.name for path in (output / "checkpoints").iterdir()} == {"latest", "step_000006"}
+    assert "going on from step" in gzip.decompress((output / "training.log.gz").read_bytes()).decode()
+    assert json.loads((output / "training_results.json").read_text())["steps"] == 6
