@@ -76,10 +76,11 @@ def aws(amazon: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def account(aws: str) -> Iterator[Any]:
+def account(aws: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """That user's account, with what a job on SageMaker needs."""
     from sagemaker_account import Account
 
     found = Account()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_PRICING", found.prices.address)
     yield found
     found.close()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
+from urllib.request import Request, urlopen
 
 import botocore.client
 import pytest
@@ -18,10 +21,57 @@ ROLE = "arn:aws:iam::123456789012:role/SageMaker"
 TRUST = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
 
 
-class Account:
-    """A bucket, and a role that SageMaker may assume."""
+def product(usage: str, dollars: float) -> dict[str, Any]:
+    """A line of AWS's price list."""
+    dimension = {"unit": "Hrs", "pricePerUnit": {"USD": f"{dollars:.10f}"}}
+    return {
+        "product": {"attributes": {"usagetype": usage, "instanceName": usage.partition(":")[2]}},
+        "terms": {"OnDemand": {"A.B": {"priceDimensions": {"A.B.C": dimension}}}},
+        "publicationDate": "2026-11-20T17:01:02Z",
+    }
+
+
+class PriceList:
+    """A server of AWS's price list, which moto does not play."""
 
     def __init__(self) -> None:
+        self.listed = [
+            product("EUW1-Host:ml.g5.12xlarge", 9.0),
+            product("EUW1-Train:ml.g5.12xlarge", 7.911),
+            product("EUW1-Train:ml.g5.2xlarge", 1.7),
+        ]
+        listed = self.listed
+
+        class Listing(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                region = {"Type": "TERM_MATCH", "Field": "regionCode", "Value": "eu-west-1"}
+                known = asked["ServiceCode"] == "AmazonSageMaker" and region in asked["Filters"]
+                found = [json.dumps(one) for one in listed] if known else []
+                body = json.dumps({"PriceList": found}).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = HTTPServer(("127.0.0.1", 0), Listing)
+        self.address = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        """Serve no more."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class Account:
+    """A bucket, a role that SageMaker may assume, and prices."""
+
+    def __init__(self) -> None:
+        self.prices = PriceList()
         session = Session()
         self.s3: Any = session.client("s3")
         self.iam: Any = session.client("iam")
@@ -30,17 +80,19 @@ class Account:
         policy = json.dumps({"Version": "2012-10-17", "Statement": [TRUST]})
         self.iam.create_role(RoleName="SageMaker", AssumeRolePolicyDocument=policy)
 
-    def keys(self) -> list[str]:
-        """All objects of the bucket."""
+    def read(self, key: str) -> bytes:
+        """An object's content."""
+        return self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+
+    def objects(self) -> list[str]:
+        """The keys of all objects of the bucket."""
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
         return [one["Key"] for page in pages for one in page.get("Contents", [])]
 
     def close(self) -> None:
-        """Leave the account as it was found; jobs stay, as they do at AWS."""
-        self.iam.delete_role(RoleName="SageMaker")
-        for key in self.keys():
-            self.s3.delete_object(Bucket=BUCKET, Key=key)
-        self.s3.delete_bucket(Bucket=BUCKET)
+        """Leave the server as it was found."""
+        self.prices.close()
+        urlopen(Request(f"{self.s3.meta.endpoint_url}/moto-api/reset", method="POST")).close()
 
 
 class Requests(list[dict[str, Any]]):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -50,9 +50,10 @@ def launch(
     _refuse_without_key(config)
     job = plan_job(config, resume=resume)
     _refuse_cost(job, max_cost)
-    for line in job_lines(job):
+    memory = job_memory(job)
+    for line in job_lines(job, memory):
         say(line.rstrip())
-    _refuse_unfit(job)
+    _refuse_unfit(job, memory)
     if dry_run:
         request = job.request(lambda file, key: None)
         if json:
@@ -73,9 +74,8 @@ def launch(
             result(job.name)
 
 
-def job_lines(job: Job) -> Iterator[str]:
+def job_lines(job: Job, memory: Mapping[str, Any]) -> Iterator[str]:
     """What the job is, where its agents are, what that needs, and what it may cost."""
-    from maporl_cli.backends.sagemaker.request import image_of
     from maporl_cli.cli.plan_memory import memory_lines
 
     settings, gpus = job.config.sagemaker, job.gpus
@@ -85,24 +85,24 @@ def job_lines(job: Job) -> Iterator[str]:
     yield (
         f"on {settings.instances} × {settings.instance} ({kind}){', spot capacity' if settings.spot else ''}"
     )
-    yield f"image {settings.image or image_of(region, settings.instance)}"
+    yield f"image {job.image}"
     yield f"role {settings.role}"
     for side, (uri, file) in job.inputs.data.items():
         yield f"{side} questions {uri}{file.name}"
     where = placement_part(job.placement)
     yield from placement_lines(where)
-    yield from memory_lines(job_memory(job), where)
+    yield from memory_lines(memory, where)
     yield from price_lines(job)
 
 
-def job_memory(job: Job) -> dict[str, object]:
+def job_memory(job: Job) -> Mapping[str, Any]:
     """The part of a plan that says what each rank needs, against the GPUs of the instance."""
     from maporl_cli.cli.plan_memory import memory_part
     from maporl_cli.training.fit import Device
 
     name = job.config.sagemaker.instance
     device = Device(f"GPU of {name}", job.gpus.bytes, shared=False) if job.gpus.count else None
-    return dict(memory_part(job.config, job.placement, device))
+    return memory_part(job.config, job.placement, device)
 
 
 def price_lines(job: Job) -> Iterator[str]:
@@ -139,18 +139,17 @@ def _refuse_cost(job: Job, most: float | None) -> None:
         )
 
 
-def _refuse_unfit(job: Job) -> None:
+def _refuse_unfit(job: Job, memory: Mapping[str, Any]) -> None:
     """A job that would run out of memory costs money and ends in an error."""
     from maporl_cli.cli.plan_memory import fix_of
 
-    part = job_memory(job)
-    if not part.get("advice"):
+    if not memory.get("advice"):
         return
     raise ConfigError(
         f"The team does not fit on {job.config.sagemaker.instance}.",
         where="sagemaker.instance",
         why="a rank needs more memory than its GPU has, as told above",
-        fix=fix_of(part, placement_part(job.placement)),
+        fix=fix_of(memory, placement_part(job.placement)),
     )
 
 

@@ -55,14 +55,18 @@ def aws_session(region: str | None) -> Session:
     return session
 
 
-def aws_client(session: Session, service: str) -> Any:
+def aws_client(session: Session, service: str, *, patient: bool = True) -> Any:
     """A client that tries throttled and failing requests again.
+
+    Args:
+        patient: several times; else once, where an answer would be good to have and no more.
 
     Raises:
         MissingError: there is no such region.
     """
+    retries: Any = _RETRIES if patient else {"mode": "standard", "max_attempts": 2}
     with aws_errors(f"{service} in {session.region_name}"):
-        return session.client(service, config=BotoConfig(retries=_RETRIES))  # pyright: ignore[reportCallIssue, reportArgumentType]
+        return session.client(service, config=BotoConfig(retries=retries))  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def error_code(error: ClientError) -> str:

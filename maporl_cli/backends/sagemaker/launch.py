@@ -22,7 +22,7 @@ from maporl_cli.backends.sagemaker.inputs import Inputs, inputs_of
 from maporl_cli.backends.sagemaker.instances import Gpus, gpus_of
 from maporl_cli.backends.sagemaker.price import Price, price_of
 from maporl_cli.backends.sagemaker.ranks import ranks_of
-from maporl_cli.backends.sagemaker.request import build_request, checkpoints_of
+from maporl_cli.backends.sagemaker.request import build_request, checkpoints_of, image_of
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError, MaporlError, MissingError
 from maporl_cli.core.run_dir import named
@@ -44,6 +44,7 @@ class Job:
         config: as it is here, with a run name, role and bucket.
         inputs: what it reads.
         gpus: of one instance.
+        image: the container.
         price: of one instance, or why it is not known.
     """
 
@@ -52,6 +53,7 @@ class Job:
     inputs: Inputs
     session: Session
     gpus: Gpus
+    image: str
     price: Price | str
 
     @property
@@ -88,6 +90,7 @@ class Job:
             self.inputs,
             name=self.name,
             role=str(self.config.sagemaker.role),
+            image=self.image,
             aws=self.session,
             tags=self.tags,
             send=send,
@@ -137,6 +140,7 @@ def plan_job(config: Config, *, resume: bool) -> Job:
         inputs,
         session,
         gpus,
+        job.image or image_of(str(session.region_name), job.instance),
         price_of(session, job.instance),
     )
 

@@ -44,7 +44,7 @@ def price_of(session: Session, instance: str) -> Price | str:
     """
     try:
         with aws_errors("the AWS price list"):
-            client = aws_client(Session(region_name=_LISTED_IN), "pricing")
+            client = aws_client(Session(region_name=_LISTED_IN), "pricing", patient=False)
             filters = {"regionCode": session.region_name, "instanceName": instance}
             pages = client.get_paginator("get_products").paginate(
                 ServiceCode="AmazonSageMaker",

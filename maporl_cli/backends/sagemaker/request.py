@@ -99,6 +99,7 @@ def build_request(
     *,
     name: str,
     role: str,
+    image: str,
     aws: AwsSession,
     tags: Mapping[str, str],
     send: Send,
@@ -124,7 +125,7 @@ def build_request(
             sagemaker_session=Staging(aws, bucket, f"{here}/{name}/input", send),
             base_job_name=name,
             role=role,
-            training_image=job.image or image_of(str(aws.region_name), job.instance),
+            training_image=image,
             source_code=SourceCode(
                 source_dir=str(code),
                 requirements=REQUIREMENTS,
@@ -162,7 +163,7 @@ def build_request(
         )
         request: dict[str, Any] = trainer._create_training_job_args(boto3=True)
     request["TrainingJobName"] = name
-    # The SDK's own arguments leave a shell as process 1, to which a stop would mean nothing.
+    # With the SDK's own arguments a bash before 5.1 stays process 1, and a stop means nothing to it.
     request["AlgorithmSpecification"]["ContainerArguments"] = ["-c", f"exec /bin/bash {DRIVERS}/sm_train.sh"]
     return request
 

@@ -1,0 +1,300 @@
+"""`maporl train --on sagemaker` until the job has started: what is sent, shown, asked and refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from boto3.session import Session
+from conftest import AWS_SECRET
+from moto.core.exceptions import JsonRESTError
+from moto.sagemaker.models import SageMakerModelBackend
+from sagemaker_account import BUCKET, ROLE, TRUST, Requests, command, launch
+from typer.testing import CliRunner
+
+from maporl_cli.cli.main import app
+from maporl_cli.core.errors import ConfigError, MaporlError, MissingError, UsageError
+
+ELSEWHERE = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+
+
+def dry_run(*words: str, sets: tuple[str, ...] = ()) -> tuple[dict[str, Any], str]:
+    """The request that a dry run prints, and what it says beside."""
+    done = CliRunner().invoke(app, command("--dry-run", *words, sets=sets))
+    if isinstance(done.exception, MaporlError):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout), done.stderr
+
+
+def refused(kind: type[MaporlError], *words: str, sets: tuple[str, ...] = ()) -> str:
+    """What a launch is refused with; nothing was sent."""
+    with Requests("CreateTrainingJob") as sent:
+        done = CliRunner().invoke(app, command("--detach", "--yes", *words, sets=sets))
+    assert isinstance(done.exception, kind), (done.exception, done.output)
+    assert not sent
+    assert AWS_SECRET not in done.exception.message
+    return done.exception.message
+
+
+def test_a_dry_run_prints_the_request_and_sends_nothing(account) -> None:
+    with Requests("PutObject") as put, Requests("CreateTrainingJob") as created:
+        request, said = dry_run("--name", "ward")
+    assert (put, created, account.objects()) == ([], [], [])
+    assert "job ward, run ward, in eu-west-1" in said
+    assert "4 ranks, 1 host, 1 replica" in said
+    assert "on 1 × ml.g5.12xlarge (4 GPUs of 24 GiB each)" in said
+    assert launch("--name", "ward") == request, "what is started is what the dry run showed"
+    assert all(key.startswith("maporl/jobs/ward/input/") for key in account.objects())
+    for channel in request["InputDataConfig"]:
+        prefix = channel["DataSource"]["S3DataSource"]["S3Uri"].removeprefix(f"s3://{BUCKET}/")
+        assert any(key.startswith(f"{prefix}/") for key in account.objects()), channel
+
+
+def test_a_dry_run_needs_no_credentials_where_the_role_is_spelled_out(aws, monkeypatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    request, said = dry_run("--name", "ward")
+    assert request["RoleArn"] == ROLE
+    assert "price unknown (There are no AWS credentials.); limit 24 h × 1" in said
+    assert "There are no AWS credentials." in refused(MissingError, "--name", "ward")
+
+
+def test_every_setting_reaches_the_request(account) -> None:
+    request, _ = dry_run(
+        *("--name", "ward.7", "--instance", "ml.p4d.24xlarge", "--instances", "2", "--spot"),
+        sets=(
+            "sagemaker.max_runtime=7200",
+            "sagemaker.max_wait=9000",
+            "sagemaker.subnets=[subnet-1]",
+            "sagemaker.security_groups=[sg-1]",
+            f"sagemaker.kms_key={ELSEWHERE}",
+            "sagemaker.tags={team: ward}",
+            "sagemaker.encrypt_traffic=true",
+            "sagemaker.environment={PYTORCH_CUDA_ALLOC_CONF: 'expandable_segments:True'}",
+            "sagemaker.volume_size=300",
+            "sagemaker.image=123456789012.dkr.ecr.eu-west-1.amazonaws.com/mine:1",
+            "sagemaker.prefix=teams/a",
+            "train.batch_size=64",
+        ),
+    )
+    assert request["TrainingJobName"] == "ward-7"
+    assert request["ResourceConfig"] == {
+        "InstanceType": "ml.p4d.24xlarge",
+        "InstanceCount": 2,
+        "VolumeSizeInGB": 300,
+    }
+    assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 7200, "MaxWaitTimeInSeconds": 9000}
+    assert request["EnableManagedSpotTraining"] is True
+    assert request["VpcConfig"] == {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}
+    assert request["OutputDataConfig"]["KmsKeyId"] == ELSEWHERE
+    assert request["EnableInterContainerTrafficEncryption"] is True
+    assert request["Environment"] == {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+    assert request["AlgorithmSpecification"]["TrainingImage"].endswith("/mine:1")
+    assert request["CheckpointConfig"]["S3Uri"] == f"s3://{BUCKET}/teams/a/checkpoints/ward.7/"
+    assert {"Key": "team", "Value": "ward"} in request["Tags"]
+    assert {"Key": "maporl:run", "Value": "ward.7"} in request["Tags"]
+    assert request["HyperParameters"] == {}, "the driver hands them to a shell"
+    kept, _ = dry_run("--name", "warm", sets=("sagemaker.keep_alive=600",))
+    assert kept["ResourceConfig"]["KeepAlivePeriodInSeconds"] == 600
+
+
+def test_what_is_sent_is_encrypted_as_the_results_are(account) -> None:
+    launch("--name", "sealed", sets=(f"sagemaker.kms_key={ELSEWHERE}",))
+    for key in account.objects():
+        found = account.s3.head_object(Bucket=BUCKET, Key=key)
+        assert (found["ServerSideEncryption"], found["SSEKMSKeyId"]) == ("aws:kms", ELSEWHERE), key
+
+
+def test_the_price_is_shown_with_its_day_and_bounds_the_job(account) -> None:
+    request, said = dry_run("--name", "ward", sets=("sagemaker.max_runtime=7200",))
+    assert "price $7.911 an hour on demand (list of 2026-11-20) × 2 h × 1 = at most $15.82" in said
+    assert {"Key": "maporl:usd-per-hour", "Value": "7.911"} in request["Tags"]
+    assert {"Key": "maporl:price-date", "Value": "2026-11-20"} in request["Tags"]
+    assert (
+        "= at most $15.82; spot capacity costs less"
+        in dry_run("--spot", sets=("sagemaker.max_runtime=7200",))[1]
+    )
+    told = refused(ConfigError, "--max-cost", "15", sets=("sagemaker.max_runtime=7200",))
+    assert "may cost $15.82, which is more than $15.00" in told
+    assert "--set sagemaker.max_runtime=6825" in told
+    launch("--name", "cheap", "--max-cost", "15.83", sets=("sagemaker.max_runtime=7200",))
+
+
+def test_a_price_that_is_not_known_bounds_nothing(account) -> None:
+    account.prices.listed.clear()
+    assert "price unknown (the price list has no ml.g5.12xlarge here)" in dry_run("--name", "ward")[1]
+    assert "is not known" in refused(MissingError, "--max-cost", "1000")
+
+
+def test_nobody_is_asked_where_nobody_sits(account) -> None:
+    done = CliRunner().invoke(app, command("--name", "ward"))
+    assert isinstance(done.exception, UsageError)
+    assert "--yes" in done.exception.fix
+    assert account.objects() == []
+
+
+def test_a_secret_never_travels_with_a_job(account, tmp_path) -> None:
+    told = refused(ConfigError, sets=("sagemaker.environment.WANDB_API_KEY=0123456789abcdef",))
+    assert "sagemaker.secrets.WANDB_API_KEY" in told
+    assert "0123456789abcdef" not in told
+    online = "monitoring.wandb_mode=online"
+    assert "Secrets Manager" in refused(ConfigError, sets=(online,))
+    launch("--name", "kept", sets=(online, "sagemaker.secrets={WANDB_API_KEY: wandb/key}"))
+    for key in account.objects():
+        body = account.read(key)
+        assert AWS_SECRET.encode() not in body
+        if key.endswith("config.yaml"):
+            assert b"wandb/key" in body
+
+
+@pytest.mark.parametrize(
+    ("sets", "says"),
+    [
+        (("sagemaker.spot=true", "sagemaker.keep_alive=60"), "cannot keep its instances"),
+        (("sagemaker.spot=true", "sagemaker.max_wait=60"), "cannot be less than max_runtime"),
+        (("sagemaker.max_wait=90000",), "only a spot job waits"),
+        (("sagemaker.subnets=[subnet-1]",), "go together"),
+        (("sagemaker.instance=g5",), "ml"),
+    ],
+)
+def test_settings_that_contradict_each_other(account, sets: tuple[str, ...], says: str) -> None:
+    assert says in refused(ConfigError, sets=sets)
+
+
+def test_questions_are_read_where_they_were_uploaded(account, tmp_path) -> None:
+    file = tmp_path / "mine.jsonl"
+    rows = [{"id": f"q{n}", "question": f"Case {n}?", "answer": f"drug {n}"} for n in range(4)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sets = (f"data.train={file}",)
+    told = refused(ConfigError, sets=sets)
+    assert f"maporl data upload {file} --channel train" in told
+    uploading = ["data", "upload", str(file), "--channel", "train", "--bucket", BUCKET]
+    assert CliRunner().invoke(app, uploading).exit_code == 0
+    request = launch("--name", "mine", sets=sets)
+    sources = {
+        one["ChannelName"]: one["DataSource"]["S3DataSource"]["S3Uri"] for one in request["InputDataConfig"]
+    }
+    assert sources["train"] == f"s3://{BUCKET}/maporl/train/"
+    shipped = account.s3.get_object(Bucket=BUCKET, Key="maporl/jobs/mine/input/config/config.yaml")[
+        "Body"
+    ].read()
+    assert b"train: /opt/ml/input/data/train/mine.jsonl" in shipped
+    local = account.s3.get_object(Bucket=BUCKET, Key="maporl/jobs/mine/input/config/local.yaml")[
+        "Body"
+    ].read()
+    assert f"train: {file}".encode() in local
+    with file.open("a") as more:
+        more.write(json.dumps({"id": "q9", "question": "Case 9?", "answer": "drug 9"}) + "\n")
+    assert "has changed since it was uploaded" in refused(ConfigError, "--name", "mine2", sets=sets)
+    other = file.rename(tmp_path / "other.jsonl")
+    assert "not among what was uploaded" in refused(
+        ConfigError, "--name", "mine3", sets=(f"data.train={other}",)
+    )
+
+
+def test_what_only_this_machine_has_is_refused(account, tmp_path) -> None:
+    assert "is a folder of this machine" in refused(ConfigError, sets=(f"model.name={tmp_path}",))
+    assert "There is no such file." in refused(
+        MaporlError.__subclasses__()[3], sets=("team.evidence=gone.jsonl",)
+    )
+
+
+def test_a_role_that_is_missing_unknown_or_not_trusted(account) -> None:
+    words = [word for word in command("--yes") if word not in ("--role", ROLE)]
+    done = CliRunner().invoke(app, words)
+    assert isinstance(done.exception, MissingError)
+    assert "--role ARN" in done.exception.fix
+    assert "There is no such role." in refused(
+        MissingError, "--role", "arn:aws:iam::123456789012:role/Nobody"
+    )
+    assert dry_run("--role", "SageMaker")[0]["RoleArn"] == ROLE
+    lambdas = json.dumps(
+        {"Version": "2012-10-17", "Statement": [TRUST | {"Principal": {"Service": "lambda.amazonaws.com"}}]}
+    )
+    account.iam.update_assume_role_policy(RoleName="SageMaker", PolicyDocument=lambdas)
+    assert "trust policy does not name sagemaker.amazonaws.com" in refused(MissingError)
+
+
+def test_a_bucket_that_is_missing_or_elsewhere(account) -> None:
+    words = [word for word in command("--yes") if word not in ("--bucket", BUCKET)]
+    done = CliRunner().invoke(app, words)
+    assert isinstance(done.exception, MissingError)
+    assert "--bucket B" in done.exception.fix
+    assert "There is no such bucket." in refused(MissingError, "--bucket", "nobody-has-this")
+    far: Any = Session(region_name="us-west-2").client("s3")
+    far.create_bucket(Bucket="far-away", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    assert "it is in us-west-2, and jobs in eu-west-1 cannot read it" in refused(
+        ConfigError, "--bucket", "far-away"
+    )
+
+
+def test_an_instance_that_does_not_exist_or_is_too_small(account) -> None:
+    assert "did you mean ml.g5.12xlarge?" in refused(MissingError, "--instance", "ml.g5.12xlarg")
+    told = refused(
+        ConfigError,
+        *("--instance", "ml.g4dn.xlarge"),
+        sets=(
+            "train.per_device_train_batch_size=128",
+            "team.agents.0.max_new_tokens=8192",
+            "train.batch_size=16",
+        ),
+    )
+    assert "does not fit on ml.g4dn.xlarge" in told
+    assert "Fix: --set" in told or "Fix: use" in told
+    # Newer than the SDK's table, so EC2 is asked.
+    assert "on 1 × ml.g6.12xlarge (4 GPUs of" in dry_run("--instance", "ml.g6.12xlarge")[1]
+    assert "(no GPU)" in dry_run("--instance", "ml.m5.large")[1]
+    told = refused(ConfigError, "--instance", "ml.g5.xlarge", "--instances", "3")
+    assert "4 agents cannot be placed evenly on 3 instances." in told
+
+
+def test_a_name_is_taken_once(account) -> None:
+    launch("--name", "twice")
+    told = refused(MissingError, "--name", "twice")
+    assert "There is a job twice already." in told
+
+
+def test_a_run_goes_on_only_where_it_left_checkpoints(account) -> None:
+    assert "There are no checkpoints of a run ward." in refused(ConfigError, "--name", "ward", "--resume")
+    account.s3.put_object(Bucket=BUCKET, Key="maporl/checkpoints/ward/ward/config.yaml", Body=b"run: {}")
+    assert "--resume goes on with that run" in refused(ConfigError, "--name", "ward")
+    request = launch("--name", "ward", "--resume")
+    assert request["TrainingJobName"].startswith("ward-20")
+    assert request["CheckpointConfig"]["S3Uri"] == f"s3://{BUCKET}/maporl/checkpoints/ward/"
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("ResourceLimitExceeded", "The account's quota does not allow the job."),
+        ("ResourceInUse", "There is a job ward already."),
+        ("ValidationException", "SageMaker refuses the job."),
+        ("ExpiredTokenException", "The AWS credentials have expired."),
+        ("AccessDeniedException", "AWS does not allow it."),
+        ("ThrottlingException", "AWS asks for a pause"),
+    ],
+)
+def test_what_sagemaker_answers(account, monkeypatch, code: str, says: str) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise JsonRESTError(code, "the account-level service limit is 0 Instances")
+
+    monkeypatch.setattr(SageMakerModelBackend, "create_training_job", refuse)
+    monkeypatch.setattr("maporl_cli.data.aws._RETRIES", {"mode": "standard", "max_attempts": 1})
+    done = CliRunner().invoke(app, command("--detach", "--yes", "--name", "ward"))
+    assert isinstance(done.exception, MissingError), done.exception
+    assert says in done.exception.message
+    assert done.exception.exit_code == 4
+
+
+def test_options_of_the_other_place_are_refused() -> None:
+    for words in (
+        ["--on", "sagemaker", "--nproc", "4"],
+        ["--instance", "ml.g5.12xlarge"],
+        ["--spot"],
+        ["--yes"],
+    ):
+        done = CliRunner().invoke(app, ["train", *words])
+        assert isinstance(done.exception, UsageError), words
+        assert words[-1 if words[-1].startswith("--") else -2] in done.exception.what
