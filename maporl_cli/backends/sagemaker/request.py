@@ -89,8 +89,7 @@ class _Trainer(ModelTrainer):
     """The SDK's trainer, which asks nobody where its channels may go: that is settled."""
 
     def _resolve_staging_bucket(self) -> tuple[str, None]:
-        session: Session = self.sagemaker_session  # pyright: ignore[reportAssignmentType]
-        return session.default_bucket(), None
+        return str(self.sagemaker_session.default_bucket()), None  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def build_request(
