@@ -10,6 +10,7 @@ from maporl_cli.worker.plugins import load_plugins
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+PLUGINS = [path for path in EXAMPLES if not path.stem.startswith("launch_")]
 
 
 def load(name: str) -> ModuleType:

@@ -12,7 +12,7 @@ import typer
 from maporl_cli.cli.output import emit, result, say
 from maporl_cli.cli.plan import placement_lines, placement_part
 from maporl_cli.cli.transfer import transfer
-from maporl_cli.core.errors import ConfigError, MissingError, UsageError
+from maporl_cli.core.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from maporl_cli.backends.sagemaker.launch import Job
@@ -40,16 +40,9 @@ def launch(
     Raises:
         MaporlError: something is missing, contradicts itself or costs too much; nothing was started then.
     """
-    if config.run.plugins:
-        # A plug-in may hold the benchmark that the config names.
-        from maporl_cli.worker.plugins import load_plugins
-
-        load_plugins(config.run.plugins)
     from maporl_cli.backends.sagemaker.launch import check_job, plan_job, start_job
 
-    _refuse_without_key(config)
-    job = plan_job(config, resume=resume)
-    _refuse_cost(job, max_cost)
+    job = plan_job(config, resume=resume, max_cost=max_cost)
     memory = job_memory(job)
     for line in job_lines(job, memory):
         say(line.rstrip())
@@ -119,26 +112,6 @@ def price_lines(job: Job) -> Iterator[str]:
     )
 
 
-def _refuse_cost(job: Job, most: float | None) -> None:
-    if most is None:
-        return
-    if job.limit is None:
-        raise MissingError(
-            f"Whether the job costs more than ${most:,.2f} is not known.",
-            where="--max-cost",
-            why=f"the price of {job.config.sagemaker.instance} is unknown: {job.price}",
-            fix="have pricing:GetProducts allowed, or leave --max-cost out",
-        )
-    if job.limit > most:
-        seconds = int(most / job.limit * job.config.sagemaker.max_runtime)
-        raise ConfigError(
-            f"The job may cost ${job.limit:,.2f}, which is more than ${most:,.2f}.",
-            where="--max-cost",
-            why="that is what it costs if it runs for sagemaker.max_runtime",
-            fix=f"--set sagemaker.max_runtime={seconds}, if that is enough, or a smaller --instance",
-        )
-
-
 def _refuse_unfit(job: Job, memory: Mapping[str, Any]) -> None:
     """A job that would run out of memory costs money and ends in an error."""
     from maporl_cli.cli.plan_memory import fix_of
@@ -151,18 +124,6 @@ def _refuse_unfit(job: Job, memory: Mapping[str, Any]) -> None:
         why="a rank needs more memory than its GPU has, as told above",
         fix=fix_of(memory, placement_part(job.placement)),
     )
-
-
-def _refuse_without_key(config: Config) -> None:
-    """W&B online needs a key in the container, which must not stand in the request."""
-    if config.monitoring.wandb_mode == "online" and "WANDB_API_KEY" not in config.sagemaker.secrets:
-        raise ConfigError(
-            "The job would have no key for Weights & Biases.",
-            where="monitoring.wandb_mode=online",
-            why="keys are never sent with a job, where everybody who may see it could read them",
-            fix="keep the key in AWS Secrets Manager: --set sagemaker.secrets.WANDB_API_KEY=NAME-OF-SECRET; "
-            "or --set monitoring.wandb_mode=offline, and wandb sync what comes home",
-        )
 
 
 def _ask(job: Job) -> None:

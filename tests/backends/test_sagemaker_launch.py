@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from boto3.session import Session
 from conftest import AWS_SECRET
+from example_files import load
 from moto.core.exceptions import JsonRESTError
 from moto.sagemaker.models import SageMakerModelBackend
 from sagemaker_account import BUCKET, ROLE, TRUST, Requests, command, launch
@@ -298,3 +299,14 @@ def test_options_of_the_other_place_are_refused() -> None:
         done = CliRunner().invoke(app, ["train", *words])
         assert isinstance(done.exception, UsageError), words
         assert words[-1 if words[-1].startswith("--") else -2] in done.exception.what
+
+
+def test_the_same_launch_from_python(account, capsys) -> None:
+    example = load("launch_sagemaker.py")
+    with Requests("CreateTrainingJob") as sent:
+        name = example.main(ROLE, BUCKET, "1.70")
+    assert [one["TrainingJobName"] for one in sent] == [name]
+    assert f"started {name}, at most $1.70" in capsys.readouterr().out
+    with Requests("CreateTrainingJob") as sent, pytest.raises(ConfigError, match="more than"):
+        example.main(ROLE, BUCKET, "1.69")
+    assert sent == []

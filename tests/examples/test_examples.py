@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from example_files import EXAMPLES, ROOT, load
+from example_files import EXAMPLES, PLUGINS, ROOT, load
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
@@ -154,7 +154,7 @@ def test_a_later_process_finds_the_plug_ins_through_the_runs_own_config(run):
 # --- each alone --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("example", PLUGINS, ids=lambda path: path.stem)
 def test_the_command_in_the_docstring_runs(example, tmp_path):
     """As shown, but for its size, and with bigram policies in place of weights that need a download."""
     documentation = load(example.name).__doc__
@@ -185,6 +185,6 @@ def made_up_questions(count: int) -> list[Question]:
 
 def test_the_readme_names_every_example():
     table = (ROOT / "examples" / "README.md").read_text()
-    assert set(re.findall(r"^\| \[`(\w+\.py)`\]\(\1\)", table, re.MULTILINE)) == {
-        path.name for path in EXAMPLES
-    }
+    told = set(re.findall(r"^\| \[`(\w+\.py)`\]\(\1\)", table, re.MULTILINE))
+    assert told == {path.name for path in PLUGINS}
+    assert all(f"({path.name})" in table for path in EXAMPLES)

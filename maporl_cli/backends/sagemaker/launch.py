@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from boto3.session import Session
 from botocore.exceptions import ClientError
@@ -30,6 +29,7 @@ from maporl_cli.data.aws import FORBIDDEN, aws_client, aws_errors, aws_session, 
 from maporl_cli.data.channels import noted_channels
 from maporl_cli.data.s3 import Bucket, place_of
 from maporl_cli.training.placement import Placement, place
+from maporl_cli.worker.plugins import load_plugins
 
 RUN_TAG, PRICE_TAG, DATE_TAG = "maporl:run", "maporl:usd-per-hour", "maporl:price-date"
 """The tags of a job: of which run it is, and what an instance of it cost when it was started."""
@@ -97,17 +97,35 @@ class Job:
         )
 
 
-def plan_job(config: Config, *, resume: bool) -> Job:
+def launch_job(config: Config, *, max_cost: float, resume: bool = False) -> Job:
+    """Start a job without asking: `maporl train --on sagemaker --yes --detach --max-cost …`, from Python.
+
+    Args:
+        max_cost: US dollars; a job that may cost more, or nobody knows how much, is not started.
+        resume: go on with the run of that name.
+
+    Raises:
+        MaporlError: something is missing, contradicts itself or costs too much; nothing was started then.
+    """
+    job = plan_job(config, resume=resume, max_cost=max_cost)
+    start_job(job, check_job(job, resume=resume), lambda _: None)
+    return job
+
+
+def plan_job(config: Config, *, resume: bool, max_cost: float | None) -> Job:
     """The job that trains as `config` does here; AWS is asked for the price and, of a bare role, its ARN.
 
     Args:
         resume: go on with the run of that name, from the checkpoints that it left in the bucket.
+        max_cost: US dollars that it may cost at most; None: any.
 
     Raises:
-        ConfigError: it names what only this machine has, or cannot be placed on the instances.
+        ConfigError: it names what only this machine has, cannot be placed on the instances, or costs more.
         MissingError: a region, role, bucket or instance type is missing.
     """
     config = named(config)
+    load_plugins(config.run.plugins)  # one may hold the benchmark that the config names
+    _refuse_without_key(config)
     uploaded = noted_channels()
     inputs = inputs_of(config, uploaded)
     job = config.sagemaker
@@ -134,7 +152,7 @@ def plan_job(config: Config, *, resume: bool) -> Job:
             )
         }
     )
-    return Job(
+    planned = Job(
         _job_name(str(config.run.name), resume=resume),
         found,
         inputs,
@@ -143,6 +161,40 @@ def plan_job(config: Config, *, resume: bool) -> Job:
         job.image or image_of(str(session.region_name), job.instance),
         price_of(session, job.instance),
     )
+    _refuse_cost(planned, max_cost)
+    return planned
+
+
+def _refuse_cost(job: Job, most: float | None) -> None:
+    if most is None:
+        return
+    if job.limit is None:
+        raise MissingError(
+            f"Whether the job costs more than ${most:,.2f} is not known.",
+            where="--max-cost",
+            why=f"the price of {job.config.sagemaker.instance} is unknown: {job.price}",
+            fix="have pricing:GetProducts allowed, or leave --max-cost out",
+        )
+    if job.limit > most:
+        seconds = int(most / job.limit * job.config.sagemaker.max_runtime)
+        raise ConfigError(
+            f"The job may cost ${job.limit:,.2f}, which is more than ${most:,.2f}.",
+            where="--max-cost",
+            why="that is what it costs if it runs for sagemaker.max_runtime",
+            fix=f"--set sagemaker.max_runtime={seconds}, if that is enough, or a smaller --instance",
+        )
+
+
+def _refuse_without_key(config: Config) -> None:
+    """W&B online needs a key in the container, which must not stand in the request."""
+    if config.monitoring.wandb_mode == "online" and "WANDB_API_KEY" not in config.sagemaker.secrets:
+        raise ConfigError(
+            "The job would have no key for Weights & Biases.",
+            where="monitoring.wandb_mode=online",
+            why="keys are never sent with a job, where everybody who may see it could read them",
+            fix="keep the key in AWS Secrets Manager: --set sagemaker.secrets.WANDB_API_KEY=NAME-OF-SECRET; "
+            "or --set monitoring.wandb_mode=offline, and wandb sync what comes home",
+        )
 
 
 def check_job(job: Job, *, resume: bool) -> Bucket:
@@ -270,9 +322,3 @@ def _check_role(session: Session, arn: str) -> None:
 
 def _no_role(name: str, why: str) -> MissingError:
     return MissingError("There is no such role.", where=name, why=why, fix="correct --role")
-
-
-def console_of(job: Job) -> str:
-    """The job's page in AWS's console."""
-    region = job.session.region_name
-    return f"https://{region}.console.aws.amazon.com/sagemaker/home?region={region}#/jobs/{quote(job.name)}"
