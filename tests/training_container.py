@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -59,7 +60,7 @@ class TrainingContainer:
             "current_host": self._host,
             "current_instance_type": self._request["ResourceConfig"]["InstanceType"],
             "hosts": self._hosts,
-            "network_interface_name": "eth0",
+            "network_interface_name": "lo",
         }
         channels = {
             one["ChannelName"]: {"TrainingInputMode": "File"} for one in self._request["InputDataConfig"]
@@ -96,7 +97,11 @@ class TrainingContainer:
             **self._request.get("Environment", {}),
         }
         Path(ML).mkdir(parents=True, exist_ok=True)
-        script = f'mount --bind {self.ml} {ML} && exec "$@"'
+        names = self._home / "hosts"
+        addresses = {host: f"127.0.0.{number}" for number, host in enumerate(self._hosts, 1)}
+        told = {"localhost": "127.0.0.1", socket.gethostname(): addresses[self._host], **addresses}
+        names.write_text("".join(f"{address} {name}\n" for name, address in told.items()))
+        script = f'mount --bind {self.ml} {ML} && mount --bind {names} /etc/hosts && exec "$@"'
         self.log = self._home / "output.txt"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(

@@ -106,3 +106,30 @@ def test_a_job_is_stopped_goes_on_elsewhere_and_ends_as_a_training_here(account,
     assert {path.name for path in (output / "checkpoints").iterdir()} == {"latest", "step_000006"}
     assert "going on from step" in gzip.decompress((output / "training.log.gz").read_bytes()).decode()
     assert json.loads((output / "training_results.json").read_text())["steps"] == 6
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_instances_train_what_one_does(account, python, tmp_path) -> None:
+    sets = learning(tmp_path)
+    request = launch("--name", "pair", "--instances", "2", sets=(*SMALL, *sets))
+    hosts = [
+        TrainingContainer(request, account.s3, tmp_path / f"host{index}", hosts=2, index=index)
+        for index in range(2)
+    ]
+    for host in hosts:
+        host.start(python)
+    for host in hosts:
+        assert host.end() == 0, host.printed[-4000:]
+    assert "[rank 0] rank 0 of 4: planner" in hosts[0].printed
+    assert "[rank 3] rank 3 of 4: reporter" in hosts[1].printed
+    here = small(tmp_path, *sets, name="here")
+    go(here)
+    first = hosts[0].ml / "checkpoints" / "pair"
+    for mine, theirs in zip(learned(RunDir.of(here).path), learned(first), strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-4, abs=1e-6)
+    assert {path.name for path in (hosts[1].ml / "output" / "data").rglob("rank_*.log")} == {
+        "rank_2.log",
+        "rank_3.log",
+    }
+    assert not any((hosts[1].ml / "model").iterdir())

@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from maporl_cli.backends.local import Hosts, train_on_ranks
@@ -77,17 +78,17 @@ def config_of(here: Container) -> Config:
 
 
 def _train(here: Container, config: Config, run: RunDir) -> None:
+    hosts = Hosts(job=here.job, stop_within=_STOP_WITHIN)
+    if len(here.hosts) > 1:
+        for library in ("NCCL", "GLOO"):
+            os.environ.setdefault(f"{library}_SOCKET_IFNAME", here.interface)
+        hosts = replace(
+            hosts, count=len(here.hosts), index=here.index, meeting=here.meeting, address=here.host
+        )
     train_on_ranks(
         config,
         nproc=ranks_of(config, here.gpus, len(here.hosts)),
-        hosts=Hosts(
-            count=len(here.hosts),
-            index=here.index,
-            meeting=here.meeting if len(here.hosts) > 1 else "localhost:0",
-            address=here.host if len(here.hosts) > 1 else "localhost",
-            job=here.job,
-            stop_within=_STOP_WITHIN,
-        ),
+        hosts=hosts,
         max_restarts=0,
         resume=run.config.is_file(),
         overwrite=False,

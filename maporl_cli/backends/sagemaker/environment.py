@@ -24,6 +24,7 @@ class Container:
         job: its name.
         hosts: all of its hosts, in an order that is the same on each.
         host: this one.
+        interface: of the network between the hosts.
         gpus: of this host.
         tuned: whether the job is one of a tuning, which share an address for their checkpoints.
         debug: whether all is to be told that can be.
@@ -32,6 +33,7 @@ class Container:
     job: str
     hosts: tuple[str, ...]
     host: str
+    interface: str
     gpus: int
     tuned: bool
     debug: bool
@@ -49,6 +51,7 @@ class Container:
                 job=environ["TRAINING_JOB_NAME"],
                 hosts=tuple(sorted(resources["hosts"])),
                 host=resources["current_host"],
+                interface=resources["network_interface_name"],
                 gpus=int(environ["SM_NUM_GPUS"]),
                 tuned=_OBJECTIVE in _read("hyperparameters.json"),
                 debug=environ.get("SAGEMAKER_TRAINING_DEBUG", "0") not in ("", "0"),
