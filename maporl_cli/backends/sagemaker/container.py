@@ -21,7 +21,7 @@ from maporl_cli.backends.sagemaker.paths import CHECKPOINTS, CONFIG, CONFIG_CHAN
 from maporl_cli.backends.sagemaker.ranks import ranks_of
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_sources import load_config
-from maporl_cli.core.errors import Interrupted, MaporlError, RunFailed, debugging
+from maporl_cli.core.errors import Interrupted, MaporlError, MissingError, RunFailed, debugging
 from maporl_cli.core.run_dir import RunDir
 
 _STOP_WITHIN = 100
@@ -106,7 +106,12 @@ def _read_secrets(secrets: Mapping[str, str]) -> None:
 
     client = aws_client(aws_session(None), "secretsmanager")
     for name, secret in secrets.items():
-        with aws_errors(f"secret {secret}"):
+        gone = MissingError(
+            f"Secrets Manager has no secret {secret}.",
+            where=f"sagemaker.secrets.{name}",
+            fix="correct its name, or make it in the region of the job",
+        )
+        with aws_errors(f"secret {secret}", {"ResourceNotFoundException": lambda _, gone=gone: gone}):
             os.environ[name] = client.get_secret_value(SecretId=secret)["SecretString"]
 
 

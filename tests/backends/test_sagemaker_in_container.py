@@ -1,0 +1,141 @@
+"""The parts of a job's own program that need no container: what it reads, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from boto3.session import Session
+
+from maporl_cli.backends.sagemaker import container, delivery, environment, paths
+from maporl_cli.backends.sagemaker.environment import Container
+from maporl_cli.core.config_sources import load_config
+from maporl_cli.core.config_yaml import to_yaml
+from maporl_cli.core.errors import MissingError, RunFailed
+from maporl_cli.core.run_dir import RunDir
+from maporl_cli.monitoring.job_lines import MetricLines
+
+
+@pytest.fixture
+def ml(tmp_path, monkeypatch) -> Path:
+    """What is /opt/ml in a container."""
+    root = tmp_path / "ml"
+    (root / "input" / "config").mkdir(parents=True)
+    for module in (container, delivery, environment, paths):
+        for name, value in vars(module).copy().items():
+            if isinstance(value, Path) and value.is_relative_to("/opt/ml"):
+                monkeypatch.setattr(module, name, root / value.relative_to("/opt/ml"))
+    return root
+
+
+def told(ml: Path, **hyperparameters: str) -> dict[str, str]:
+    """SageMaker's files; its variables."""
+    resources = {"hosts": ["algo-2", "algo-1"], "current_host": "algo-2", "network_interface_name": "eth0"}
+    (ml / "input" / "config" / "resourceconfig.json").write_text(json.dumps(resources))
+    (ml / "input" / "config" / "hyperparameters.json").write_text(json.dumps(hyperparameters))
+    return {"TRAINING_JOB_NAME": "ward", "SM_NUM_GPUS": "4"}
+
+
+def test_a_host_knows_its_place(ml) -> None:
+    here = Container.read(told(ml))
+    assert (here.job, here.host, here.index, here.gpus) == ("ward", "algo-2", 1, 4)
+    assert here.meeting == "algo-1:7777"
+    assert not here.tuned
+    assert not here.debug
+    assert Container.read(told(ml) | {"SAGEMAKER_TRAINING_DEBUG": "1"}).debug
+
+
+def test_outside_of_a_container_nothing_is_pretended(ml, monkeypatch, capsys) -> None:
+    assert container.main() == 1
+    failure = (ml / "output" / "failure").read_text()
+    assert "no training container of SageMaker" in failure
+    assert "Fix: " in failure
+    with pytest.raises(RunFailed, match="TRAINING_JOB_NAME"):
+        Container.read({name: value for name, value in told(ml).items() if name == "SM_NUM_GPUS"})
+
+
+def test_jobs_of_a_tuning_keep_their_checkpoints_apart(ml) -> None:
+    config = load_config(
+        preset="clinic", sets=["run.name=ward", f"run.output_dir={ml / 'checkpoints'}"]
+    ).config
+    channel = ml / "input" / "data" / "config"
+    channel.mkdir(parents=True)
+    (channel / "config.yaml").write_text(to_yaml(config))
+    alone = container.config_of(Container.read(told(ml)))
+    assert RunDir.of(alone).path == ml / "checkpoints" / "ward"
+    tuned = container.config_of(Container.read(told(ml, _tuning_objective_metric="eval:accuracy")))
+    assert RunDir.of(tuned).path == ml / "checkpoints" / "ward" / "ward"
+
+
+def test_a_failure_fits_where_sagemaker_shows_it_and_keeps_its_fix(ml) -> None:
+    error = RunFailed("Rank 2 (analyst) failed.", where="rank_2.log", why="x" * 5000, fix="lower model.dtype")
+    delivery.write_failure(error)
+    text = (ml / "output" / "failure").read_text()
+    assert len(text) <= 1024
+    assert text.startswith("Rank 2 (analyst) failed.\nWhere: rank_2.log\nWhy: xxx")
+    assert text.endswith("\nFix: lower model.dtype")
+    delivery.write_failure(RunFailed("Short.", why="because", fix="do"))
+    assert (ml / "output" / "failure").read_text() == "Short.\nWhy: because\nFix: do"
+
+
+def test_a_run_that_ended_early_leaves_what_it_has(ml) -> None:
+    run = RunDir(ml / "checkpoints" / "ward")
+    for step in ("step_000001", "step_000002"):
+        (run.checkpoints / step).mkdir(parents=True)
+        (run.checkpoints / step / "trainer.json").write_text(step)
+    (run.checkpoints / "latest").write_text("step_000002\n")
+    run.training_log.write_text("a line\n")
+    run.config.write_text("run: {}\n")
+    (run.path / ".half-written").write_text("")
+    delivery.deliver(run)
+    output = ml / "output" / "data"
+    found = {path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file()}
+    latest = {"checkpoints/latest", "checkpoints/step_000002/trainer.json"}
+    assert found == latest | {"config.yaml", "training.log.gz"}
+    assert not (ml / "model").exists()
+    delivery.deliver(run)  # a second time, as after a stop that a restart follows
+
+
+def test_secrets_come_from_secrets_manager(aws, monkeypatch) -> None:
+    Session().client("secretsmanager").create_secret(Name="wandb/key", SecretString="sealed")
+    monkeypatch.setenv("WANDB_API_KEY", "")
+    container._read_secrets({"WANDB_API_KEY": "wandb/key"})
+    assert os.environ["WANDB_API_KEY"] == "sealed"
+    with pytest.raises(MissingError) as lost:
+        container._read_secrets({"WANDB_API_KEY": "gone"})
+    assert "has no secret gone" in lost.value.what
+
+
+def test_metric_lines_are_single_writes_that_a_pipe_never_mixes() -> None:
+    """Two processes write at once, each more than a pipe holds; every line arrives whole."""
+    program = (
+        "import sys\nfrom maporl_cli.monitoring.job_lines import MetricLines\n"
+        "rank = int(sys.argv[1])\nlines = MetricLines(rank)\n"
+        "for step in range(400):\n"
+        "    lines.log(step, {f'agent{n}:loss': rank + n / 7 for n in range(40)} | {'odd': float('inf')})\n"
+    )
+    reading, writing = os.pipe()
+    ranks = [subprocess.Popen([sys.executable, "-c", program, str(rank)], stdout=writing) for rank in (1, 2)]
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        lines = pipe.read().splitlines()
+    assert [rank.wait() for rank in ranks] == [0, 0]
+    for rank in (1, 2):
+        expected = [
+            f"[rank {rank}] step={step}; " + " ".join(f"agent{n}:loss={rank + n / 7:.6g};" for n in range(40))
+            for step in range(400)
+        ]
+        assert [line for line in lines if line.startswith(f"[rank {rank}]")] == expected
+    assert len(lines) == 800
+
+
+def test_what_does_not_fit_in_one_write_goes_on_in_the_next(capfd) -> None:
+    MetricLines(0).log(7, {f"metric{n}": float(n) for n in range(600)})
+    lines = capfd.readouterr().out.splitlines()
+    assert len(lines) > 1
+    assert all(len(line) < 4096 and line.startswith("[rank 0] step=7; ") for line in lines)
+    assert sum(line.count("=") - 1 for line in lines) == 600
