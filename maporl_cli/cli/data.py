@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ import typer
 
 from maporl_cli.cli.options import Json
 from maporl_cli.cli.output import emit, result, say
+from maporl_cli.cli.transfer import transfer
 from maporl_cli.core.channel import Channel
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def upload(
     folder = "/".join([*filter(None, prefix.split("/")), channel.value, ""])
     keys = {file: f"{folder}{file.name}" for file in files}
     sent: dict[Path, bool] = {}
-    with _transfer(sum(file.stat().st_size for file in files)) as on_bytes:
+    with transfer(sum(file.stat().st_size for file in files)) as on_bytes:
         for file, key in keys.items():
             sent[file] = target.upload(file, key, on_bytes)
     for key in target.others(folder, set(keys.values())):
@@ -240,19 +240,6 @@ def upload(
     for file, key in keys.items():
         result(f"{target.uri(key)}: {'sent' if sent[file] else 'was there already'}")
     result(f"channel {channel.value}: {target.uri(folder)}")
-
-
-@contextmanager
-def _transfer(total: int) -> Generator[Callable[[int], None]]:
-    """A bar on stderr that is told how many more bytes are there; none where nobody watches."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("upload", total=total)
-        yield lambda more: bar.advance(task, more)
 
 
 def _sizes(
