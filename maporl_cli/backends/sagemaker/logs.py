@@ -107,7 +107,7 @@ class _Watch:
             ended = self.description["TrainingJobStatus"] in ENDED  # so all that it said is on its way
             came = self.show_new()
             quiet = 0 if came or not ended else quiet + 1
-            if ended and quiet >= (1 if self._settled() else _QUIET_POLLS):
+            if ended and (self._settled() or quiet >= _QUIET_POLLS):
                 return self.description
             time.sleep(POLL_SECONDS)
             self.description = self._asked("describe_training_job", TrainingJobName=self._job)
