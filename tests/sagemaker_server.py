@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from boto3.session import Session
+from botocore.loaders import create_loader
 from moto.backends import get_backend
 from moto.core.responses import ActionResult
 from moto.logs.models import LogStream
@@ -18,6 +19,14 @@ from moto.sagemaker.responses import SageMakerResponse
 ACCOUNT, REGION, BUCKET = "123456789012", "eu-west-1", "maporl-jobs"
 GROUP = "/aws/sagemaker/TrainingJobs"
 START = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=2)
+
+
+_MODELS = create_loader()
+
+
+def share_models(monkeypatch: Any) -> None:
+    """Sessions of one process read AWS's descriptions of its services once: they are 0.2 s of each command."""
+    monkeypatch.setattr("botocore.session.create_loader", lambda *_: _MODELS)
 
 
 @cache
@@ -35,11 +44,14 @@ def backend(service: str) -> Any:
 
 
 def reset() -> None:
+    """No job, and no line of any."""
     backend("sagemaker").training_jobs.clear()
     backend("logs").groups.clear()
 
 
-def create_job(name: str, *, run: str | None = "demo", tags: dict[str, str] | None = None, **more: Any) -> Any:
+def create_job(
+    name: str, *, run: str | None = "demo", tags: dict[str, str] | None = None, **more: Any
+) -> Any:
     """Creates a job as the launch does; returns it as the server holds it, for any state to be set."""
     tags = ({} if run is None else {"maporl:run": run}) | (tags or {})
     request: dict[str, Any] = {
@@ -139,9 +151,7 @@ def add_search(monkeypatch: Any) -> list[dict[str, Any]]:
         found.sort(key=lambda job: job.creation_time, reverse=told["SortOrder"] == "Descending")
         start = int(told["NextToken"] or 0)
         end = start + (told["MaxResults"] or 10)
-        results = [
-            {"TrainingJob": {**job.response_object, "Tags": job.tags}} for job in found[start:end]
-        ]
+        results = [{"TrainingJob": {**job.response_object, "Tags": job.tags}} for job in found[start:end]]
         return ActionResult({"Results": results} | ({"NextToken": str(end)} if end < len(found) else {}))
 
     monkeypatch.setattr(SageMakerResponse, "search", search)
@@ -183,5 +193,3 @@ def steps(monkeypatch: Any, module: Any, *done: Callable[[], Any]) -> list[float
 
     monkeypatch.setattr(module, "time", Time)
     return paused
-
-

@@ -34,8 +34,9 @@ FIRST = f"{JOB}/algo-1-1700000000"
 
 
 @pytest.fixture
-def cloud(aws) -> Any:
+def cloud(aws, monkeypatch) -> Any:
     """No job but `JOB`, which trains."""
+    server.share_models(monkeypatch)
     server.reset()
     job = server.create_job(JOB)
     server.set_state(job, "InProgress", "Training")
@@ -43,7 +44,9 @@ def cloud(aws) -> Any:
     server.reset()
 
 
-def ends(job: Any, status: str = "Completed", secondary: str | None = None, reason: str | None = None) -> None:
+def ends(
+    job: Any, status: str = "Completed", secondary: str | None = None, reason: str | None = None
+) -> None:
     server.set_state(job, status, secondary, reason=reason)
     job.training_end_time = datetime.now(UTC)
 
@@ -95,7 +98,7 @@ def session(aws) -> Any:
     return aws_session(None)
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(polls=st.lists(EVENTS, min_size=1, max_size=4), late=EVENTS, seed=st.integers(0, 999))
 def test_each_line_once_and_in_order_however_the_streams_grow(
     cloud, session, polls: Any, late: Any, seed: int
@@ -131,7 +134,9 @@ def test_each_line_once_and_in_order_however_the_streams_grow(
             first.follow()
         assert_all(first, written)
         # The job ends, and CloudWatch has its last lines only after that.
-        server.steps(patch, logs, lambda: ends(cloud), nothing, lambda: write(late, 9), nothing, nothing, nothing)
+        server.steps(
+            patch, logs, lambda: ends(cloud), nothing, lambda: write(late, 9), nothing, nothing, nothing
+        )
         second = Watched(session)
         assert second.follow()["TrainingJobStatus"] == "Completed"
         assert_all(second, written)
@@ -334,7 +339,9 @@ def test_throttling_and_failing_servers_are_waited_out(cloud, monkeypatch) -> No
     server.page_by(monkeypatch, 2, 1)
     server.put_lines(FIRST, *"abcdefg")
     settle(cloud)
-    troubled(monkeypatch, None, "ThrottlingException", "ThrottlingException", None, "ServiceUnavailableException")
+    troubled(
+        monkeypatch, None, "ThrottlingException", "ThrottlingException", None, "ServiceUnavailableException"
+    )
     watched = Watched()
     watched.follow()
     assert watched.texts == list("abcdefg")
@@ -369,7 +376,9 @@ def test_a_position_that_cloudwatch_forgot_is_found_again(cloud, monkeypatch) ->
     server.page_by(monkeypatch, 2, 1)
     server.put_lines(FIRST, *"aabbccc")
     settle(cloud)
-    troubled(monkeypatch, None, None, "InvalidParameterException", None, None, None, "InvalidParameterException")
+    troubled(
+        monkeypatch, None, None, "InvalidParameterException", None, None, None, "InvalidParameterException"
+    )
     watched = Watched()
     watched.follow()
     assert watched.texts == list("aabbccc")

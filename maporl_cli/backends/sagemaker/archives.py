@@ -10,6 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from maporl_cli.core.errors import DataError, RunFailed
 
+_CHUNK = 2**20
+
 
 def unpack(archive: Path, folder: Path, *, source: str, below: str | None = None) -> None:
     """Unpack files and folders; of symbolic links that stay inside, of which W&B makes some, none is made.
@@ -25,10 +27,14 @@ def unpack(archive: Path, folder: Path, *, source: str, below: str | None = None
         RunFailed: it is damaged.
     """
     try:
-        with tarfile.open(archive, "r:gz") as tar:
-            # One by one as they come: the list of all would be read from the whole archive first.
-            for member in _wanted(tar, folder, source, below):
-                tar.extract(member, folder, filter="data")
+        with gzip.open(archive) as stream:
+            with tarfile.open(fileobj=stream, mode="r|") as tar:
+                for member in _wanted(tar, folder, source, below):
+                    tar.extract(member, folder, filter="data")
+            # `tarfile` takes an archive that is cut between two files for a whole one, and never looks at the
+            # checksum, which lies behind the last.
+            while stream.read(_CHUNK):
+                pass
     except tarfile.FilterError as error:
         raise _refused(source, str(error)) from error
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:

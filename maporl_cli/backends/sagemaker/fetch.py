@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import gzip
-import shutil
 import zlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
@@ -31,6 +29,8 @@ Transfer = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 CONFIG_CHANNEL = "config"
 _LOCAL = "local.yaml"
 """The config as it was where the job was launched: the container's own holds the container's paths."""
+
+_CHUNK = 2**16
 
 
 @dataclass(frozen=True)
@@ -153,10 +153,13 @@ def _make_local(building: Path, config: str) -> None:
     atomic_write(building / "config.yaml", config)
     packed = building / "training.log.gz"
     if packed.is_file():
-        # A job that was killed may have cut it short: what can be read is kept, beside the archive.
-        with suppress(EOFError, gzip.BadGzipFile, zlib.error):
-            with gzip.open(packed) as source, (building / "training.log").open("wb") as log:
-                shutil.copyfileobj(source, log)
+        # A job that was killed may have cut it short: what can be read is kept, and then the archive, too.
+        # `gzip` would hold back what comes just before the cut.
+        unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+        with packed.open("rb") as source, (building / "training.log").open("wb") as log, suppress(zlib.error):
+            while part := source.read(_CHUNK):
+                log.write(unpacker.decompress(part))
+        if unpacker.eof and not unpacker.unused_data:
             packed.unlink()
 
 
