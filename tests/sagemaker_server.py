@@ -1,4 +1,4 @@
-"""What tests of jobs need of the server that plays AWS: jobs in any state, their logs, and what moto lacks."""
+"""What tests of jobs need of the server that plays AWS: jobs in any state, their logs, what moto lacks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MODELS = create_loader()
 
 
 def share_models(monkeypatch: Any) -> None:
-    """Sessions of one process read AWS's descriptions of its services once: they are 0.2 s of each command."""
+    """What AWS tells of its services is read once for all sessions: it is 0.2 s of each command."""
     monkeypatch.setattr("botocore.session.create_loader", lambda *_: _MODELS)
 
 
@@ -111,7 +111,7 @@ def put_lines(stream: str, *events: str | tuple[int, str]) -> None:
 
 
 def page_by(monkeypatch: Any, events: int, streams: int) -> None:
-    """The server answers with small pages, as CloudWatch does with large ones, and with empty ones in between."""
+    """Small pages, where CloudWatch has large ones, and empty ones in between."""
     read, listed = LogStream.get_log_events, type(backend("logs")).describe_log_streams
 
     def small_page(self: Any, start: Any, end: Any, limit: Any, token: str | None, head: Any) -> Any:
@@ -167,9 +167,7 @@ def add_stop(monkeypatch: Any) -> None:
         if name not in jobs:
             raise ValidationError("Requested resource not found.")
         if jobs[name].training_job_status not in ("InProgress", "Stopping"):
-            raise ValidationError(
-                f"The request was rejected because the training job is in status {jobs[name].training_job_status}."
-            )
+            raise ValidationError("The request was rejected because of the training job's status.")
         set_state(jobs[name], "Stopping")
         return ActionResult({})
 

@@ -144,7 +144,9 @@ def _ask_to_stop(job: Job, *, yes: bool) -> None:
             why="nobody is there to be asked",
             fix=f"maporl jobs stop {job.name} --yes",
         )
-    if not typer.confirm(f"Stop {job.name}?", err=True):
+    # Not `typer.confirm`, whose answer to Ctrl-C is an exception of its own.
+    print(f"Stop {job.name}? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Interrupted(f"{job.name} goes on.", fix=f"maporl logs {job.name} -f to watch it")
 
 

@@ -1,4 +1,4 @@
-"""`maporl logs` of jobs on SageMaker and CloudWatch as moto plays them over HTTP, and of runs on this machine."""
+"""`maporl logs` of jobs on SageMaker and CloudWatch as moto plays them over HTTP, and of runs here."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def session(aws) -> Any:
 def test_each_line_once_and_in_order_however_the_streams_grow(
     cloud, session, polls: Any, late: Any, seed: int
 ) -> None:
-    """Streams that appear late, small and empty pages, equal times and texts, and a watcher who comes and goes."""
+    """Streams that come late, small and empty pages, equal times and texts, a watcher who comes and goes."""
     chance = random.Random(seed)
     now = int(datetime.now(UTC).timestamp() * 1000)
     written: dict[int, list[str]] = {}

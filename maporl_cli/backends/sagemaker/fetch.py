@@ -78,7 +78,7 @@ def fetch(
     if not sizes:
         raise MissingError(
             f"The job {job.name} left nothing.",
-            where=job.output,
+            where=job.output or "",
             why=job.failure or "it ended before it wrote anything",
             fix=f"maporl logs {job.name} shows how far it came",
         )
@@ -128,7 +128,7 @@ def _local_config(session: Session, job: Job, output_dir: Path | None) -> Config
         bucket.download(key, file, lambda _: None)
         config = load_config(file=file).config
     places = {
-        "name": config.run.name or job.run or job.name,
+        "name": config.run.name or job.name,
         "output_dir": output_dir or config.run.output_dir,
     }
     return config.model_copy(update={"run": config.run.model_copy(update=places)})

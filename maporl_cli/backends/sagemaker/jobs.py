@@ -139,10 +139,10 @@ class Job:
         return self.description.get("CheckpointConfig", {}).get("S3Uri")
 
     @property
-    def output(self) -> str:
+    def output(self) -> str | None:
         """Where the rest of its run is put once it has ended."""
-        folder = self.description["OutputDataConfig"]["S3OutputPath"].rstrip("/")
-        return f"{folder}/{self.name}/output/output.tar.gz"
+        folder = self.description.get("OutputDataConfig", {}).get("S3OutputPath")
+        return f"{folder.rstrip('/')}/{self.name}/output/output.tar.gz" if folder else None
 
     @property
     def model(self) -> str | None:

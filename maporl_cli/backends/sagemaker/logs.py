@@ -187,10 +187,12 @@ class _Watch:
         return self._clients[service]
 
     def _cut_off(self, what: str, first: str) -> MissingError:
+        ended = self.description["TrainingJobStatus"] in ENDED
         return MissingError(
             what,
             where=f"the log of {self._job}, at {_stamp(datetime.now(UTC))}",
-            why="all that had come by then was shown; the job itself goes on without anybody watching",
+            why="all that had come by then was shown"
+            + ("" if ended else "; the job itself goes on without anybody watching"),
             fix=f"{first}, then: maporl logs {self._job} -f",
         )
 
