@@ -17,6 +17,7 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectionError,
+    CredentialRetrievalError,
     HTTPClientError,
     NoCredentialsError,
     ParamValidationError,
@@ -75,7 +76,8 @@ def lapsed(error: Exception) -> bool:
     """Whether credentials that were good have come to their end, so that only newer ones help."""
     if isinstance(error, ClientError):
         return error_code(error) in EXPIRED
-    return isinstance(error, TokenRetrievalError | SSOError)
+    # The last: a program that fetches credentials, often from a login that has lapsed, had none.
+    return isinstance(error, TokenRetrievalError | SSOError | CredentialRetrievalError)
 
 
 def passing(error: Exception) -> bool:

@@ -98,7 +98,7 @@ class _Watch:
         self.description = describe(session, job)
         self._clients: dict[str, Any] = {}
         self._streams = LogStreams(job, self._ask)
-        self._told: dict[datetime, str] = {}
+        self._told: dict[tuple[datetime, str], str] = {}
 
     def to_the_end(self) -> dict[str, Any]:
         quiet = 0
@@ -131,8 +131,9 @@ class _Watch:
         """Says each change of the job's state once, and what a state says of itself when that changes."""
         for change in self.description.get("SecondaryStatusTransitions", []):
             text = change_line(change)
-            if self._told.get(change["StartTime"]) != text:
-                self._told[change["StartTime"]] = text
+            state = (change["StartTime"], change["Status"])
+            if self._told.get(state) != text:
+                self._told[state] = text
                 self._say(text)
 
     def _asked(self, operation: str, **arguments: Any) -> dict[str, Any]:
