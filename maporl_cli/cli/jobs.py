@@ -155,7 +155,7 @@ def _what_becomes_of(job: Job) -> str:
     ours = "" if job.run else f"{job.name} was not launched by maporl. "
     return (
         f"{ours}{job.name} is {_status(job)}. Asked to stop, it has 120 seconds to write a checkpoint. "
-        f"{kept}, and maporl jobs fetch {job.name} brings what is there once it has stopped."
+        f"{kept}, and maporl jobs fetch {job.name} brings what it wrote once it has stopped."
     )
 
 
