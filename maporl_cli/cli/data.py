@@ -227,7 +227,7 @@ def upload(
     folder = "/".join([*filter(None, prefix.split("/")), channel.value, ""])
     keys = {file: f"{folder}{file.name}" for file in files}
     sent: dict[Path, bool] = {}
-    with transfer("upload", sum(file.stat().st_size for file in files)) as on_bytes:
+    with transfer(sum(file.stat().st_size for file in files)) as on_bytes:
         for file, key in keys.items():
             sent[file] = target.upload(file, key, on_bytes)
     for key in target.others(folder, set(keys.values())):

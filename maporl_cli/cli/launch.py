@@ -57,7 +57,7 @@ def launch(
     bucket = check_job(job, resume=resume)
     if not yes:
         _ask(job)
-    with transfer("upload") as on_bytes:
+    with transfer(None) as on_bytes:
         start_job(job, bucket, on_bytes)
     say(f"Started {job.name}: maporl jobs show {job.name}")
     if detach:

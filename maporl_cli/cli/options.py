@@ -41,6 +41,10 @@ Nproc = Annotated[
         "--nproc", min=1, help="Ranks on this machine (default: the number of GPUs, or 1).", metavar="N"
     ),
 ]
+Region = Annotated[
+    str | None,
+    typer.Option("--region", metavar="R", help="The AWS region (default: that of the AWS configuration)."),
+]
 
 
 def default_nproc(config: Config) -> int:

@@ -1,4 +1,4 @@
-"""A bar on stderr for what goes to S3 or comes from it."""
+"""The bar that shows how much of a file is on the other side."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def transfer(name: str, total: int | None = None) -> Generator[Callable[[int], None]]:
-    """Told how many more bytes are there; nothing is shown where nobody watches.
+def transfer(total: int | None) -> Generator[Callable[[int], None]]:
+    """A bar on stderr that is told how many more bytes are there; none where nobody watches.
 
     Args:
-        total: bytes in all; None where nobody knows.
+        total: bytes in all; None where nobody knows yet.
     """
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
@@ -19,5 +19,5 @@ def transfer(name: str, total: int | None = None) -> Generator[Callable[[int], N
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(name, total=total)
+        task = bar.add_task("transfer", total=total)
         yield lambda more: bar.advance(task, more)

@@ -212,8 +212,11 @@ class RunDir:
 
     def write_config(self, config: Config) -> None:
         """Writes `config` as the run's own."""
-        text = f"# maporl train --config {self.config} --name NEW\n{config_yaml.to_yaml(config)}"
-        atomic_write(self.config, text)
+        atomic_write(self.config, self.config_text(config))
+
+    def config_text(self, config: Config) -> str:
+        """What `config.yaml` holds of a run that lies here."""
+        return f"# maporl train --config {self.config} --name NEW\n{config_yaml.to_yaml(config)}"
 
     def load_config(self) -> Config:
         """The config the run was started with.

@@ -26,13 +26,34 @@ def alone_in(run: RunDir) -> Generator[None]:
     Raises:
         ConfigError: another process holds it; names the run and the process.
     """
-    path = run.path.with_name(f".{run.path.name}.lock")
+    path = _place(run)
     descriptor = _held(run, path)
     try:
         yield
     finally:
         path.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def is_held(run: RunDir) -> bool:
+    """Whether a process trains in the run's directory now; where there are no locks, whether one began to."""
+    try:
+        descriptor = os.open(_place(run), os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        if not isinstance(error, BlockingIOError) and error.errno not in _NO_LOCKS:
+            raise
+        return True
+    finally:
+        os.close(descriptor)  # and with it the lock, at once
+    return False
+
+
+def _place(run: RunDir) -> Path:
+    return run.path.with_name(f".{run.path.name}.lock")
 
 
 def _held(run: RunDir, path: Path) -> int:

@@ -17,11 +17,13 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectionError,
+    CredentialRetrievalError,
     HTTPClientError,
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
     ProfileNotFound,
+    SSOError,
     TokenRetrievalError,
 )
 
@@ -74,6 +76,22 @@ def error_code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
+def lapsed(error: Exception) -> bool:
+    """Whether credentials that were good have come to their end, so that only newer ones help."""
+    if isinstance(error, ClientError):
+        return error_code(error) in EXPIRED
+    # The last: a program that fetches credentials, often from a login that has lapsed, had none.
+    return isinstance(error, TokenRetrievalError | SSOError | CredentialRetrievalError)
+
+
+def passing(error: Exception) -> bool:
+    """Whether the same request may well be answered later: too many at once, or nobody there just now."""
+    if not isinstance(error, ClientError):
+        return isinstance(error, ConnectionError | HTTPClientError)
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return error_code(error) in THROTTLED or status >= 500
+
+
 @contextmanager
 def aws_errors(where: str, telling: Telling | None = None) -> Generator[None]:
     """Turns what AWS and the way to it say into our errors; never with a key or token in them.
@@ -106,7 +124,7 @@ def _told(error: Exception, where: str, telling: Telling) -> MaporlError:
         return MissingError(
             "There is no such AWS profile.", why=str(error), fix="aws configure list-profiles"
         )
-    if isinstance(error, TokenRetrievalError):
+    if isinstance(error, TokenRetrievalError | SSOError):
         return _expired(where)
     if isinstance(error, ConnectionError | HTTPClientError):
         return MissingError(

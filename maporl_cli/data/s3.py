@@ -1,4 +1,5 @@
-"""Files in S3, where training jobs read them: sent in parts, never twice, and compared with what is here.
+"""Files in S3, where training jobs read and write them: sent in parts, never twice, and compared with what is
+here; and brought back.
 
 An object appears whole or not at all, so of an upload that is cut short no half file is ever seen; the next
 one skips what is there and sends the rest.
@@ -17,6 +18,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from boto3.exceptions import RetriesExceededError
 from boto3.s3.transfer import TransferConfig
 from boto3.session import Session
 from botocore.exceptions import ClientError
@@ -120,6 +122,53 @@ class Bucket:
                     why="the job would train on what was there before",
                     fix=sent,
                 )
+
+    def size(self, key: str) -> int | None:
+        """An object's bytes; None: there is no such object.
+
+        Raises:
+            MaporlError: as `aws_errors`.
+        """
+        with self._errors(self.uri(key)):
+            try:
+                return self._client.head_object(Bucket=self.name, Key=key)["ContentLength"]
+            except ClientError as error:
+                if error_code(error) in _GONE:
+                    return None
+                raise
+
+    def download(self, key: str, path: Path, on_bytes: Callable[[int], None]) -> None:
+        """Bring an object here, and see that all of it came.
+
+        Args:
+            path: where it is put; nothing is there if it fails.
+            on_bytes: told how many more bytes are here.
+
+        Raises:
+            MaporlError: as `aws_errors`.
+            MissingError: it is not there.
+            RunFailed: what came is something else.
+        """
+        size = self.size(key)
+        if size is None:
+            raise MissingError(
+                "There is no such object.",
+                where=self.uri(key),
+                fix="look at the address, and at who wrote it",
+            )
+        with self._errors(self.uri(key)):
+            try:
+                self._client.download_file(self.name, key, str(path), Callback=on_bytes)
+            except RetriesExceededError as error:
+                raise error.last_exception from error
+        if path.stat().st_size != size:
+            path.unlink()
+            raise RunFailed(
+                "What came is not what is there.",
+                where=self.uri(key),
+                why="its size is another one; it may have been replaced meanwhile",
+                fix="run the same command again",
+            )
 
     def others(self, prefix: str, keys: Collection[str]) -> list[str]:
         """What lies below a prefix beside these keys: who reads the prefix reads it, too.
