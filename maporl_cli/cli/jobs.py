@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from maporl_cli.cli.confirm import confirm
 from maporl_cli.cli.options import Json, Region
 from maporl_cli.cli.output import emit, result, say
+from maporl_cli.core.errors import Interrupted
 
 if TYPE_CHECKING:
     from maporl_cli.backends.sagemaker.jobs import Job
@@ -91,7 +92,12 @@ def stop(
     found = jobs.described(session, job)
     if not found.ended and found.status != "Stopping":
         say(_what_becomes_of(found))
-        _ask_to_stop(found, yes=yes)
+        if not yes:
+            confirm(
+                f"Stop {job}?",
+                command=f"maporl jobs stop {job} --yes",
+                otherwise=Interrupted(f"{job} goes on.", fix=f"maporl logs {job} -f to watch it"),
+            )
         found = jobs.stop(session, job)
     if found.ended:
         result(f"{job} has ended already: {found.status}.")
@@ -131,23 +137,6 @@ def fetch(
         emit({**facts, "lacking": fetched.lacking})
         return
     result(f"{fetched.run.path}: all that {job} left")
-
-
-def _ask_to_stop(job: Job, *, yes: bool) -> None:
-    from maporl_cli.core.errors import Interrupted, UsageError
-
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError(
-            f"{job.name} was not stopped.",
-            why="nobody is there to be asked",
-            fix=f"maporl jobs stop {job.name} --yes",
-        )
-    # Not `typer.confirm`, whose answer to Ctrl-C is an exception of its own.
-    print(f"Stop {job.name}? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise Interrupted(f"{job.name} goes on.", fix=f"maporl logs {job.name} -f to watch it")
 
 
 def _what_becomes_of(job: Job) -> str:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json as jsonlib
-import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-import typer
-
+from maporl_cli.cli.confirm import confirm
+from maporl_cli.cli.log_lines import line_printer
 from maporl_cli.cli.output import emit, result, say
 from maporl_cli.cli.plan import placement_lines, placement_part
+from maporl_cli.cli.summary import summary
 from maporl_cli.cli.transfer import transfer
-from maporl_cli.core.errors import ConfigError, UsageError
+from maporl_cli.core.errors import ConfigError, Interrupted, MaporlError
 
 if TYPE_CHECKING:
-    from maporl_cli.backends.sagemaker.launch import Job
+    from maporl_cli.backends.sagemaker.launch import JobPlan
     from maporl_cli.core.config import Config
 
 
@@ -56,18 +56,53 @@ def launch(
         return
     bucket = check_job(job, resume=resume)
     if not yes:
-        _ask(job)
+        confirm(
+            f"Start {job.name}?",
+            command="--yes starts it without asking, --dry-run shows it",
+            otherwise=Interrupted(f"{job.name} was not started.", fix="start it with the same command"),
+        )
     with transfer(None) as on_bytes:
         start_job(job, bucket, on_bytes)
-    say(f"Started {job.name}: maporl jobs show {job.name}")
-    if detach:
-        if json:
-            emit({"event": "started", "job": job.name, "run": job.config.run.name})
-        else:
-            result(job.name)
+    say(f"Started {job.name}. Ctrl-C leaves it alone; maporl jobs stop {job.name} stops it.")
+    if not detach:
+        _bring_home(job, json=json)
+    elif json:
+        emit({"event": "started", "job": job.name, "run": job.config.run.name})
+    else:
+        result(job.name)
 
 
-def job_lines(job: Job, memory: Mapping[str, Any]) -> Iterator[str]:
+def _bring_home(plan: JobPlan, *, json: bool) -> None:
+    """Watch the job to its end, and make a run here of what it left.
+
+    Raises:
+        RunFailed: it failed, or was stopped; what it left is here all the same.
+        Interrupted: Ctrl-C; the job goes on.
+    """
+    from maporl_cli.backends.sagemaker.fetch import fetch
+    from maporl_cli.backends.sagemaker.jobs import described, outcome
+    from maporl_cli.backends.sagemaker.logs import follow
+    from maporl_cli.core.run_dir import read_object
+
+    follow(plan.session, plan.name, rank=None, show=line_printer(stderr=True), say=say)
+    job = described(plan.session, plan.name)
+    ended = outcome(job.description)
+    try:
+        run = fetch(plan.session, job, output_dir=None, overwrite=False, transfer=transfer).run
+    except MaporlError as error:
+        if ended is None:
+            raise
+        say(error.message)  # why the job ended matters more
+    else:
+        say(f"{run.path}: what {job.name} left")
+        if ended is None:
+            done = {"event": "done", "job": job.name, **read_object(run.results), "run": str(run.path)}
+            emit(done) if json else result(summary(done))
+    if ended is not None:
+        raise ended
+
+
+def job_lines(job: JobPlan, memory: Mapping[str, Any]) -> Iterator[str]:
     """What the job is, where its agents are, what that needs, and what it may cost."""
     from maporl_cli.cli.plan_memory import memory_lines
 
@@ -88,7 +123,7 @@ def job_lines(job: Job, memory: Mapping[str, Any]) -> Iterator[str]:
     yield from price_lines(job)
 
 
-def job_memory(job: Job) -> Mapping[str, Any]:
+def job_memory(job: JobPlan) -> Mapping[str, Any]:
     """The part of a plan that says what each rank needs, against the GPUs of the instance."""
     from maporl_cli.cli.plan_memory import memory_part
     from maporl_cli.training.fit import Device
@@ -98,7 +133,7 @@ def job_memory(job: Job) -> Mapping[str, Any]:
     return memory_part(job.config, job.placement, device)
 
 
-def price_lines(job: Job) -> Iterator[str]:
+def price_lines(job: JobPlan) -> Iterator[str]:
     """The price, of which day it is, and the most that the job can cost."""
     settings = job.config.sagemaker
     hours = (settings.max_runtime + settings.keep_alive) / 3600
@@ -112,7 +147,7 @@ def price_lines(job: Job) -> Iterator[str]:
     )
 
 
-def _refuse_unfit(job: Job, memory: Mapping[str, Any]) -> None:
+def _refuse_unfit(job: JobPlan, memory: Mapping[str, Any]) -> None:
     """A job that would run out of memory costs money and ends in an error."""
     from maporl_cli.cli.plan_memory import fix_of
 
@@ -124,12 +159,3 @@ def _refuse_unfit(job: Job, memory: Mapping[str, Any]) -> None:
         why="a rank needs more memory than its GPU has, as told above",
         fix=fix_of(memory, placement_part(job.placement)),
     )
-
-
-def _ask(job: Job) -> None:
-    if not sys.stdin.isatty():
-        raise UsageError(
-            "Starting a job costs money, and nobody can be asked here.",
-            fix="--yes starts it without asking; --dry-run shows it",
-        )
-    typer.confirm(f"Start {job.name}?", abort=True, err=True)

@@ -26,6 +26,7 @@ from maporl_cli.cli.options import (
 from maporl_cli.cli.output import emit, result, shown
 from maporl_cli.cli.plan import show_plan
 from maporl_cli.cli.plan_time import Measured
+from maporl_cli.cli.summary import summary
 from maporl_cli.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -207,22 +208,6 @@ def _train(
         resume=resume,
         **options,
     )
-
-
-def summary(outcome: Mapping[str, Any]) -> str:
-    """The worker's closing event as a small table, the run's path last."""
-    evaluations: Mapping[str, Mapping[str, Any]] = outcome.get("eval") or {}
-    columns = ("accuracy", "sampled", "n")
-    lines = [" " * 16 + "".join(f"{column:>10}" for column in columns)] if evaluations else []
-    for label, values in evaluations.items():
-        lines.append(f"{label:16}" + "".join(f"{_number(values.get(column)):>10}" for column in columns))
-    return "\n".join([*lines, f"steps: {outcome['steps']}", f"run: {outcome['run']}"])
-
-
-def _number(value: object) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _config_of_run(sets: Sequence[str], flags: Mapping[str, Any]) -> Path:

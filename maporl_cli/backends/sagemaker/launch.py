@@ -19,6 +19,7 @@ from botocore.exceptions import ClientError
 
 from maporl_cli.backends.sagemaker.inputs import Inputs, inputs_of
 from maporl_cli.backends.sagemaker.instances import Gpus, gpus_of
+from maporl_cli.backends.sagemaker.jobs import PRICE_DATE_TAG, PRICE_TAG, RUN_TAG
 from maporl_cli.backends.sagemaker.price import Price, price_of
 from maporl_cli.backends.sagemaker.ranks import ranks_of
 from maporl_cli.backends.sagemaker.request import build_request, checkpoints_of, image_of
@@ -31,12 +32,9 @@ from maporl_cli.data.s3 import Bucket, place_of
 from maporl_cli.training.placement import Placement, place
 from maporl_cli.worker.plugins import load_plugins
 
-RUN_TAG, PRICE_TAG, DATE_TAG = "maporl:run", "maporl:usd-per-hour", "maporl:price-date"
-"""The tags of a job: of which run it is, and what an instance of it cost when it was started."""
-
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class JobPlan:
     """A job that can be started.
 
     Attributes:
@@ -80,7 +78,7 @@ class Job:
         """What is kept with the job for later."""
         own = {RUN_TAG: str(self.config.run.name)}
         if isinstance(self.price, Price):
-            own |= {PRICE_TAG: str(self.price.hourly), DATE_TAG: self.price.date}
+            own |= {PRICE_TAG: str(self.price.hourly), PRICE_DATE_TAG: self.price.date}
         return own
 
     def request(self, send: Callable[[Path, str], None]) -> dict[str, Any]:
@@ -97,7 +95,7 @@ class Job:
         )
 
 
-def launch_job(config: Config, *, max_cost: float, resume: bool = False) -> Job:
+def launch_job(config: Config, *, max_cost: float, resume: bool = False) -> JobPlan:
     """Start a job without asking: `maporl train --on sagemaker --yes --detach --max-cost …`, from Python.
 
     Args:
@@ -112,7 +110,7 @@ def launch_job(config: Config, *, max_cost: float, resume: bool = False) -> Job:
     return job
 
 
-def plan_job(config: Config, *, resume: bool, max_cost: float | None) -> Job:
+def plan_job(config: Config, *, resume: bool, max_cost: float | None) -> JobPlan:
     """The job that trains as `config` does here; AWS is asked for the price and, of a bare role, its ARN.
 
     Args:
@@ -152,7 +150,7 @@ def plan_job(config: Config, *, resume: bool, max_cost: float | None) -> Job:
             )
         }
     )
-    planned = Job(
+    planned = JobPlan(
         _job_name(str(config.run.name), resume=resume),
         found,
         inputs,
@@ -165,7 +163,7 @@ def plan_job(config: Config, *, resume: bool, max_cost: float | None) -> Job:
     return planned
 
 
-def _refuse_cost(job: Job, most: float | None) -> None:
+def _refuse_cost(job: JobPlan, most: float | None) -> None:
     if most is None:
         return
     if job.limit is None:
@@ -197,7 +195,7 @@ def _refuse_without_key(config: Config) -> None:
         )
 
 
-def check_job(job: Job, *, resume: bool) -> Bucket:
+def check_job(job: JobPlan, *, resume: bool) -> Bucket:
     """Whether AWS has all that the job needs; its bucket.
 
     Raises:
@@ -229,7 +227,7 @@ def check_job(job: Job, *, resume: bool) -> Bucket:
     return bucket
 
 
-def start_job(job: Job, bucket: Bucket, on_bytes: Callable[[int], None]) -> None:
+def start_job(job: JobPlan, bucket: Bucket, on_bytes: Callable[[int], None]) -> None:
     """Send what the job reads, and start it.
 
     Raises:
@@ -274,7 +272,7 @@ def _job_name(run: str, *, resume: bool) -> str:
     return f"{plain[: 63 - len(stamp)].strip('-')}{stamp}"
 
 
-def _refuse_taken(job: Job) -> None:
+def _refuse_taken(job: JobPlan) -> None:
     client = aws_client(job.session, "sagemaker")
     with aws_errors(f"job {job.name}"):
         try:
