@@ -178,7 +178,7 @@ def test_the_end_is_told_by_the_exit_code(cloud) -> None:
         done = invoke(JOB, *follow, code=1)
         assert isinstance(done.exception, RunFailed)
         assert f"The job {JOB} failed." in done.exception.message
-        assert "AlgorithmError: \\x1b[2JNaN in the loss\\nFix: lower it" in done.exception.message
+        assert "AlgorithmError: \\x1b[2JNaN in the loss Fix: lower it" in done.exception.message
         assert done.stdout == "[rank 0] step=1; train:loss=0.5;\n"
         settle(cloud, "Stopped")
         assert f"The job {JOB} was stopped." in str(invoke(JOB, *follow, code=1).exception)

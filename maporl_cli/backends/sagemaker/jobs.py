@@ -130,8 +130,8 @@ class Job:
 
     @property
     def failure(self) -> str:
-        """Why it failed; empty if it did not."""
-        return harmless(self.description.get("FailureReason", ""))
+        """Why it failed, on one line; empty if it did not."""
+        return harmless(" ".join(self.description.get("FailureReason", "").split()))
 
     @property
     def checkpoints(self) -> str | None:
