@@ -13,7 +13,9 @@ from safetensors.torch import load_file
 from sagemaker_account import BUCKET, launch
 from small_runs import PAYING_FOR_IDS, SMALL, go, small
 from training_container import TrainingContainer, image_python, refuse_without_namespaces
+from typer.testing import CliRunner
 
+from maporl_cli.cli.main import app
 from maporl_cli.core.run_dir import RunDir
 from maporl_cli.monitoring.jsonl import read_metrics
 
@@ -106,6 +108,14 @@ def test_a_job_is_stopped_goes_on_elsewhere_and_ends_as_a_training_here(account,
     assert {path.name for path in (output / "checkpoints").iterdir()} == {"latest", "step_000006"}
     assert "going on from step" in gzip.decompress((output / "training.log.gz").read_bytes()).decode()
     assert json.loads((output / "training_results.json").read_text())["steps"] == 6
+
+    fetched = CliRunner().invoke(app, ["jobs", "fetch", "ward"])
+    assert fetched.exception is None, fetched.exception
+    home = RunDir.existing(tmp_path / "runs" / "ward")
+    assert (home.load_config().run.plugins, home.load_config().run.name) == (here.run.plugins, "ward")
+    assert learned(home.path) == own
+    for agent in AGENTS:
+        assert (home.final_model / agent / "model.safetensors").is_file()
 
 
 @pytest.mark.slow

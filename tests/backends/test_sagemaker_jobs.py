@@ -22,7 +22,7 @@ from moto.sagemaker.responses import SageMakerResponse
 from typer.testing import CliRunner
 
 from maporl_cli.backends.sagemaker import jobs
-from maporl_cli.cli import jobs as commands
+from maporl_cli.cli import confirm
 from maporl_cli.cli.main import app
 from maporl_cli.core.config_sources import load_config
 from maporl_cli.core.config_yaml import to_yaml
@@ -206,7 +206,7 @@ def test_a_job_is_stopped_when_somebody_agrees(training, monkeypatch) -> None:
     assert refused.exception.fix == f"maporl jobs stop {JOB} --yes"
     answers = iter(["n\n", "\n", "", "y\n"])
     terminal = SimpleNamespace(isatty=lambda: True, readline=lambda: next(answers))
-    monkeypatch.setattr(commands, "sys", SimpleNamespace(stdin=terminal, stderr=sys.stderr))
+    monkeypatch.setattr(confirm, "sys", SimpleNamespace(stdin=terminal, stderr=sys.stderr))
     for _ in range(3):
         assert isinstance(invoke("stop", JOB, code=130).exception, Interrupted)
         assert training.training_job_status == "InProgress"

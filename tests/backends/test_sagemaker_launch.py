@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from typing import Any
 
 import pytest
+import sagemaker_server as server
 from boto3.session import Session
 from conftest import AWS_SECRET
 from example_files import load
@@ -15,7 +18,14 @@ from sagemaker_account import BUCKET, ROLE, TRUST, Requests, command, launch
 from typer.testing import CliRunner
 
 from maporl_cli.cli.main import app
-from maporl_cli.core.errors import ConfigError, MaporlError, MissingError, UsageError
+from maporl_cli.core.errors import (
+    ConfigError,
+    MaporlError,
+    MissingError,
+    RunFailed,
+    UsageError,
+)
+from maporl_cli.core.run_dir import RunDir
 
 ELSEWHERE = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 
@@ -310,3 +320,56 @@ def test_the_same_launch_from_python(account, capsys) -> None:
     with Requests("CreateTrainingJob") as sent, pytest.raises(ConfigError, match="more than"):
         example.main(ROLE, BUCKET, "1.69")
     assert sent == []
+
+
+def ended(account, monkeypatch, *, status: str, secondary: str) -> None:
+    """Lets the server end a job as soon as it is created, with what such a job leaves."""
+    create = SageMakerModelBackend.create_training_job
+
+    def run(self: Any, *args: Any, **named: Any) -> Any:
+        job = create(self, *args, **named)
+        server.set_state(job, status, secondary, reason="AlgorithmError: no memory")
+        name = job.training_job_name
+        server.put_lines(f"{name}/algo-1-1", "[rank 0] step=1; train:loss=0.5;")
+        results = {
+            "run": "/opt/ml/checkpoints/ward",
+            "steps": 4,
+            "eval": {"after": {"accuracy": 0.5, "n": 12}},
+        }
+        left = io.BytesIO()
+        with tarfile.open(fileobj=left, mode="w:gz") as packed:
+            info = tarfile.TarInfo("training_results.json")
+            content = json.dumps(results).encode()
+            info.size = len(content)
+            packed.addfile(info, io.BytesIO(content))
+        account.s3.put_object(
+            Bucket=BUCKET, Key=f"maporl/jobs/{name}/output/output.tar.gz", Body=left.getvalue()
+        )
+        return job
+
+    monkeypatch.setattr(SageMakerModelBackend, "create_training_job", run)
+    monkeypatch.setattr("maporl_cli.backends.sagemaker.logs.POLL_SECONDS", 0.01)
+
+
+def test_a_launch_watches_its_job_and_brings_the_run_home(account, monkeypatch, tmp_path) -> None:
+    ended(account, monkeypatch, status="Completed", secondary="Completed")
+    done = CliRunner().invoke(app, command("--name", "ward", "--yes"))
+    assert done.exception is None, done.exception
+    assert "[rank 0] step=1; train:loss=0.5;" in done.stderr.splitlines()
+    assert done.stdout.splitlines()[1].split() == ["after", "0.500", "–", "12"]
+    assert done.stdout.splitlines()[-2:] == ["steps: 4", "run: runs/ward"]
+    assert RunDir.existing(tmp_path / "runs" / "ward").load_config().run.name == "ward"
+    told = json.loads(CliRunner().invoke(app, command("--name", "ward2", "--yes", "--json")).stdout)
+    assert (told["event"], told["job"], told["run"], told["steps"]) == ("done", "ward2", "runs/ward2", 4)
+
+
+def test_a_job_that_fails_is_no_success_and_what_it_left_comes_all_the_same(
+    account, monkeypatch, tmp_path
+) -> None:
+    ended(account, monkeypatch, status="Failed", secondary="Failed")
+    done = CliRunner().invoke(app, command("--name", "ward", "--yes"))
+    assert isinstance(done.exception, RunFailed)
+    assert done.exception.exit_code == 1
+    assert "AlgorithmError: no memory" in done.exception.message
+    assert done.stdout == ""
+    assert (tmp_path / "runs" / "ward" / "training_results.json").is_file()

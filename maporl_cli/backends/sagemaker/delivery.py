@@ -1,7 +1,7 @@
 """What a job leaves behind: a run's directory, laid out where SageMaker looks for the results.
 
 The run itself lives where checkpoints do, which SageMaker copies to S3 while it goes on. At the end its
-models become model.tar.gz, which is a run that `ask` and `eval` accept, and all else output.tar.gz.
+models become model.tar.gz, and all else output.tar.gz; `fetch` makes a run of both.
 """
 
 from __future__ import annotations
