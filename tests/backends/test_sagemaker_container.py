@@ -143,3 +143,24 @@ def test_two_instances_train_what_one_does(account, python, tmp_path) -> None:
         "rank_3.log",
     }
     assert not any((hosts[1].ml / "model").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
+def test_the_preset_clinic_is_learned_in_a_job_and_what_comes_home_answers(account, python, tmp_path) -> None:
+    request = launch("--name", "learned", sets=("eval.baselines=[]",))
+    host = TrainingContainer(request, account.s3, tmp_path / "host")
+    host.start(python)
+    assert host.end(within=2000) == 0, host.printed[-4000:]
+    read = {
+        metric["Name"]: [float(value) for value in re.findall(metric["Regex"], host.printed)]
+        for metric in request["AlgorithmSpecification"]["MetricDefinitions"]
+    }
+    assert read["eval:accuracy"][0] < 0.3 < 0.9 < read["eval:accuracy"][-1]
+    assert len(read["train:reward"]) == len(read["analyst:loss"]) == 240
+    assert read["train:reward"][-1] > read["train:reward"][0]
+    assert CliRunner().invoke(app, ["jobs", "fetch", "learned"]).exception is None
+    asked = ["eval", "--run", "runs/learned", "--limit", "40", "--baselines", "", "--checks", "", "--json"]
+    done = CliRunner().invoke(app, asked)
+    assert done.exception is None, done.exception
+    assert json.loads(done.stdout)["systems"]["team"]["accuracy"] > 0.85
