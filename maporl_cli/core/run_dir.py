@@ -112,13 +112,7 @@ class RunDir:
         if config.run.name is None:
             raise ConfigError("--resume needs to know which run.", fix="--resume --name NAME")
         run = RunDir.existing(config.run.output_dir / config.run.name)
-        changed = changed_science_fields(run.load_config(), config)
-        if changed:
-            raise ConfigError(
-                f"The run {run.path} was started with another value of {', '.join(changed)}.",
-                why="a resumed run goes on with what it was started with, or its results would mean nothing",
-                fix=f"leave out what changes it, or start another run with --name {config.run.name}-2",
-            )
+        refuse_changed_science(run.load_config(), config, where=str(run.path))
         clean(run.path)
         run.write_config(config)
         return run
@@ -292,6 +286,23 @@ def _meant(path: Path, beside: Sequence[str]) -> Path | None:
 def run_names(output_dir: Path) -> list[str]:
     """The names of the runs in a directory."""
     return sorted(config.parent.name for config in output_dir.glob("*/config.yaml"))
+
+
+def refuse_changed_science(old: Config, new: Config, *, where: str) -> None:
+    """Nothing, where a run that goes on goes on with what it was started with.
+
+    Args:
+        where: the run.
+
+    Raises:
+        ConfigError: names each key that was changed.
+    """
+    if changed := changed_science_fields(old, new):
+        raise ConfigError(
+            f"The run {where} was started with another value of {', '.join(changed)}.",
+            why="a resumed run goes on with what it was started with, or its results would mean nothing",
+            fix=f"leave out what changes it, or start another run with --name {new.run.name}-2",
+        )
 
 
 def changed_science_fields(old: Config, new: Config) -> list[str]:

@@ -160,7 +160,18 @@ def test_the_preset_clinic_is_learned_in_a_job_and_what_comes_home_answers(accou
     assert len(read["train:reward"]) == len(read["analyst:loss"]) == 240
     assert read["train:reward"][-1] > read["train:reward"][0]
     assert CliRunner().invoke(app, ["jobs", "fetch", "learned"]).exception is None
-    asked = ["eval", "--run", "runs/learned", "--limit", "40", "--baselines", "none", "--checks", "none", "--json"]
+    asked = [
+        "eval",
+        "--run",
+        "runs/learned",
+        "--limit",
+        "40",
+        "--baselines",
+        "none",
+        "--checks",
+        "none",
+        "--json",
+    ]
     done = CliRunner().invoke(app, asked)
     assert done.exception is None, done.exception
     assert json.loads(done.stdout)["accuracy"] > 0.85

@@ -269,8 +269,13 @@ def test_a_name_is_taken_once(account) -> None:
 
 def test_a_run_goes_on_only_where_it_left_checkpoints(account) -> None:
     assert "There are no checkpoints of a run ward." in refused(ConfigError, "--name", "ward", "--resume")
-    account.s3.put_object(Bucket=BUCKET, Key="maporl/checkpoints/ward/ward/config.yaml", Body=b"run: {}")
+    first = launch("--name", "first")
+    begun = account.read("maporl/jobs/first/input/config/config.yaml").replace(b"name: first", b"name: ward")
+    account.s3.put_object(Bucket=BUCKET, Key="maporl/checkpoints/ward/ward/config.yaml", Body=begun)
     assert "--resume goes on with that run" in refused(ConfigError, "--name", "ward")
+    told = refused(ConfigError, "--name", "ward", "--resume", sets=("train.learning_rate=0.5",))
+    assert "was started with another value of train.learning_rate" in told
+    assert first["CheckpointConfig"]["S3Uri"] == f"s3://{BUCKET}/maporl/checkpoints/first/"
     request = launch("--name", "ward", "--resume")
     assert request["TrainingJobName"].startswith("ward-20")
     assert request["CheckpointConfig"]["S3Uri"] == f"s3://{BUCKET}/maporl/checkpoints/ward/"

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from boto3.session import Session
@@ -20,12 +21,14 @@ from botocore.exceptions import ClientError
 from maporl_cli.backends.sagemaker.inputs import Inputs, inputs_of
 from maporl_cli.backends.sagemaker.instances import Gpus, gpus_of
 from maporl_cli.backends.sagemaker.jobs import PRICE_DATE_TAG, PRICE_TAG, RUN_TAG
+from maporl_cli.backends.sagemaker.paths import CONFIG
 from maporl_cli.backends.sagemaker.price import Price, price_of
 from maporl_cli.backends.sagemaker.ranks import ranks_of
 from maporl_cli.backends.sagemaker.request import build_request, checkpoints_of, image_of
 from maporl_cli.core.config import Config
+from maporl_cli.core.config_sources import load_config
 from maporl_cli.core.errors import ConfigError, MaporlError, MissingError
-from maporl_cli.core.run_dir import named
+from maporl_cli.core.run_dir import named, refuse_changed_science
 from maporl_cli.data.aws import FORBIDDEN, aws_client, aws_errors, aws_session, error_code
 from maporl_cli.data.channels import noted_channels
 from maporl_cli.data.s3 import Bucket, place_of
@@ -209,6 +212,16 @@ def check_job(job: JobPlan, *, resume: bool) -> Bucket:
         place, prefix = place_of(uri)
         Bucket(place, job.session).refuse_other(f"{prefix}{file.name}", file, upload_as=side.value)
     _refuse_taken(job)
+    _check_checkpoints(job, bucket, resume=resume)
+    return bucket
+
+
+def _check_checkpoints(job: JobPlan, bucket: Bucket, *, resume: bool) -> None:
+    """Whether the job begins a run, or goes on with one, as it was told to.
+
+    Raises:
+        ConfigError: it does the other, or would go on with something else than the run was started with.
+    """
     _, prefix = place_of(checkpoints_of(job.config))
     begun = bool(bucket.others(prefix, ()))
     if begun and not resume:
@@ -224,7 +237,15 @@ def check_job(job: JobPlan, *, resume: bool) -> Bucket:
             where=checkpoints_of(job.config),
             fix="leave out --resume, or correct --name, --bucket or sagemaker.prefix",
         )
-    return bucket
+    started = f"{prefix}{job.config.run.name}/config.yaml"
+    if begun and bucket.size(started) is not None:
+        with TemporaryDirectory(prefix="maporl-") as folder:
+            file = Path(folder) / CONFIG
+            bucket.download(started, file, lambda _: None)
+            # Found out here, and not by an instance that costs.
+            refuse_changed_science(
+                load_config(file=file).config, job.inputs.config, where=str(job.config.run.name)
+            )
 
 
 def start_job(job: JobPlan, bucket: Bucket, on_bytes: Callable[[int], None]) -> None:
