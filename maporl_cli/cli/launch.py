@@ -15,7 +15,7 @@ from maporl_cli.cli.transfer import transfer
 from maporl_cli.core.errors import ConfigError, Interrupted, MaporlError
 
 if TYPE_CHECKING:
-    from maporl_cli.backends.sagemaker.launch import JobPlan
+    from maporl_cli.backends.sagemaker.plan import JobPlan
     from maporl_cli.core.config import Config
 
 
@@ -40,7 +40,9 @@ def launch(
     Raises:
         MaporlError: something is missing, contradicts itself or costs too much; nothing was started then.
     """
-    from maporl_cli.backends.sagemaker.launch import check_job, plan_job, start_job
+    from maporl_cli.backends.sagemaker.checks import check_job
+    from maporl_cli.backends.sagemaker.launch import start_job
+    from maporl_cli.backends.sagemaker.plan import plan_job
 
     job = plan_job(config, resume=resume, max_cost=max_cost)
     memory = job_memory(job)
