@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from maporl_cli.core import run_dir
-from maporl_cli.core.config import Config
+from maporl_cli.core.config import Config, SageMakerConfig
 from maporl_cli.core.config_sources import leaves, load_config
 from maporl_cli.core.errors import ConfigError, MissingError
 from maporl_cli.core.run_dir import RunDir, changed_science_fields, run_names
@@ -168,6 +168,8 @@ class TestScience:
         "train.per_device_train_batch_size",
         "train.gradient_accumulation_steps",
         "model.gradient_checkpointing",
+        # Where a job runs, and what it may cost.
+        *(f"sagemaker.{key}" for key in SageMakerConfig.model_fields),
     )
 
     def test_exactly_the_free_keys_may_change(self):
