@@ -32,6 +32,10 @@ app = typer.Typer(
 )
 
 
+_EXTRAS = {"sagemaker": "sagemaker", "wheel": "sagemaker"}
+"""Packages that not everybody needs, and the extra that brings them."""
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         print(f"maporl {__version__}")
@@ -104,9 +108,11 @@ def _misspelled(error: TyperException) -> UsageError:
 def _known(error: Exception) -> MaporlError | None:
     """The sentence for what the machine lacks: room, permission, a package."""
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("maporl_cli"):
+        package = (error.name or "").partition(".")[0]
+        extra = f", or pip install 'maporl[{_EXTRAS[package]}]'" if package in _EXTRAS else ""
         return MissingError(
             f"The package {error.name} is not installed.",
-            fix="install maporl with all it needs: make install, or pip install -e .",
+            fix=f"install maporl with all it needs: make install{extra or ', or pip install -e .'}",
         )
     return disk_error(error, str(getattr(error, "filename", None) or "the output"))
 

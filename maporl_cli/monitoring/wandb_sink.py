@@ -58,8 +58,9 @@ class WandbSink:
         try:
             self._run = wandb.init(
                 mode=settings.wandb_mode,
-                project=settings.wandb_project,
-                tags=settings.wandb_tags,
+                # What W&B itself is told by its environment, in a job for instance, goes before the config.
+                project=None if "WANDB_PROJECT" in os.environ else settings.wandb_project,
+                tags=None if "WANDB_TAGS" in os.environ else settings.wandb_tags,
                 dir=directory,
                 name=directory.name,
                 group=directory.name,

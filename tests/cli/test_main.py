@@ -230,3 +230,9 @@ def test_a_reader_that_leaves_is_met_with_silence():
     assert process.stderr.read() == ""
     process.stderr.close()
     assert process.wait() in (1, -signal.SIGPIPE)
+
+
+def test_a_package_of_an_extra_names_the_extra(ends):
+    code, told = ends(ModuleNotFoundError("No module named 'sagemaker'", name="sagemaker.core"))
+    assert code == 4
+    assert "pip install 'maporl[sagemaker]'" in told

@@ -24,9 +24,9 @@ print("wandb" in sys.modules)
 """
 
 
-def record(mode: str, home: Path) -> subprocess.CompletedProcess[str]:
+def record(mode: str, home: Path, **more: str) -> subprocess.CompletedProcess[str]:
     """In a process of its own, with an empty home and no key: W&B keeps a service and global state."""
-    environ = {"HOME": str(home), "PATH": os.environ["PATH"]}
+    environ = {"HOME": str(home), "PATH": os.environ["PATH"], **more}
     return subprocess.run(
         [sys.executable, "-c", SCRIPT, mode, str(home / "runs" / "demo")],
         env=environ,
@@ -47,6 +47,15 @@ def test_offline_needs_no_key_and_writes_a_run(tmp_path: Path) -> None:
     content = kept.read_bytes()
     for words in (b"train:accuracy", b"planner:loss", b"spine-test", b"group_size", b"maporl", b"demo"):
         assert words in content
+
+
+def test_wandbs_own_environment_goes_before_the_config(tmp_path: Path) -> None:
+    done = record("offline", tmp_path, WANDB_PROJECT="ward-project", WANDB_TAGS="from-outside,spot")
+    assert done.returncode == 0, done.stderr
+    (kept,) = (tmp_path / "runs" / "demo" / "wandb").glob("offline-run-*/run-*.wandb")
+    content = kept.read_bytes()
+    assert b"ward-project" in content
+    assert b"from-outside" in content
 
 
 def test_disabled_does_not_even_import_wandb(tmp_path: Path) -> None:
