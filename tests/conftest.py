@@ -43,6 +43,16 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture
+def undrawn() -> Iterator[pytest.MonkeyPatch]:
+    """The plots of pages are blank until `undo()`."""
+    from small_runs import blank_plots  # brings torch, which most tests need not wait for
+
+    with pytest.MonkeyPatch.context() as patched:
+        blank_plots(patched)
+        yield patched
+
+
 @pytest.fixture(scope="session")
 def amazon() -> Iterator[str]:
     """The address of a server that plays AWS."""

@@ -8,10 +8,27 @@ import pickle
 import socket
 import traceback
 from collections.abc import Callable
+from multiprocessing import forkserver
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["maporl_cli.worker.__main__", "support", "small_runs"])
+# What a rank would import only when it needs it is here as well: on every rank, that takes a second.
+_CONTEXT.set_forkserver_preload(
+    [
+        "maporl_cli.worker.__main__",
+        "maporl_cli.data.clinic.world",
+        "matplotlib.figure",
+        "matplotlib.ticker",
+        "pytest",
+        "safetensors.torch",
+        "small_runs",
+        "statsmodels.stats.proportion",
+        "support",
+    ]
+)
 
 
 def free_port() -> int:
@@ -32,6 +49,9 @@ def on_ranks(count: int, work: Callable[..., Any], *arguments: Any, nodes: int =
 
 class Ranks:
     def __init__(self, count: int, work: Callable[..., Any], arguments: tuple[Any, ...], nodes: int) -> None:
+        with pytest.MonkeyPatch.context() as patched:  # the server is not told where the tests' helpers are
+            patched.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+            forkserver.ensure_running()
         port = free_port()
         self.processes, self._pipes = [], []
         for rank in range(count):
@@ -86,8 +106,10 @@ def _work(
 ) -> None:
     os.environ.update({name: str(value) for name, value in environment.items()})
     import torch
+    from small_runs import blank_plots
 
     torch.set_num_threads(1)
+    blank_plots(pytest.MonkeyPatch())
     try:
         pipe.send_bytes(pickle.dumps((work(*arguments), None)))
     except BaseException:  # noqa: BLE001 told to the test

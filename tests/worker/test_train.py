@@ -26,6 +26,8 @@ from maporl_cli.core.types import Episode
 from maporl_cli.rewards.component import Measure, register_component
 from maporl_cli.worker import Request, evaluate_run, train
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 TRAIN = sys.modules[train.__module__]  # its name in the package is the function's
 
 
@@ -45,7 +47,7 @@ def trained_once(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def finished(trained_once, tmp_path) -> Path:
-    """A finished run of the team alone, as `small(tmp_path, "eval.baselines=[]")` names it; the test's own."""
+    """The test's own run of the team alone, as `small(tmp_path, "eval.baselines=[]")` names it; finished."""
     return shutil.copytree(trained_once, tmp_path / "run")
 
 
