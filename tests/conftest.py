@@ -9,6 +9,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from html_page import blank_plots
 
 # Read when torch and tokenizers are first imported, which no test module has done yet.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -46,8 +47,6 @@ def shared_data() -> Path:
 @pytest.fixture
 def undrawn() -> Iterator[pytest.MonkeyPatch]:
     """The plots of pages are blank until `undo()`."""
-    from small_runs import blank_plots  # brings torch, which most tests need not wait for
-
     with pytest.MonkeyPatch.context() as patched:
         blank_plots(patched)
         yield patched

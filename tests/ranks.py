@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from html_page import blank_plots
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 # What a rank would import only when it needs it is here as well: on every rank, that takes a second.
@@ -106,7 +107,6 @@ def _work(
 ) -> None:
     os.environ.update({name: str(value) for name, value in environment.items()})
     import torch
-    from small_runs import blank_plots
 
     torch.set_num_threads(1)
     blank_plots(pytest.MonkeyPatch())

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_sources import load_config
@@ -53,15 +50,6 @@ if "half_known" not in benchmark_names():  # of another test, from another folde
     register_benchmark(HalfKnown())
 """
 """A plug-in: the benchmark `half_known`, the clinic without every second training question's answer."""
-
-
-def blank_plots(patch: pytest.MonkeyPatch) -> None:
-    """Leave the plots of pages empty: to draw them takes half as long as a small run."""
-
-    def blank(_: Any, target: Any, **__: Any) -> None:
-        target.write('<svg xmlns="http://www.w3.org/2000/svg"/>')
-
-    patch.setattr("matplotlib.figure.Figure.savefig", blank)
 
 
 def small(folder: Path, *sets: str, name: str = "run") -> Config:
