@@ -84,10 +84,18 @@ class Ranks:
             assert value is not None or error is None
         return [value for value, _ in told]
 
-    def outcomes(self, timeout: float = 120.0) -> list[tuple[Any, str | None]]:
-        """(result, traceback) of each rank; a rank that died has neither."""
+    def outcomes(self, timeout: float = 120.0, *, silent: int | None = None) -> list[tuple[Any, str | None]]:
+        """(result, traceback) of each rank; a rank that died has neither.
+
+        Args:
+            silent: a rank that is expected to say nothing; it is asked when all others have told.
+        """
+        others = [rank for rank in range(len(self.processes)) if rank != silent]
         try:
-            return [self._result(rank, timeout) for rank in range(len(self.processes))]
+            told = {rank: self._result(rank, timeout) for rank in others}
+            if silent is not None:
+                told[silent] = self._result(silent, 0.0)
+            return [told[rank] for rank in sorted(told)]
         finally:
             for process in self.processes:
                 process.kill()
