@@ -9,6 +9,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from html_page import blank_plots
 
 # Read when torch and tokenizers are first imported, which no test module has done yet.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -41,6 +42,14 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the real question files in ../shared/data")
     return folder
+
+
+@pytest.fixture
+def undrawn() -> Iterator[pytest.MonkeyPatch]:
+    """The plots of pages are blank until `undo()`."""
+    with pytest.MonkeyPatch.context() as patched:
+        blank_plots(patched)
+        yield patched
 
 
 @pytest.fixture(scope="session")

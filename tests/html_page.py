@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+
+def blank_plots(patch: pytest.MonkeyPatch) -> None:
+    """Leave the plots of pages empty: to draw them takes half as long as a small run."""
+
+    def blank(_: Any, target: Any, **__: Any) -> None:
+        target.write('<svg xmlns="http://www.w3.org/2000/svg"/>')
+
+    patch.setattr("matplotlib.figure.Figure.savefig", blank)
 
 
 class Page(HTMLParser):

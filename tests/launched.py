@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -10,8 +11,13 @@ from pathlib import Path
 
 import psutil
 from small_runs import SMALL
+from typer.testing import CliRunner
+
+from maporl_cli.cli.main import app
+from maporl_cli.core.errors import MaporlError
 
 BIN = Path(sys.executable).parent
+LONG = ("train.max_steps=400", "train.save_every=400")
 
 
 def command(folder: Path, *words: str, sets: tuple[str, ...] = ()) -> list[str]:
@@ -23,6 +29,13 @@ def command(folder: Path, *words: str, sets: tuple[str, ...] = ()) -> list[str]:
 
 def run(folder: Path, *words: str, sets: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(folder, *words, sets=sets), capture_output=True, text=True, timeout=240)
+
+
+def refused(folder: Path, *words: str, sets: tuple[str, ...] = ()) -> MaporlError:
+    """Why the command is refused before it starts anything; asked in this process."""
+    done = CliRunner().invoke(app, command(folder, *words, sets=sets)[1:])
+    assert isinstance(done.exception, MaporlError), done.output
+    return done.exception
 
 
 class Going:
@@ -55,6 +68,19 @@ class Going:
         code = self.process.wait(timeout=120)
         self._listener.join()
         return code, "\n".join(self.said)
+
+
+def stops(going: Going, run: Path, number: int) -> None:
+    """Asserts that a run, which wrote no checkpoint but its first yet, ends in order when it is asked to."""
+    ranks = going.ranks()
+    os.kill(going.process.pid, number)
+    code, said = going.end()
+    assert code == 130
+    latest = (run / "checkpoints" / "latest").read_text()
+    assert int(latest.removeprefix("step_")) >= 2
+    assert f"the last checkpoint is {latest}" in said
+    assert "Traceback" not in said
+    assert not [rank for rank in ranks.values() if rank.is_running()]
 
 
 def ranks_of(launcher: int) -> dict[int, psutil.Process]:

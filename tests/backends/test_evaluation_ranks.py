@@ -19,6 +19,8 @@ from small_runs import go, small
 from maporl_cli.core.config_yaml import to_yaml
 from maporl_cli.worker import Request, evaluate_run
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 KILLS = 10
 ASKED: dict[str, Any] = {
     "baselines": ("untrained", "single", "majority"),

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
-from launched import BIN, Going, run
-
-from maporl_cli.training.stop import STOPS
+from launched import BIN, LONG, Going, refused, run, stops
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +59,9 @@ def test_torchrun_starts_the_same_program(finished, tmp_path):
     for step in range(1, 5):
         file = Path("run") / "episodes" / f"step_{step:06d}.jsonl"
         assert (tmp_path / file).read_text() == (folder / file).read_text()
-    # Started again, as after a failure, the ranks of the next launch do not take this run for their own.
+    # Started again, as after a failure, the rank of the next launch does not take this run for its own.
     alone = os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "1"}
-    words = [BIN / "torchrun", "--max-restarts", "1", *words]
+    words = [BIN / "torchrun", "--max-restarts", "1", "--nproc-per-node", "1", *words[2:]]
     done = subprocess.run(words, capture_output=True, text=True, timeout=240, env=alone)
     assert done.returncode == 1, done.stderr
     assert done.stdout == ""
@@ -86,91 +83,29 @@ def test_a_config_that_only_another_rank_lacks_is_told(tmp_path):
 
 
 def test_a_world_size_that_does_not_fit_names_those_that_do(tmp_path):
-    done = run(tmp_path, "--nproc", "3")
-    assert done.returncode == 3
-    assert "4 agents cannot be placed evenly on 3 ranks" in done.stderr
-    assert "Fix: use 1, 2, 4, 8" in done.stderr
+    error = refused(tmp_path, "--nproc", "3")
+    assert error.exit_code == 3
+    assert "4 agents cannot be placed evenly on 3 ranks" in error.message
+    assert "Fix: use 1, 2, 4, 8" in error.message
     assert not list(tmp_path.iterdir())
 
 
 def test_more_replicas_than_questions_are_refused(tmp_path):
-    done = run(tmp_path, "--nproc", "8", sets=("train.batch_size=3", "train.per_device_train_batch_size=4"))
-    assert done.returncode == 3, done.stderr
-    assert "3 questions, 2 replicas" in done.stderr
-    assert done.stderr.count("Fix:") == 1
+    sets = ("train.batch_size=3", "train.per_device_train_batch_size=4")
+    error = refused(tmp_path, "--nproc", "8", sets=sets)
+    assert error.exit_code == 3
+    assert "3 questions, 2 replicas" in error.message
+    assert error.message.count("Fix:") == 1
 
 
-def test_an_error_of_the_ranks_is_told_once_with_the_name_of_one(tmp_path):
-    done = run(tmp_path, "--nproc", "2", sets=("data.train=absent.jsonl",))
+def test_an_error_of_the_ranks_is_told_once_is_not_tried_again_and_leaves_nothing(tmp_path):
+    done = run(tmp_path, "--nproc", "2", "--max-restarts", "1", sets=("data.train=absent.jsonl",))
     assert done.returncode == 3, done.stderr
     assert "Rank " in done.stderr
-    assert done.stderr.count("absent.jsonl") >= 1
+    assert "absent.jsonl" in done.stderr
     assert done.stderr.count("Fix:") == 1
     assert "Traceback" not in done.stderr
-
-
-LONG = ("train.max_steps=400", "train.save_every=5")
-
-
-def test_a_rank_that_is_killed_ends_the_run_with_its_name(tmp_path):
-    going = Going(tmp_path, "--nproc", "4", sets=LONG)
-    going.until("step 6/400")
-    ranks = going.ranks()
-    ranks[2].kill()
-    code, said = going.end()
-    assert code == 1
-    assert "Rank 2 (analyst) was killed by SIGKILL." in said
-    assert "step 6/400" in said, "its last lines"
-    assert said.count("Fix:") == 1, said
-    assert "run the same command with --resume --name run" in said
-    assert not [rank for rank in ranks.values() if rank.is_running()]
-    # Rank 1 has told in its log how it lost rank 2; that is no news when it is killed in the next sitting.
-    again = Going(tmp_path, "--nproc", "4", "--resume", sets=LONG)
-    again.until("going on from")
-    again.ranks()[1].kill()
-    code, said = again.end()
-    assert code == 1
-    assert "Rank 1 (researcher) was killed by SIGKILL." in said
-    assert said.count("Fix:") == 1, said
-
-
-def test_a_rank_that_is_killed_before_there_is_a_run_leaves_none_to_go_on_with(tmp_path):
-    going = Going(tmp_path, "--nproc", "2")
-    deadline = time.monotonic() + 120
-    while not (ranks := going.ranks()):
-        assert time.monotonic() < deadline, going.said
-        time.sleep(0.05)
-    list(ranks.values())[-1].kill()
-    code, said = going.end()
-    assert code == 1
-    assert "was killed by SIGKILL." in said
-    assert "Fix: run the same command again" in said
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("number", STOPS)
-def test_a_stop_reaches_every_rank_and_leaves_a_checkpoint(tmp_path, number):
-    going = Going(tmp_path, "--nproc", "2", sets=LONG)
-    going.until("step 6/400")
-    ranks = going.ranks()
-    os.kill(going.process.pid, number)
-    code, said = going.end()
-    assert code == 130
-    latest = (tmp_path / "run" / "checkpoints" / "latest").read_text()
-    assert int(latest.removeprefix("step_")) >= 6
-    assert f"the last checkpoint is {latest}" in said
-    assert "Traceback" not in said
-    assert not [rank for rank in ranks.values() if rank.is_running()]
-
-
-def test_one_rank_that_is_asked_to_stop_is_not_started_again(tmp_path):
-    going = Going(tmp_path, "--nproc", "2", "--max-restarts", "1", sets=LONG)
-    going.until("step 6/400")
-    going.ranks()[1].terminate()
-    code, said = going.end()
-    assert code == 130, said
-    assert "going on from" not in said
-    assert "the last checkpoint is step_" in said
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_refused_overwrite_keeps_the_old_run(tmp_path):
@@ -181,51 +116,20 @@ def test_a_refused_overwrite_keeps_the_old_run(tmp_path):
     assert (tmp_path / "run" / "config.yaml").read_text() == "run: {name: run}\n"
 
 
-def test_a_refusal_is_not_tried_again_and_leaves_nothing(tmp_path):
-    done = run(tmp_path, "--nproc", "2", "--max-restarts", "3", sets=("data.train=absent.jsonl",))
-    assert done.returncode == 3, done.stderr
-    assert done.stderr.count("Fix:") == 1
-    assert "absent.jsonl" in done.stderr
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_of_two_commands_for_one_run_the_refused_one_leaves_the_other_alone(tmp_path):
-    commands = [Going(tmp_path, "--nproc", "2") for _ in range(2)]
+    commands = [Going(tmp_path, "--nproc", "2", sets=("train.max_steps=1",)) for _ in range(2)]
     ended = dict(going.end() for going in commands)
     assert sorted(ended) == [0, 3], ended
     assert "run is being trained already" in ended[3] or "run exists" in ended[3]
     assert (tmp_path / "run" / "training_results.json").is_file()
 
 
-def test_a_run_that_is_being_trained_is_refused_to_everyone_else(tmp_path):
+def test_a_run_that_is_being_trained_is_refused_to_everyone_else_until_it_is_asked_to_stop(tmp_path):
     going = Going(tmp_path, "--nproc", "2", sets=LONG)
     going.until("step 2/400")
     for words in (("--nproc", "2", "--resume"), ("--resume",), ("--overwrite",)):
-        done = run(tmp_path, *words, sets=LONG)
-        assert done.returncode == 3, done.stderr
-        assert "run is being trained already" in done.stderr
-        assert f"process {going.ranks()[0].pid}" in done.stderr
-    going.process.terminate()
-    assert going.end()[0] == 130
-
-
-def test_ranks_end_with_their_launcher_and_keep_what_they_learned(tmp_path):
-    going = Going(tmp_path, "--nproc", "2", sets=("train.max_steps=400", "train.save_every=400"))
-    going.until("step 3/400")
-    ranks = going.ranks()
-    going.process.kill()
-    gone, alive = psutil.wait_procs(list(ranks.values()), timeout=20)
-    assert (len(gone), alive) == (2, [])
-    latest = (tmp_path / "run" / "checkpoints" / "latest").read_text()
-    assert int(latest.removeprefix("step_")) >= 3
-
-
-def test_restarted_ranks_go_on_from_the_last_checkpoint(tmp_path):
-    going = Going(tmp_path, "--nproc", "2", "--max-restarts", "1", sets=("train.max_steps=12", LONG[1]))
-    going.until("step 7/12")
-    going.ranks()[1].kill()
-    code, said = going.end()
-    assert code == 0, said
-    assert "going on from step 5" in said
-    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").open()]
-    assert steps == list(range(13))
+        error = refused(tmp_path, *words, sets=LONG)
+        assert error.exit_code == 3
+        assert "run is being trained already" in error.message
+        assert f"process {going.ranks()[0].pid}" in error.message
+    stops(going, tmp_path / "run", signal.SIGTERM)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from maporl_cli import __version__
 from maporl_cli.cli.main import app
@@ -67,7 +68,8 @@ def commands(command: Any, *names: str) -> Iterator[tuple[tuple[str, ...], Any]]
 @pytest.mark.parametrize(("names", "command"), list(commands(typer.main.get_command(app))), ids=str)
 def test_what_an_option_says_of_itself_is_shown_whole(names, command):
     """Words in brackets would be taken for markup, and vanish."""
-    shown = "".join(run(*names, "--help", env=os.environ | {"COLUMNS": "500"}).stdout.split())
+    told = CliRunner().invoke(app, [*names, "--help"], terminal_width=500, env={"COLUMNS": "500"})
+    shown = "".join(told.stdout.split())
     for parameter in command.params:
         assert "".join((parameter.help or "").split()) in shown, f"{parameter.name}: {parameter.help}"
 

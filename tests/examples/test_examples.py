@@ -143,6 +143,7 @@ def test_the_run_trains_on_the_benchmark_and_is_judged_by_its_other_side(run):
     assert judged_by == [question.id for question in triage.evaluation(0)][:10]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_later_process_finds_the_plug_ins_through_the_runs_own_config(run):
     done = CliRunner().invoke(app, ["eval", "--run", str(run), "--sampled", "--display", "none", "--json"])
     assert done.exception is None, done.output
@@ -154,6 +155,7 @@ def test_a_later_process_finds_the_plug_ins_through_the_runs_own_config(run):
 # --- each alone --------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("example", PLUGINS, ids=lambda path: path.stem)
 def test_the_command_in_the_docstring_runs(example, tmp_path):
     """As shown, but for its size, and with bigram policies in place of weights that need a download."""

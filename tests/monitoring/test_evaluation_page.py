@@ -161,6 +161,7 @@ def test_what_was_not_measured_is_left_out(tmp_path: Path) -> None:
         assert words not in page.text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_any_part_can_be_missing(tmp_path: Path) -> None:
     small = evaluation(
         baselines={}, comparisons={"untrained": difference(0.1, 0.2)}, breakdown={"a": {"b": kind(9, 0.5)}}
@@ -170,6 +171,7 @@ def test_any_part_can_be_missing(tmp_path: Path) -> None:
     assert all("Team 45.2 %" in page for page in pages)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_where_a_system_lacks_a_figure_its_cell_says_so(tmp_path: Path) -> None:
     found = evaluation()
     del found["baselines"]["single"]["safety"]
@@ -179,6 +181,7 @@ def test_where_a_system_lacks_a_figure_its_cell_says_so(tmp_path: Path) -> None:
     assert "correlation with being right +0.73 – +0.73 +0.73" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_talk_that_changed_nothing_is_said_and_not_drawn(tmp_path: Path) -> None:
     drawn = shown(tmp_path, one=evaluation())
     said = [turn("analyst", 0, 371, 0, 0), turn("reporter", 0, 388, 0, 0)]
@@ -192,6 +195,7 @@ def test_talk_that_changed_nothing_is_said_and_not_drawn(tmp_path: Path) -> None
         assert "How the answer changed" not in page.text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_where_nobody_spoke_the_page_says_so(tmp_path: Path) -> None:
     found = evaluation()
     found["settings"] |= {"loglikelihood": True, "sampled": False, "seeds": 1}
@@ -201,6 +205,7 @@ def test_where_nobody_spoke_the_page_says_so(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_reward_that_goes_with_nothing_says_so(tmp_path: Path) -> None:
     found = evaluation()
     found["reward"]["correlation_with_correct"] = None
@@ -210,11 +215,13 @@ def test_a_reward_that_goes_with_nothing_says_so(tmp_path: Path) -> None:
 def test_a_letter_that_only_others_answered_is_one_that_the_team_never_did(tmp_path: Path) -> None:
     found = evaluation()
     del found["letters"]["J"]
-    assert "J 0 16 16 16" in shown(tmp_path, one=found).text
+    text = shown(tmp_path, one=found).text
+    assert "J 0 16 16 16" in text
     bars = "A B C D E F G H I J none"
-    assert bars in shown(tmp_path, one=found).text
+    assert bars in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_evaluations_stand_by_name_and_an_unfinished_one_says_so(tmp_path: Path) -> None:
     page = shown(tmp_path, zebra=evaluation(), cut={"settings": evaluation()["settings"]}, apple=evaluation())
     places = [page.text.index(f"Evaluation: {name}") for name in ("apple", "cut", "zebra")]

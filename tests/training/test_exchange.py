@@ -94,10 +94,10 @@ class Job:
 @pytest.mark.parametrize(("count", "replicas"), [(2, 1), (4, 1), (4, 2)])
 def test_every_turn_is_taken_once_by_its_owner_and_learned_by_all(count, replicas):
     job = Job(count, replicas=replicas)
-    learned = job.play(5, rounds=2)
+    learned = job.play(3, rounds=2)
     expected = {
         Place(1, index, round, agent): turns(Place(1, index, round, agent))
-        for index in range(5)
+        for index in range(3)
         for round in range(2)
         for agent in TEAM
     }

@@ -28,6 +28,8 @@ from maporl_cli.worker import Request, evaluate_run
 from maporl_cli.worker import evaluate as evaluating
 from maporl_cli.worker.answering import answering_alone
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 WORDS = "The following are multiple choice questions (with answers). A. B. C. D. E. Answer: A B C D E".split()
 
 

@@ -16,6 +16,8 @@ from maporl_cli.data.writing import write_questions
 from maporl_cli.worker import Request, ask_team, evaluate_run, systems
 from maporl_cli.worker import evaluate as evaluating
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def ask(run: Path, *sets: str, **options: Any) -> dict[str, Any]:
     request = Request(run=run, baselines=(), **options)
@@ -55,20 +57,19 @@ def test_a_benchmark_that_changed_since_is_told(run, tmp_path):
         run.joinpath("manifest.json").write_text(kept)
 
 
-def test_where_the_training_data_is_gone_the_result_says_that_nobody_can_tell(tmp_path):
+def test_where_the_training_data_is_gone_the_result_says_that_nobody_can_tell(run, tmp_path):
     trained = tmp_path / "mine.jsonl"
     write_questions(trained, islice(benchmark("clinic").train(0), 60))
-    model = Path(go(small(tmp_path, "eval.baselines=[]"))["run"]) / "final_model" / "planner"
     mine = [
         f"data.train={trained}",
-        f"model.name={model}",
+        f"model.name={run / 'final_model' / 'planner'}",
         "train.max_steps=1",
         "train.cold_start.role_steps=0",
     ]
-    run = Path(go(small(tmp_path, *mine, "eval.baselines=[]", name="file"))["run"])
+    from_file = Path(go(small(tmp_path, *mine, "eval.baselines=[]", name="file"))["run"])
     others = tmp_path / "others.jsonl"
     write_questions(others, islice(benchmark("clinic").evaluation(0), 4))
-    request = Request(run=run, data=others, baselines=())
+    request = Request(run=from_file, data=others, baselines=())
 
     def found() -> dict:
         return evaluate_run(small(tmp_path, *mine, name="file"), request, display="none")
@@ -165,7 +166,8 @@ def test_all_that_a_run_has_is_compared_with_by_default(compared):
     assert kept == found
 
 
-def test_the_runs_page_shows_what_was_found_beside_its_training(compared):
+def test_the_runs_page_shows_what_was_found_beside_its_training(compared, undrawn):
+    undrawn.undo()
     found = evaluated(compared, checks=("silenced",))
     page = (compared / "report.html").read_text()
     assert "<h2>Evaluation: held_out</h2>" in page

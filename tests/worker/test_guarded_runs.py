@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from statistics import fmean
 
@@ -16,25 +17,36 @@ from maporl_cli.core.errors import RunFailed
 from maporl_cli.worker import train
 from maporl_cli.worker.job import join, open_store
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 DEAD = [
     "train.guards=stop",
     "train.guard_window=4",
     "train.max_steps=18",
     "train.save_every=5",
     "eval.baselines=[]",
+    "data.max_eval_samples=2",
+    *(f"team.agents.{agent}.max_new_tokens=3" for agent in ("planner", "researcher", "analyst", "reporter")),
 ]
 """Policies so young answer nothing right, so no group has a spread: told over four windows, at step 16."""
+
+
+@pytest.fixture(scope="module")
+def stopped_at_16(tmp_path_factory) -> tuple[RunFailed, Path]:
+    """How a run ended that its guard stopped, and where it is."""
+    folder = tmp_path_factory.mktemp("dead")
+    with pytest.raises(RunFailed, match="guard dead_groups") as told:
+        go(small(folder, *DEAD))
+    return told.value, folder / "run"
 
 
 def metrics(run: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_a_run_stops_where_its_guard_fires_and_says_so_everywhere(tmp_path):
-    with pytest.raises(RunFailed, match="guard dead_groups") as told:
-        go(small(tmp_path, *DEAD))
-    run = tmp_path / "run"
-    assert told.value.where == f"step 16; last good checkpoint: {run / 'checkpoints' / 'step_000000'}"
+def test_a_run_stops_where_its_guard_fires_and_says_so_everywhere(stopped_at_16):
+    told, run = stopped_at_16
+    assert told.where == f"step 16; last good checkpoint: {run / 'checkpoints' / 'step_000000'}"
     rows = metrics(run)
     assert [row["step"] for row in rows if "guard:dead_groups" in row] == [16]
     assert rows[-1]["step"] == 16
@@ -42,12 +54,12 @@ def test_a_run_stops_where_its_guard_fires_and_says_so_everywhere(tmp_path):
     assert "dead_groups at step 16" in (run / "report.html").read_text()
 
 
-def test_a_resumed_run_remembers_what_came_before_it(tmp_path):
+def test_a_resumed_run_remembers_what_came_before_it(stopped_at_16, tmp_path):
     """Stopped again at the same step, though it saw only the last of the sixteen; told to, it goes on."""
-    for resume in (False, True):
-        with pytest.raises(RunFailed, match="guard dead_groups") as told:
-            go(small(tmp_path, *DEAD), resume=resume)
-        assert told.value.where.startswith("step 16;")
+    shutil.copytree(stopped_at_16[1], tmp_path / "run")
+    with pytest.raises(RunFailed, match="guard dead_groups") as told:
+        go(small(tmp_path, *DEAD), resume=True)
+    assert told.value.where.startswith("step 16;")
     assert go(small(tmp_path, *DEAD, "train.guards=warn"), resume=True)["steps"] == 18
     said = (tmp_path / "run" / "training.log").read_text()
     assert said.count("Guard dead_groups fired at step 16") == 1

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +26,29 @@ from maporl_cli.core.types import Episode
 from maporl_cli.rewards.component import Measure, register_component
 from maporl_cli.worker import Request, evaluate_run, train
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 TRAIN = sys.modules[train.__module__]  # its name in the package is the function's
+
+
+@pytest.fixture(scope="module")
+def with_baselines(tmp_path_factory) -> tuple[dict[str, Any], Path]:
+    """What a run of the team and both baselines told, and where it is. For reading alone."""
+    folder = tmp_path_factory.mktemp("with_baselines")
+    return go(small(folder)), folder / "run"
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("trained_once")
+    go(small(folder, "eval.baselines=[]"))
+    return folder / "run"
+
+
+@pytest.fixture
+def finished(trained_once, tmp_path) -> Path:
+    """The test's own run of the team alone, as `small(tmp_path, "eval.baselines=[]")` names it; finished."""
+    return shutil.copytree(trained_once, tmp_path / "run")
 
 
 def weights(run: Path, agent: str = "planner") -> bytes:
@@ -49,9 +73,8 @@ def test_too_little_memory_before_training_names_the_phase(tmp_path, monkeypatch
     assert setting in told.value.fix
 
 
-def test_a_run_from_its_config_to_its_results(tmp_path):
-    done = go(small(tmp_path))
-    run = tmp_path / "run"
+def test_a_run_from_its_config_to_its_results(with_baselines):
+    done, run = with_baselines
     assert done["event"] == "done"
     assert done["steps"] == 4
     assert set(done["eval"]) == {"before", "after", "single", "reporter_alone"}
@@ -67,7 +90,8 @@ def test_a_run_from_its_config_to_its_results(tmp_path):
     for agent in ("planner", "researcher", "analyst", "reporter"):
         AutoModelForCausalLM.from_pretrained(run / "final_model" / agent)
         assert AutoTokenizer.from_pretrained(run / "final_model" / agent)("task treatment").input_ids
-    found = evaluate_run(small(tmp_path), Request(run=run, checks=("shuffled", "silenced")), display="none")
+    asked = Request(run=run, checks=("shuffled", "silenced"))
+    found = evaluate_run(small(run.parent), asked, display="none")
     assert found["accuracy"] == done["eval"]["after"]["accuracy"]
     for mine, theirs in (("untrained", "before"), ("single", "single"), ("reporter_alone", "reporter_alone")):
         assert found["baselines"][mine]["accuracy"] == done["eval"][theirs]["accuracy"]
@@ -84,11 +108,12 @@ def test_a_run_with_value_heads_and_a_credit_in_vain(tmp_path):
     assert "caution: train.credit=influence pays for changed answers" in said
 
 
-def test_the_same_seed_gives_the_same_run_and_another_seed_another(tmp_path):
-    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(trained_once, tmp_path):
+    for name, seed in (("again", 0), ("another", 1)):
         go(small(tmp_path, "eval.baselines=[]", f"run.seed={seed}", name=name))
-    assert weights(tmp_path / "a") == weights(tmp_path / "b") != weights(tmp_path / "c")
-    episodes = [(tmp_path / name / "episodes" / "step_000004.jsonl").read_text() for name in "abc"]
+    runs = [trained_once, tmp_path / "again", tmp_path / "another"]
+    assert weights(runs[0]) == weights(runs[1]) != weights(runs[2])
+    episodes = [(run / "episodes" / "step_000004.jsonl").read_text() for run in runs]
     assert episodes[0] == episodes[1] != episodes[2]
 
 
@@ -118,14 +143,14 @@ def test_a_run_that_could_not_begin_leaves_nothing_in_the_way(tmp_path, change, 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("finished")
 def test_resume_refuses_a_changed_science_field_by_name(tmp_path):
-    go(small(tmp_path, "eval.baselines=[]"))
     with pytest.raises(ConfigError, match=r"train\.learning_rate"):
         go(small(tmp_path, "eval.baselines=[]", "train.learning_rate=0.5"), resume=True)
 
 
+@pytest.mark.usefixtures("finished")
 def test_a_refused_resume_loads_no_model(tmp_path, monkeypatch):
-    go(small(tmp_path, "eval.baselines=[]"))
     monkeypatch.setattr(TRAIN, "open_session", lambda *_: pytest.fail("a model was loaded"))
     with pytest.raises(ConfigError, match=r"run\.seed"):
         go(small(tmp_path, "eval.baselines=[]", "run.seed=5"), resume=True)
@@ -150,6 +175,12 @@ def test_ctrl_c_before_a_run_is_opened_strikes_at_once(tmp_path, monkeypatch, ct
     assert not (tmp_path / "run").exists()
 
 
+def killed_after_step_2(whole: Path, parts: Path) -> None:
+    """Make of a run that is over one that was killed when its last checkpoint was not written."""
+    shutil.copytree(whole, parts)
+    discard(parts / "checkpoints" / "step_000004")
+
+
 def ids(episode: Episode) -> Measure:
     """Pays for nothing sensible, but differently in almost every episode, so that something is learned."""
     return Measure(sum(sum(turn.token_ids) for turn in episode.turns) % 97 / 97)
@@ -164,13 +195,12 @@ def test_the_kl_is_measured_from_the_cold_started_team_also_after_a_resume(tmp_p
         "reward.extra_weights={ids: 1}",
     ]
     strong += ["train.cold_start.role_steps=60"]  # or no turn would ever end
-    for name in ("whole", "parts"):
-        go(small(tmp_path, *strong, name=name))
+    go(small(tmp_path, *strong, name="whole"))
     rows = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
     kls = [row["planner:kl"] for row in rows[1:]]
     assert kls[0] == pytest.approx(0.0, abs=1e-6)  # nothing has been learned yet
     assert kls[-1] > 1e-6
-    discard(tmp_path / "parts" / "checkpoints" / "step_000004")  # as if killed after the one before
+    killed_after_step_2(tmp_path / "whole", tmp_path / "parts")
     go(small(tmp_path, *strong, name="parts"), resume=True)
     assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
 
@@ -185,35 +215,32 @@ def test_a_resumed_run_reads_with_the_very_reader(tmp_path):
         "reward.extra_weights={ids: 1}",
     ]
     sets += ["train.learning_rate=0.01", "train.cold_start.role_steps=60"]
-    for name in ("whole", "parts"):
-        go(small(tmp_path, *sets, name=name))
-    discard(tmp_path / "parts" / "checkpoints" / "step_000004")
+    go(small(tmp_path, *sets, name="whole"))
+    killed_after_step_2(tmp_path / "whole", tmp_path / "parts")
     go(small(tmp_path, *sets, name="parts"), resume=True)
     assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
     first = tmp_path / "parts" / "checkpoints" / "step_000000" / "agents" / "planner" / "weights.safetensors"
     assert first.read_bytes() != weights(tmp_path / "parts")
 
 
-def test_a_run_is_not_deleted_for_one_that_cannot_begin(tmp_path):
-    go(small(tmp_path, "eval.baselines=[]"))
-    before = weights(tmp_path / "run")
+def test_a_run_is_not_deleted_for_one_that_cannot_begin(finished, tmp_path):
+    before = weights(finished)
     for change in ("model.name=/nowhere/at/all", "data.train=missing.jsonl"):
         with pytest.raises((MissingError, DataError, ConfigError)):
             train(small(tmp_path, change), resume=False, overwrite=True, command="test", display="none")
-    assert weights(tmp_path / "run") == before
+    assert weights(finished) == before
 
 
-def test_a_resumed_run_keeps_how_it_began(tmp_path):
+def test_a_resumed_run_keeps_how_it_began(finished, tmp_path):
     config = small(tmp_path, "eval.baselines=[]")
-    go(config)
-    began = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    began = json.loads((finished / "manifest.json").read_text())
     train(config, resume=True, overwrite=False, command="the second", display="none")
-    now = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    now = json.loads((finished / "manifest.json").read_text())
     assert now | {"resumed": []} == began
     assert [sitting["command"] for sitting in now["resumed"]] == ["the second"]
-    (tmp_path / "run" / "manifest.json").unlink()  # as if killed before it had one
+    (finished / "manifest.json").unlink()  # as if killed before it had one
     train(config, resume=True, overwrite=False, command="the third", display="none")
-    again = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    again = json.loads((finished / "manifest.json").read_text())
     assert again == began | {"command": "the third"}
 
 
@@ -227,12 +254,11 @@ def test_a_baseline_without_a_role_is_told_before_anything_is_trained(tmp_path, 
     assert not (tmp_path / "run").exists()
 
 
-def test_wandb_without_a_key_is_told_before_a_run_is_deleted(tmp_path, monkeypatch):
-    go(small(tmp_path, "eval.baselines=[]"))
+def test_wandb_without_a_key_is_told_before_a_run_is_deleted(finished, tmp_path, monkeypatch):
     monkeypatch.setattr(TRAIN, "refuse_without_key", refuse)
     with pytest.raises(MissingError, match="no key"):
         train(small(tmp_path), resume=False, overwrite=True, command="test", display="none")
-    assert weights(tmp_path / "run")
+    assert weights(finished)
 
 
 def refuse(_):
@@ -252,14 +278,14 @@ def test_an_agent_learns_at_its_own_rate(tmp_path, saved_lora):
     assert moves["planner"] < 1e-9 < 1e-4 < moves["reporter"]
 
 
-def test_baselines_start_from_the_very_weights_the_team_started_from(tmp_path):
-    go(small(tmp_path))
+def test_baselines_start_from_the_very_weights_the_team_started_from(with_baselines):
+    _, run = with_baselines
     first = Path("checkpoints") / "step_000000" / "agents"
-    start = (tmp_path / "run" / first / "reporter" / "weights.safetensors").read_bytes()
+    start = (run / first / "reporter" / "weights.safetensors").read_bytes()
     for name, agent in (("single", "single"), ("reporter_alone", "reporter")):
-        own = tmp_path / "run" / "baselines" / name / first / agent / "weights.safetensors"
+        own = run / "baselines" / name / first / agent / "weights.safetensors"
         assert own.read_bytes() == start
-    alone = json.loads((tmp_path / "run" / "training_results.json").read_text())
+    alone = json.loads((run / "training_results.json").read_text())
     tokens = {name: alone["eval"][name]["train_tokens"] for name in ("single", "reporter_alone")}
     # as many tokens as the team, within half a step of its own
     assert tokens["single"] == pytest.approx(alone["train_tokens"], rel=0.15)
@@ -268,11 +294,10 @@ def test_baselines_start_from_the_very_weights_the_team_started_from(tmp_path):
 
 def test_adapters_learn_resume_and_leave_the_base_alone(tmp_path, saved_lora):
     """Four steps at once and in two sittings; then the saved adapters on the base as it is on disk."""
-    for name in ("whole", "parts"):
-        go(small(tmp_path, *saved_lora, name=name))
+    go(small(tmp_path, *saved_lora, name="whole"))
     run = tmp_path / "whole"
     assert all(moved(run, agent) > 0 for agent in ("planner", "researcher", "analyst", "reporter"))
-    discard(tmp_path / "parts" / "checkpoints" / "step_000004")
+    killed_after_step_2(run, tmp_path / "parts")
     go(small(tmp_path, *saved_lora, name="parts"), resume=True)
     for agent in ("planner", "reporter"):
         assert weights(tmp_path / "parts", agent) == weights(run, agent)
@@ -352,33 +377,27 @@ def test_resume_refuses_data_that_has_changed(tmp_path):
         ("checkpoints/step_000000/manifest.json", "{}", "step_000000"),
     ],
 )
-def test_a_damaged_file_is_named_and_nothing_is_lost(tmp_path, file, content, named):
-    config = small(tmp_path, "eval.baselines=[]", "train.kl_coeff=0.1")
-    go(config)
-    discard(tmp_path / "run" / "checkpoints" / "step_000004")  # so that there is something left to do
-    (tmp_path / "run" / file).write_text(content)
+def test_a_damaged_file_is_named_and_nothing_is_lost(finished, tmp_path, file, content, named):
+    discard(finished / "checkpoints" / "step_000004")  # so that there is something left to do
+    (finished / file).write_text(content)
     with pytest.raises(RunFailed, match=named):
-        go(config, resume=True)
-    assert (tmp_path / "run" / "checkpoints" / "step_000002").is_dir()
+        go(small(tmp_path, "eval.baselines=[]"), resume=True)
+    assert (finished / "checkpoints" / "step_000002").is_dir()
 
 
-def test_a_run_without_a_whole_checkpoint_does_not_start_over_in_silence(tmp_path):
-    config = small(tmp_path, "eval.baselines=[]")
-    go(config)
-    for path in (tmp_path / "run" / "checkpoints").glob("*/manifest.json"):
+def test_a_run_without_a_whole_checkpoint_does_not_start_over_in_silence(finished, tmp_path):
+    for path in (finished / "checkpoints").glob("*/manifest.json"):
         path.unlink()
     with pytest.raises(RunFailed, match="No checkpoint of the run is whole"):
-        go(config, resume=True)
-    assert (tmp_path / "run" / "final_model" / "planner").is_dir()
+        go(small(tmp_path, "eval.baselines=[]"), resume=True)
+    assert (finished / "final_model" / "planner").is_dir()
 
 
 @pytest.mark.parametrize("last", [0, 2])
-def test_a_resumed_run_repeats_no_line_of_its_metrics(tmp_path, last):
-    config = small(tmp_path, "eval.baselines=[]")
-    go(config)
+def test_a_resumed_run_repeats_no_line_of_its_metrics(finished, tmp_path, last):
     for step in (2, 4):
         if step > last:
-            discard(tmp_path / "run" / "checkpoints" / f"step_{step:06d}")
-    go(config, resume=True)
-    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+            discard(finished / "checkpoints" / f"step_{step:06d}")
+    go(small(tmp_path, "eval.baselines=[]"), resume=True)
+    rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]

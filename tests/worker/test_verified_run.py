@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,8 @@ from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError
 from maporl_cli.worker import train
 from maporl_cli.worker.job import join, open_store
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def half_known(folder: Path, *sets: str, name: str = "run") -> Config:
@@ -38,6 +41,13 @@ def half_known(folder: Path, *sets: str, name: str = "run") -> Config:
     return small(folder, *verified, *sets, name=name)
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("half_known")
+    go(half_known(folder))
+    return folder / "run"
+
+
 def metrics(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "metrics.jsonl").open()]
 
@@ -46,9 +56,8 @@ def played(run: Path) -> list[dict]:
     return [json.loads(line) for file in sorted(run.glob("episodes/*")) for line in file.open()]
 
 
-def test_from_its_config_to_its_results(tmp_path):
-    go(half_known(tmp_path))
-    run = tmp_path / "run"
+def test_from_its_config_to_its_results(trained):
+    run = trained
     rows = metrics(run)[1:]
     assert [row.get("train:unscored", 0) > 0 for row in rows] == [True, True, False, False]
     assert ["verifier:brier" in row for row in rows] == [False, False, False, True]
@@ -68,8 +77,8 @@ def test_from_its_config_to_its_results(tmp_path):
 def test_a_resumed_run_ends_where_an_undisturbed_one_does(tmp_path):
     """From a checkpoint between two refreshes: three steps a refresh, one kept after the second."""
     every = ["reward.verifier_refresh=3", "train.max_steps=6"]
-    for name in ("whole", "parts"):
-        go(half_known(tmp_path, *every, name=name))
+    go(half_known(tmp_path, *every, name="whole"))
+    shutil.copytree(tmp_path / "whole", tmp_path / "parts")
     for step in (4, 6):
         discard(tmp_path / "parts" / "checkpoints" / f"step_{step:06d}")
     (tmp_path / "parts" / "checkpoints" / "latest").unlink()
@@ -85,11 +94,10 @@ def train_here(settings: Config) -> None:
     train(settings, resume=False, overwrite=False, command="test", display="none", ranks=ranks)
 
 
-def test_two_ranks_change_nothing(tmp_path):
+def test_two_ranks_change_nothing(trained, tmp_path):
     """The verifier sits with the reporter on one of them, and both are told what it says."""
-    go(half_known(tmp_path, name="one"))
-    on_ranks(2, train_here, half_known(tmp_path, name="two"))
-    one, two = played(tmp_path / "one"), played(tmp_path / "two")
+    on_ranks(2, train_here, half_known(tmp_path))
+    one, two = played(trained), played(tmp_path / "run")
     assert [[turn["token_ids"] for turn in episode["turns"]] for episode in one] == [
         [turn["token_ids"] for turn in episode["turns"]] for episode in two
     ]
@@ -98,8 +106,8 @@ def test_two_ranks_change_nothing(tmp_path):
         for said in (episode["verified"] for episode in one)
     ]
     weights = [
-        load_file(tmp_path / name / "checkpoints" / "step_000004" / "verifier" / "weights.safetensors")
-        for name in ("one", "two")
+        load_file(run / "checkpoints" / "step_000004" / "verifier" / "weights.safetensors")
+        for run in (trained, tmp_path / "run")
     ]
     for name, tensor in weights[0].items():
         torch.testing.assert_close(weights[1][name], tensor, rtol=0, atol=1e-5)

@@ -1,0 +1,1 @@
+"""Ours: among the packages that the SDK for SageMaker brings, one installs a package of this name."""
