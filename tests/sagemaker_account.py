@@ -9,7 +9,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 from urllib.request import Request, urlopen
 
-import botocore.client
 import pytest
 from boto3.session import Session
 from typer.testing import CliRunner
@@ -89,6 +88,11 @@ class Account:
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
         return [one["Key"] for page in pages for one in page.get("Contents", [])]
 
+    def channel(self, request: dict[str, Any], name: str) -> str:
+        """What the keys of a job's channel begin with."""
+        found = next(one for one in request["InputDataConfig"] if one["ChannelName"] == name)
+        return found["DataSource"]["S3DataSource"]["S3Uri"].removeprefix(f"s3://{BUCKET}/").rstrip("/")
+
     def close(self) -> None:
         """Leave the server as it was found."""
         self.prices.close()
@@ -96,20 +100,24 @@ class Account:
 
 
 class Requests(list[dict[str, Any]]):
-    """The requests of one kind that were sent while it was entered."""
+    """The requests of one kind that were sent while it was entered, as botocore had them ready to send."""
 
     def __init__(self, operation: str) -> None:
         self._operation, self._patch = operation, pytest.MonkeyPatch()
 
     def __enter__(self) -> Requests:
-        send = botocore.client.BaseClient._make_api_call
+        make = Session.client
 
-        def seen(client: Any, name: str, parameters: dict[str, Any]) -> Any:
-            if name == self._operation:
-                self.append(json.loads(json.dumps(parameters)))
-            return send(client, name, parameters)
+        def seen(params: dict[str, Any], **_: Any) -> None:
+            body = params["body"]
+            self.append(json.loads(body) if isinstance(body, str | bytes) and body[:1] in ("{", b"{") else {})
 
-        self._patch.setattr(botocore.client.BaseClient, "_make_api_call", seen)
+        def client(session: Session, *args: Any, **named: Any) -> Any:
+            made = make(session, *args, **named)
+            made.meta.events.register(f"before-call.*.{self._operation}", seen)
+            return made
+
+        self._patch.setattr(Session, "client", client)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json as jsonlib
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from maporl_cli.cli.confirm import confirm
 from maporl_cli.cli.log_lines import line_printer
@@ -12,7 +12,7 @@ from maporl_cli.cli.output import emit, result, say
 from maporl_cli.cli.plan import placement_lines, placement_part
 from maporl_cli.cli.summary import summary
 from maporl_cli.cli.transfer import transfer
-from maporl_cli.core.errors import ConfigError, Interrupted, MaporlError
+from maporl_cli.core.errors import ConfigError, Interrupted, MaporlError, UsageError
 
 if TYPE_CHECKING:
     from maporl_cli.backends.sagemaker.plan import JobPlan
@@ -41,14 +41,14 @@ def launch(
         MaporlError: something is missing, contradicts itself or costs too much; nothing was started then.
     """
     from maporl_cli.backends.sagemaker.checks import check_job
-    from maporl_cli.backends.sagemaker.launch import start_job
+    from maporl_cli.backends.sagemaker.launch import create_job, send_inputs
     from maporl_cli.backends.sagemaker.plan import plan_job
 
     job = plan_job(config, resume=resume, max_cost=max_cost)
-    memory = job_memory(job)
-    for line in job_lines(job, memory):
+    if not detach:
+        _refuse_occupied(job, resume=resume)
+    for line in job_lines(job):
         say(line.rstrip())
-    _refuse_unfit(job, memory)
     if dry_run:
         request = job.request(lambda file, key: None)
         if json:
@@ -57,24 +57,49 @@ def launch(
             result(jsonlib.dumps(request, indent=2))
         return
     bucket = check_job(job, resume=resume)
-    if not yes:
-        confirm(
-            f"Start {job.name}?",
-            command="--yes starts it without asking, --dry-run shows it",
-            otherwise=Interrupted(f"{job.name} was not started.", fix="start it with the same command"),
-        )
-    with transfer(None) as on_bytes:
-        start_job(job, bucket, on_bytes)
+    unstarted = Interrupted(f"{job.name} was not started.", fix="start it with the same command")
+    try:
+        if not yes:
+            confirm(
+                f"Start {job.name}?",
+                command="--yes starts it without asking, --dry-run shows it",
+                otherwise=unstarted,
+            )
+        with transfer(None) as on_bytes:
+            request = send_inputs(job, bucket, on_bytes)
+    except KeyboardInterrupt:
+        raise unstarted from None
+    create_job(job, request)
     say(f"Started {job.name}. Ctrl-C leaves it alone; maporl jobs stop {job.name} stops it.")
     if not detach:
-        _bring_home(job, json=json)
+        _bring_home(job, resume=resume, json=json)
     elif json:
         emit({"event": "started", "job": job.name, "run": job.config.run.name})
     else:
         result(job.name)
 
 
-def _bring_home(plan: JobPlan, *, json: bool) -> None:
+def config_of_run(name: str | None, region: str | None) -> str:
+    """The config of the run to go on with, as YAML: that of the job that began it.
+
+    Raises:
+        UsageError: it is not said which.
+        MissingError: there is no such job, or it is not ours.
+    """
+    from maporl_cli.backends.sagemaker.fetch import local_config
+    from maporl_cli.backends.sagemaker.jobs import described
+    from maporl_cli.backends.sagemaker.plan import job_name
+    from maporl_cli.core.config_yaml import to_yaml
+    from maporl_cli.data.aws import aws_session
+
+    if name is None:
+        raise UsageError("--resume needs to know which run.", fix="--resume --name NAME")
+    session = aws_session(region)
+    job = described(session, job_name(name, resume=False))
+    return to_yaml(local_config(session, job, None))
+
+
+def _bring_home(plan: JobPlan, *, resume: bool, json: bool) -> None:
     """Watch the job to its end, and make a run here of what it left.
 
     Raises:
@@ -90,7 +115,8 @@ def _bring_home(plan: JobPlan, *, json: bool) -> None:
     job = described(plan.session, plan.name)
     ended = outcome(job.description)
     try:
-        run = fetch(plan.session, job, output_dir=None, overwrite=False, transfer=transfer).run
+        # What is here of a run that went on is an earlier state of the same.
+        run = fetch(plan.session, job, output_dir=None, overwrite=resume, transfer=transfer).run
     except MaporlError as error:
         if ended is None:
             raise
@@ -104,35 +130,44 @@ def _bring_home(plan: JobPlan, *, json: bool) -> None:
         raise ended
 
 
-def job_lines(job: JobPlan, memory: Mapping[str, Any]) -> Iterator[str]:
+def _refuse_occupied(job: JobPlan, *, resume: bool) -> None:
+    """Nothing, where the run can come home.
+
+    Raises:
+        ConfigError: another one is there, which would be noticed once the job has ended.
+    """
+    from maporl_cli.core.run_dir import RunDir, refuse_changed_science
+
+    run = RunDir.of(job.config)
+    if resume and run.config.is_file():
+        refuse_changed_science(run.load_config(), job.config, where=str(run.path))
+    elif run.path.exists():
+        raise ConfigError(
+            f"The run {run.path} exists, where the job's would come to lie.",
+            fix="another --name; or --detach, and maporl jobs fetch to another --output-dir",
+        )
+
+
+def job_lines(job: JobPlan) -> Iterator[str]:
     """What the job is, where its agents are, what that needs, and what it may cost."""
     from maporl_cli.cli.plan_memory import memory_lines
 
-    settings, gpus = job.config.sagemaker, job.gpus
+    settings, machine = job.config.sagemaker, job.machine
     region = str(settings.region)
-    kind = f"{gpus.count} GPUs of {gpus.bytes / 2**30:.0f} GiB each" if gpus.count else "no GPU"
+    size = "unknown" if machine.bytes is None else f"{machine.bytes / 2**30:.0f} GiB"
+    kind = f"{machine.gpus} GPUs of {size} each" if machine.gpus else f"no GPU, {size} of RAM"
     yield f"job {job.name}, run {job.config.run.name}, in {region}"
     yield (
         f"on {settings.instances} × {settings.instance} ({kind}){', spot capacity' if settings.spot else ''}"
     )
     yield f"image {job.image}"
     yield f"role {settings.role}"
-    for side, (uri, file) in job.inputs.data.items():
-        yield f"{side} questions {uri}{file.name}"
+    for side, asked in job.inputs.data.items():
+        yield f"{side} questions {asked.uri}{asked.name}"
     where = placement_part(job.placement)
     yield from placement_lines(where)
-    yield from memory_lines(memory, where)
+    yield from memory_lines(job.memory, where)
     yield from price_lines(job)
-
-
-def job_memory(job: JobPlan) -> Mapping[str, Any]:
-    """The part of a plan that says what each rank needs, against the GPUs of the instance."""
-    from maporl_cli.cli.plan_memory import memory_part
-    from maporl_cli.training.fit import Device
-
-    name = job.config.sagemaker.instance
-    device = Device(f"GPU of {name}", job.gpus.bytes, shared=False) if job.gpus.count else None
-    return memory_part(job.config, job.placement, device)
 
 
 def price_lines(job: JobPlan) -> Iterator[str]:
@@ -146,18 +181,4 @@ def price_lines(job: JobPlan) -> Iterator[str]:
     yield (
         f"price ${job.price.hourly:.4g} an hour on demand (list of {job.price.date}) × {hours:.3g} h × "
         f"{settings.instances} = at most ${job.limit:,.2f}{less}"
-    )
-
-
-def _refuse_unfit(job: JobPlan, memory: Mapping[str, Any]) -> None:
-    """A job that would run out of memory costs money and ends in an error."""
-    from maporl_cli.cli.plan_memory import fix_of
-
-    if not memory.get("advice"):
-        return
-    raise ConfigError(
-        f"The team does not fit on {job.config.sagemaker.instance}.",
-        where="sagemaker.instance",
-        why="a rank needs more memory than its GPU has, as told above",
-        fix=fix_of(memory, placement_part(job.placement)),
     )

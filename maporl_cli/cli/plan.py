@@ -42,12 +42,13 @@ def show_plan(loaded: Loaded, world_size: int, json: bool, measured: Measured | 
         DataError: nothing can be predicted from what was measured.
     """
     from maporl_cli.agents.roles import role_book
-    from maporl_cli.cli.plan_memory import memory_lines, memory_part
+    from maporl_cli.cli.plan_memory import memory_lines
     from maporl_cli.cli.plan_time import time_lines, time_part
     from maporl_cli.core.config_yaml import to_yaml
     from maporl_cli.training.fit import hosts_for
     from maporl_cli.training.placement import place
     from maporl_cli.worker.cautions import cautions
+    from maporl_cli.worker.memory_plan import memory_part, planned_device
     from maporl_cli.worker.session import open_credit
 
     if world_size > _MOST_RANKS:
@@ -66,7 +67,7 @@ def show_plan(loaded: Loaded, world_size: int, json: bool, measured: Measured | 
     placement = place(config.team.names, world_size, hosts_for(world_size))
     batch = batch_part(config, placement.replicas)
     where = placement_part(placement)
-    memory = memory_part(config, placement)
+    memory = memory_part(config, placement, planned_device(config))
     time = None if measured is None else time_part(config, placement, batch["steps"], measured, memory)
     in_vain = list(cautions(config))
     if json:

@@ -2,119 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
-from functools import cache
 from io import StringIO
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from maporl_cli.cli.plan import WIDTH
-from maporl_cli.core.errors import MaporlError
 
 if TYPE_CHECKING:
-    from maporl_cli.agents.blueprint import Blueprint
-    from maporl_cli.core.config import Config
-    from maporl_cli.training.fit import Device, Phase
-    from maporl_cli.training.placement import Placement
+    pass
 
 _NO = "does not fit"
 ROWS = 16
 """Beyond so many ranks only those of one replica have rows: the others are alike."""
-
-
-def memory_part(config: Config, placement: Placement, elsewhere: Device | None = None) -> Mapping[str, Any]:
-    """What each rank needs, in bytes; only `unknown`, a message, where a model is not on this machine.
-
-    Args:
-        elsewhere: what the ranks would run on, where that is not this machine.
-    """
-    from maporl_cli.agents.blueprint import blueprints
-    from maporl_cli.agents.build import model_of
-    from maporl_cli.training.fit import what_to_lower
-    from maporl_cli.training.memory import prompt_tokens
-
-    @cache
-    def prints(finetune: str) -> dict[str, Blueprint]:
-        model = config.model.model_copy(update={"finetune": finetune})
-        return blueprints(config.model_copy(update={"model": model}))
-
-    def estimate(changed: Config) -> list[Phase]:
-        return _phases(changed, placement, prints(changed.model.finetune))
-
-    try:
-        models = prints(config.model.finetune)
-    except MaporlError as error:
-        return {"unknown": error.message}
-    team, *baselines = estimate(config)
-    device = elsewhere or _device(config)
-    advice = None
-    if device is not None and not all(phase.fits(device) for phase in (team, *baselines)):
-        advice = asdict(what_to_lower(config, estimate, device))
-    return {
-        "prompt_tokens": {
-            seat.name: prompt_tokens(seat, models[model_of(seat, config)]) for seat in config.team.agents
-        },
-        "verifier_beside": config.team.names[-1] if config.reward.verifier == "learned" else None,
-        "device": None if device is None else asdict(device) | {"usable": int(device.usable)},
-        "ranks": [
-            {
-                "rank": place.rank,
-                "model": rank.model,
-                "optimizer": rank.optimizer,
-                "activations": rank.activations,
-                "cache": rank.cache,
-                "step": rank.step,
-                "process": rank.process,
-                "peak": rank.peak,
-            }
-            for place, rank in zip(placement.ranks, team.ranks, strict=True)
-        ],
-        "phases": {
-            phase.name: {
-                "load": None if device is None else phase.load(device),
-                "fits": None if device is None else phase.fits(device),
-            }
-            for phase in (team, *baselines)
-        },
-        "advice": advice,
-    }
-
-
-def _phases(config: Config, placement: Placement, models: Mapping[str, Blueprint]) -> list[Phase]:
-    """The team's training, and that of each baseline, while the team's policies are still in memory."""
-    from maporl_cli.training.fit import Phase
-    from maporl_cli.training.memory import rank_memory
-
-    def phase(name: str, config: Config, placement: Placement) -> Phase:
-        # Replicas are alike, and there may be very many.
-        seats = {place.agents for place in placement.ranks}
-        needs = {agents: rank_memory(config, agents, models, placement.replicas) for agents in seats}
-        return Phase(name, placement, tuple(needs[place.agents] for place in placement.ranks))
-
-    team = phase("team", config, placement)
-    found = [team]
-    for name in config.eval.baselines:
-        from maporl_cli.worker.baselines import baseline_config
-        from maporl_cli.worker.session import team_placement
-
-        alone = baseline_config(config, name)
-        own = phase(name, alone, team_placement(alone, placement))
-        ranks = [
-            replace(rank, model=rank.model + kept.model, gradients=rank.gradients + kept.gradients)
-            for rank, kept in zip(own.ranks, team.ranks, strict=True)
-        ]
-        found.append(replace(own, ranks=tuple(ranks)))
-    return found
-
-
-def _device(config: Config) -> Device | None:
-    """What the ranks would run on; None where the config asks for a GPU and this machine has none."""
-    from maporl_cli.training.fit import device_at_hand
-
-    device = device_at_hand()
-    return None if config.model.dtype == "fp16" and device.shared else device
 
 
 def memory_lines(part: Mapping[str, Any], placement: Mapping[str, Any]) -> Iterator[str]:
@@ -128,6 +28,8 @@ def memory_lines(part: Mapping[str, Any], placement: Mapping[str, Any]) -> Itera
         yield from wrap(sentence, WIDTH)
     if part["advice"]:
         # In one line, to be copied.
+        from maporl_cli.worker.memory_plan import fix_of  # here, since the worker imports torch
+
         yield f"Fix: {fix_of(part, placement)}"
 
 
@@ -175,7 +77,7 @@ def _sentences(part: Mapping[str, Any], placement: Mapping[str, Any]) -> Iterato
     if part["verifier_beside"]:
         yield f"The reward's verifier is counted with {part['verifier_beside']}, as one more that learns."
     if device is None:
-        yield "model.dtype=fp16 needs a GPU, and this machine has none: compare the peaks with yours."
+        yield "What it runs on is not known (model.dtype=fp16 needs a GPU): compare the peaks with yours."
         return
     for name, phase in part["phases"].items():
         if name != "team":
@@ -195,23 +97,6 @@ def _sentences(part: Mapping[str, Any], placement: Mapping[str, Any]) -> Iterato
             if advice["fits"]
             else f"With every setting lowered that helps it would still need {_size(advice['load'])}."
         )
-
-
-def fix_of(part: Mapping[str, Any], placement: Mapping[str, Any]) -> str:
-    """What to change where it does not fit."""
-    advice, device = part["advice"], part["device"]
-    if advice["fits"]:
-        return " ".join(f"--set {key}={_value(value)}" for key, value in advice["changes"].items())
-    ways = ["a smaller model.name", "more memory"]
-    if device["shared"] and placement["world_size"] > placement["hosts"]:
-        ways.append("fewer ranks on a host (--nproc)")
-    if not device["shared"] and any(len(place["agents"]) > 1 for place in placement["ranks"]):
-        ways.append("a GPU for each agent (--nproc)")
-    return f"use {', or '.join(ways)}"
-
-
-def _value(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _size(count: int) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from math import isfinite
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -151,9 +152,15 @@ def train(
         flags[f"sagemaker.{key}"] = there[f"--{key}"]
     flags["sagemaker.spot"] = spot or None
     if remote:
-        from maporl_cli.cli.launch import launch
+        from maporl_cli.cli.launch import config_of_run, launch
 
-        told = resolve(preset, config, sets, flags).config
+        if resume and preset is None and config is None:
+            with TemporaryDirectory(prefix="maporl-") as folder:
+                begun = Path(folder) / "config.yaml"
+                begun.write_text(config_of_run(name, region), encoding="utf-8")
+                told = resolve(None, begun, sets, flags).config
+        else:
+            told = resolve(preset, config, sets, flags).config
         launch(told, resume=resume, dry_run=dry_run, json=json, yes=yes, detach=detach, max_cost=max_cost)
         return
     if resume and preset is None and config is None:

@@ -9,12 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-Beta = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
+from maporl_cli.core.config_sagemaker import SageMakerConfig
+from maporl_cli.core.config_section import Beta, Count, NonNegative, Positive, Section
+
 # YAML reads a bare `off` as false.
 Guarding = Annotated[
     Literal["off", "warn", "stop"], BeforeValidator(lambda value: "off" if value is False else value)
@@ -24,10 +23,10 @@ VERIFIER = "verifier"
 """What metrics and checkpoints call the scorer of `reward.verifier`; no agent can be called so."""
 
 
-class Section(BaseModel):
-    """A part of the config: unknown keys are errors, values never change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+_METRICS = frozenset(
+    ("train", "eval", "reward", "credit", "medical", "safety", "collaboration", "evidence", "reasoning")
+)
+"""What the metrics of a run begin with; those of an agent begin with its name."""
 
 
 class RunConfig(Section):
@@ -101,6 +100,8 @@ class TeamConfig(Section):
         names = self.names
         if VERIFIER in names:
             raise ValueError(f"no agent can be named {VERIFIER!r}, as the reward's is; give it another name")
+        if taken := [name for name in names if name in _METRICS]:
+            raise ValueError(f"no agent can be named {taken[0]!r}, as metrics are; give it another name")
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two agents are named {twice[0]!r}; give each its own name")
@@ -282,65 +283,6 @@ class PlacementConfig(Section):
 
     timeout: Positive = 600.0
     """Seconds that a rank waits for another one that gives no sign, before it gives the run up."""
-
-
-class SageMakerConfig(Section):
-    """The jobs of `maporl train --on sagemaker`."""
-
-    instance: Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")] = "ml.g5.12xlarge"
-    instances: Count = 1
-    role: str | None = None
-    """The execution role: its ARN, or its name."""
-    bucket: str | None = None
-    """Where code, data, checkpoints and results go."""
-    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")] = "maporl"
-    """What keys in the bucket begin with."""
-    region: str | None = None
-    """None: as the AWS configuration says."""
-    image: str | None = None
-    """The container; None: AWS's PyTorch training image."""
-    spot: bool = False
-    """Spare capacity at a lower price, which AWS may take back: the job goes on from its last checkpoint."""
-    max_runtime: Count = 86_400
-    """Seconds that a job may train."""
-    max_wait: Count | None = None
-    """Seconds that a spot job may train and wait for capacity together; None: twice `max_runtime`."""
-    keep_alive: Annotated[int, Field(ge=0, le=3600)] = 0
-    """Seconds that the instances stay, and cost, for another job after the end."""
-    volume_size: Count = 100
-    """GB of disk an instance, where its type has none of its own."""
-    subnets: tuple[str, ...] = ()
-    security_groups: tuple[str, ...] = ()
-    encrypt_traffic: bool = False
-    """Between the instances."""
-    kms_key: str | None = None
-    """Encrypts what is uploaded and the results."""
-    tags: dict[str, str] = Field(default_factory=dict)
-    environment: dict[str, str] = Field(default_factory=dict)
-    """Variables of the container, such as PYTORCH_CUDA_ALLOC_CONF; never a secret."""
-    secrets: dict[str, str] = Field(default_factory=dict)
-    """Variables whose values AWS Secrets Manager keeps: WANDB_API_KEY: the secret's name or ARN."""
-
-    @model_validator(mode="after")
-    def _possible(self) -> SageMakerConfig:
-        hidden = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
-        if told := [name for name in self.environment if any(word in name.upper() for word in hidden)]:
-            raise ValueError(
-                f"environment would show {told[0]} to everybody who may see the job; keep it in AWS Secrets "
-                f"Manager, and give sagemaker.secrets.{told[0]} the secret's name"
-            )
-        if self.spot and self.keep_alive:
-            raise ValueError("a spot job cannot keep its instances: sagemaker.keep_alive=0 or spot=false")
-        if self.max_wait is not None and not self.spot:
-            raise ValueError("only a spot job waits: leave max_wait out, or sagemaker.spot=true")
-        if self.max_wait is not None and self.max_wait < self.max_runtime:
-            raise ValueError(
-                f"max_wait {self.max_wait} counts training and waiting, so it cannot be less than "
-                f"max_runtime {self.max_runtime}"
-            )
-        if bool(self.subnets) != bool(self.security_groups):
-            raise ValueError("subnets and security_groups go together: give both, or neither")
-        return self
 
 
 class Config(Section):

@@ -100,22 +100,22 @@ class Bucket:
             fix="run the same command again",
         )
 
-    def refuse_other(self, key: str, path: Path, *, upload_as: str) -> None:
-        """Nothing, where an object is what the file here is; a file that is not here is believed.
+    def refuse_other(self, key: str, path: Path | None, *, upload_as: str) -> None:
+        """Nothing, where an object is what the file here is.
 
         Args:
-            upload_as: the channel that the file belongs to.
+            path: the file; None: the object only has to be there.
+            upload_as: the channel that it belongs to.
 
         Raises:
             ConfigError: there is no such object, or it is something else.
         """
-        sent = f"maporl data upload {path} --channel {upload_as} --bucket {self.name}"
+        file = path or key.rpartition("/")[2]
+        sent = f"maporl data upload {file} --channel {upload_as} --bucket {self.name}"
         with self._errors(self.uri(key)):
             if key not in self.others(key, ()):
-                raise ConfigError(
-                    f"{path.name} is not among what was uploaded.", where=self.uri(key), fix=sent
-                )
-            if path.is_file() and not self._holds(key, path.stat().st_size, checksum_of(path)):
+                raise ConfigError(f"{file} is not among what was uploaded.", where=self.uri(key), fix=sent)
+            if path is not None and not self._holds(key, path.stat().st_size, checksum_of(path)):
                 raise ConfigError(
                     f"{path} has changed since it was uploaded.",
                     where=self.uri(key),

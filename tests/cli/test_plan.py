@@ -252,7 +252,7 @@ class TestMemory:
         assert found["device"] is None
         assert found["phases"]["team"]["fits"] is None
         assert found["ranks"][0]["peak"] > 0
-        assert "needs a GPU, and this machine has none" in dry_run(*sets)[1]
+        assert "(model.dtype=fp16 needs a GPU): compare the peaks" in dry_run(*sets)[1]
 
     @pytest.mark.parametrize("name", ["smollm2-135m", "nobody/has-this-model"])
     def test_a_model_that_is_not_here_is_named_with_how_to_get_it(self, name, dry_run, plan, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from packaging.utils import canonicalize_name
 from wheel.wheelfile import WheelFile
 
 import maporl_cli
+from maporl_cli.core.atomic import disk_errors
 from maporl_cli.core.errors import MissingError
 
 REQUIREMENTS = "requirements.txt"
@@ -42,22 +42,21 @@ def write_code(folder: Path) -> None:
 def _wheel(found: Distribution, folder: Path) -> Path:
     """This package's files as they are now, editable or not, as a wheel."""
     stem = f"maporl-{found.version}"
-    tree = folder / "tree"
     package = Path(maporl_cli.__file__).parent
-    shutil.copytree(package, tree / package.name, ignore=shutil.ignore_patterns("__pycache__"))
-    info = tree / f"{stem}.dist-info"
-    info.mkdir()
     # Beside a checkout lies the same under an older name.
-    told = found.read_text("METADATA") or found.read_text("PKG-INFO") or ""
-    (info / "METADATA").write_text(told, encoding="utf-8")
-    (info / "entry_points.txt").write_text(found.read_text("entry_points.txt") or "", encoding="utf-8")
-    tags = "Wheel-Version: 1.0\nGenerator: maporl\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-    (info / "WHEEL").write_text(tags, encoding="utf-8")
+    told = {
+        "METADATA": found.read_text("METADATA") or found.read_text("PKG-INFO") or "",
+        "entry_points.txt": found.read_text("entry_points.txt") or "",
+        "WHEEL": "Wheel-Version: 1.0\nGenerator: maporl\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
     path = folder / f"{stem}-py3-none-any.whl"
-    with WheelFile(str(path), "w") as wheel:
-        wheel.write_files(str(tree))  # with their hashes, as RECORD
-    shutil.rmtree(tree)
-    return path
+    with disk_errors(path), WheelFile(str(path), "w") as wheel:
+        for file in sorted(package.rglob("*")):
+            if file.is_file() and "__pycache__" not in file.parts:
+                wheel.write(str(file), file.relative_to(package.parent).as_posix())
+        for name, text in told.items():
+            wheel.writestr(f"{stem}.dist-info/{name}", text)
+    return path  # with RECORD, which closing writes
 
 
 def _pins(found: Distribution) -> list[str]:

@@ -32,9 +32,10 @@ def check_job(job: JobPlan, *, resume: bool) -> Bucket:
     settings = job.config.sagemaker
     bucket = Bucket(str(settings.bucket), job.session, kms_key=settings.kms_key)
     check_role(job.session, str(settings.role))
-    for side, (uri, file) in job.inputs.data.items():
-        place, prefix = place_of(uri)
-        Bucket(place, job.session).refuse_other(f"{prefix}{file.name}", file, upload_as=side.value)
+    for side, asked in job.inputs.data.items():
+        place, prefix = place_of(asked.uri)
+        questions = Bucket(place, job.session)
+        questions.refuse_other(f"{prefix}{asked.name}", asked.here, upload_as=side.value)
     _refuse_taken(job)
     _check_checkpoints(job, bucket, resume=resume)
     return bucket
@@ -89,5 +90,5 @@ def taken(name: str, why: str) -> MissingError:
     return MissingError(
         f"There is a job {name} already.",
         why=why,
-        fix=f"another --name; maporl logs {name} shows that one, and --resume goes on with its run",
+        fix=f"another --name; maporl jobs show {name} tells of which run it is",
     )

@@ -8,21 +8,31 @@ there are. The next container finds the run where SageMaker copied it, and goes 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 from maporl_cli.backends.local import Hosts, train_on_ranks
 from maporl_cli.backends.sagemaker.delivery import deliver, write_failure
 from maporl_cli.backends.sagemaker.environment import Container
 from maporl_cli.backends.sagemaker.paths import CHECKPOINTS, CONFIG, CONFIG_CHANNEL, channel
 from maporl_cli.backends.sagemaker.ranks import ranks_of
+from maporl_cli.core.atomic import discard, disk_error
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_sources import load_config
-from maporl_cli.core.errors import Interrupted, MaporlError, MissingError, RunFailed, debugging
+from maporl_cli.core.errors import (
+    Interrupted,
+    MaporlError,
+    MissingError,
+    RunFailed,
+    debugging,
+)
 from maporl_cli.core.run_dir import RunDir
+from maporl_cli.training.stop import STOPS
 
 _STOP_WITHIN = 100
 """Seconds; SageMaker kills what still runs 120 seconds after it asked for a stop."""
@@ -39,27 +49,39 @@ def main() -> int:
     """Train as the job's config says, and lay out the results; the exit code."""
     # What is downloaded must not lie below the model, which is packed and shipped.
     os.environ.setdefault("HF_HOME", str(Path("/tmp/huggingface")))
+    for number in STOPS:
+        signal.signal(number, _stopped_early)
     try:
         here = Container.read(os.environ)
         if here.debug:
             os.environ.update(_VERBOSE)
         config = config_of(here)
-        run = RunDir.of(config)
     except MaporlError as error:
         return _fail(error)
+    code, run = 0, RunDir.of(config)
     try:
         _read_secrets(config.sagemaker.secrets)
         _train(here, config, run)
-        return 0
-    except Interrupted as error:
-        print(error.message, file=sys.stderr, flush=True)
-        return error.exit_code
     except MaporlError as error:
-        return _fail(error)
+        code = _fail(error)
+        if code not in (RunFailed.exit_code, Interrupted.exit_code):
+            return code  # it was refused, so what lies there is an earlier job's
     except Exception as error:  # noqa: BLE001 the last place where it can be told in words
-        return _fail(_unknown(error))
-    finally:
-        deliver(run)
+        code = _fail(_unknown(error))
+    for number in STOPS:  # nothing is left to stop, and the results are all there is
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        deliver(run, own_ranks(here, config))
+    except OSError as error:
+        lost = disk_error(error, str(error.filename2 or error.filename)) or _unknown(error)
+        code = code or _fail(lost)
+    return code
+
+
+def own_ranks(here: Container, config: Config) -> range:
+    """The ranks of this host."""
+    each = ranks_of(config, here.gpus, len(here.hosts))
+    return range(each * here.index, each * (here.index + 1))
 
 
 def config_of(here: Container) -> Config:
@@ -78,6 +100,8 @@ def config_of(here: Container) -> Config:
 
 
 def _train(here: Container, config: Config, run: RunDir) -> None:
+    if here.index == 0:
+        _mend(config, run)
     hosts = Hosts(job=here.job, stop_within=_STOP_WITHIN)
     if len(here.hosts) > 1:
         for library in ("NCCL", "GLOO"):
@@ -98,6 +122,16 @@ def _train(here: Container, config: Config, run: RunDir) -> None:
     )
 
 
+def _mend(config: Config, run: RunDir) -> None:
+    """Makes a run whole of which SageMaker had not copied all to S3 when its container ended."""
+    if run.config.is_file() or not run.path.exists():
+        return
+    if (run.checkpoints / "latest").is_file():
+        run.write_config(config)
+    else:
+        discard(run.path)
+
+
 def _read_secrets(secrets: Mapping[str, str]) -> None:
     """Put what Secrets Manager keeps into this process's environment, which its ranks have too."""
     if not secrets:
@@ -106,19 +140,26 @@ def _read_secrets(secrets: Mapping[str, str]) -> None:
 
     client = aws_client(aws_session(None), "secretsmanager")
     for name, secret in secrets.items():
+        key = f"sagemaker.secrets.{name}"
         gone = MissingError(
-            f"Secrets Manager has no secret {secret}.",
-            where=f"sagemaker.secrets.{name}",
+            f"Secrets Manager has no secret of the name that {key} gives.",
+            where=key,
             fix="correct its name, or make it in the region of the job",
         )
-        with aws_errors(f"secret {secret}", {"ResourceNotFoundException": lambda _, gone=gone: gone}):
+        with aws_errors(key, {"ResourceNotFoundException": lambda _, gone=gone: gone}):
             os.environ[name] = client.get_secret_value(SecretId=secret)["SecretString"]
 
 
+def _stopped_early(number: int, frame: FrameType | None) -> None:
+    raise Interrupted("Stopped before the ranks were started.", fix="start the job again")
+
+
 def _fail(error: MaporlError) -> int:
+    """Tell why the job ended; a stop that was asked for is no failure."""
     if debugging(os.environ):
         traceback.print_exception(error)
-    write_failure(error)
+    if not isinstance(error, Interrupted):
+        write_failure(error)
     print(error.message, file=sys.stderr, flush=True)
     return error.exit_code
 

@@ -19,14 +19,26 @@ _SHOWN = 1024
 """Characters of the failure file that SageMaker shows."""
 
 
-def deliver(run: RunDir) -> None:
-    """Lay out what there is of a run, whole or not."""
+def deliver(run: RunDir, ranks: range) -> None:
+    """Lay out what there is of a run, whole or not.
+
+    Of several hosts only the first has the run; the others have what their ranks said, beside what SageMaker
+    copied there when the job began.
+
+    Args:
+        ranks: of this host.
+
+    Raises:
+        OSError: the disk is full, or cannot be written.
+    """
+    for rank in ranks:
+        _put(run.rank_log(rank), OUTPUT / "logs" / run.rank_log(rank).name)
+    if 0 not in ranks or not run.path.is_dir():
+        return
     if run.final_model.is_dir():
         _put(run.final_model, MODEL / run.final_model.name)
         _put(run.config, MODEL / run.config.name)
         _put(channel("code"), MODEL / "code")
-    if not run.path.is_dir():
-        return
     apart = (run.final_model, run.checkpoints, run.training_log)
     for item in run.path.iterdir():
         if item not in apart and not item.name.startswith("."):
@@ -36,31 +48,33 @@ def deliver(run: RunDir) -> None:
         for name in (latest.name, latest.read_text(encoding="utf-8").strip()):
             _put(run.checkpoints / name, OUTPUT / run.checkpoints.name / name)
     if run.training_log.is_file():
+        OUTPUT.mkdir(parents=True, exist_ok=True)
         with run.training_log.open("rb") as log, gzip.open(OUTPUT / "training.log.gz", "wb") as packed:
             shutil.copyfileobj(log, packed)
 
 
 def write_failure(error: MaporlError) -> None:
     """Tell SageMaker why the job failed; what is too long loses of its reason, never of its fix."""
-    message = error.message
-    if too_long := max(0, len(message) - _SHOWN):
-        why = error.why[: max(0, len(error.why) - too_long - len(" …"))]
-        message = MaporlError(error.what, where=error.where, why=f"{why} …", fix=error.fix).message
+    fix = f"\nFix: {error.fix}"[: _SHOWN // 2]
+    told = error.message.rpartition("\nFix: ")[0]
+    if len(told) + len(fix) > _SHOWN:
+        told = f"{told[: _SHOWN - len(fix) - 2]} …"
     FAILURE.parent.mkdir(parents=True, exist_ok=True)
-    FAILURE.write_text(message, encoding="utf-8")
+    FAILURE.write_text(told + fix, encoding="utf-8")
 
 
 def _put(source: Path, target: Path) -> None:
     """A file or folder at a second place, without a second copy where both are on one disk."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir():
-        shutil.copytree(source, target, copy_function=_link, dirs_exist_ok=True)
-    elif source.is_file():
-        _link(str(source), str(target))
+    files = sorted(one for one in source.rglob("*") if one.is_file()) if source.is_dir() else [source]
+    for file in files:
+        if file.is_file():
+            place = target / file.relative_to(source) if source.is_dir() else target
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _link(file, place)
 
 
-def _link(source: str, target: str) -> None:
-    Path(target).unlink(missing_ok=True)
+def _link(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
     try:
         os.link(source, target)
     except OSError:  # another disk, or one that has no links

@@ -66,7 +66,7 @@ def fetch(
             why=f"it is {job.status} ({job.secondary}), and SageMaker hands results out at the end",
             fix=f"maporl logs {job.name} -f waits for it; maporl jobs stop {job.name} ends it",
         )
-    config = _local_config(session, job, output_dir)
+    config = local_config(session, job, output_dir)
     run = RunDir.of(config)
     _refuse_to_lose(run, overwrite=overwrite)
     archives = {"its models": job.model, "the rest of its run": job.output}
@@ -112,8 +112,15 @@ class _Archive:
             unpack(packed, folder, source=self.bucket.uri(self.key), below=below)
 
 
-def _local_config(session: Session, job: Job, output_dir: Path | None) -> Config:
-    """The config that the job was launched with, naming the place that its run gets here."""
+def local_config(session: Session, job: Job, output_dir: Path | None) -> Config:
+    """The config that the job was launched with, naming the place that its run gets here.
+
+    Args:
+        output_dir: as `fetch`.
+
+    Raises:
+        MissingError: the job is not ours.
+    """
     uri = _config_uri(job.description)
     if uri is None:
         raise _not_ours(job)

@@ -13,6 +13,21 @@ from maporl_cli.core.errors import ConfigError, DataError
 from maporl_cli.data.benchmarks import benchmark_names
 
 
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """A side's questions in S3.
+
+    Attributes:
+        uri: of the folder, which becomes a channel.
+        name: of the file in it.
+        here: the file here, which has to be the same; None where the config names the address itself.
+    """
+
+    uri: str
+    name: str
+    here: Path | None
+
+
 @dataclass(slots=True)
 class Inputs:
     """The inputs of a job.
@@ -20,13 +35,12 @@ class Inputs:
     Attributes:
         config: with the container's paths.
         files: what lies in the channel `config` beside it: the name there, and the file here.
-        data: the channels of questions that the job reads: the address of each, and the file that the
-            config names.
+        data: the channels of questions that the job reads.
     """
 
     config: Config
     files: dict[str, Path] = field(default_factory=dict[str, Path])
-    data: dict[Channel, tuple[str, Path]] = field(default_factory=dict[Channel, tuple[str, Path]])
+    data: dict[Channel, Questions] = field(default_factory=dict[Channel, Questions])
 
 
 def inputs_of(config: Config, uploaded: Mapping[str, str]) -> Inputs:
@@ -37,7 +51,7 @@ def inputs_of(config: Config, uploaded: Mapping[str, str]) -> Inputs:
 
     Raises:
         ConfigError: it names questions that were not uploaded, or a model that only this machine has.
-        DataError: a file that it names is missing.
+        DataError: a file that it names is missing here.
     """
     found = Inputs(config)
     _refuse_local_models(config)
@@ -59,6 +73,17 @@ def _data(found: Inputs, config: Config, side: Channel, uploaded: Mapping[str, s
     value: str | None = getattr(config.data, side.value)
     if value is None or value in benchmark_names():
         return value
+    name = value.rpartition("/")[2]
+    if value.startswith("s3://"):
+        found.data[side] = Questions(value.removesuffix(name), name, None)
+        return str(channel(side.value) / name)
+    if not Path(value).is_file():
+        raise DataError(
+            "There is no such file.",
+            where=f"{value} (data.{side})",
+            why="a job trains only on what can be compared with what is here",
+            fix=f"correct data.{side}, or give the file's address in S3",
+        )
     if side.value not in uploaded:
         raise ConfigError(
             f"The job cannot read {value}: it is a file of this machine.",
@@ -66,8 +91,8 @@ def _data(found: Inputs, config: Config, side: Channel, uploaded: Mapping[str, s
             why=f"no channel {side} was uploaded from this folder",
             fix=f"maporl data upload {value} --channel {side} --bucket B",
         )
-    found.data[side] = (uploaded[side.value], Path(value))
-    return str(channel(side.value) / Path(value).name)
+    found.data[side] = Questions(uploaded[side.value], name, Path(value))
+    return str(channel(side.value) / name)
 
 
 def _evidence(found: Inputs, value: str) -> str:

@@ -22,15 +22,20 @@ _ANY_REGION = "us-east-1"
 
 
 @dataclass(frozen=True, slots=True)
-class Gpus:
-    """The GPUs of an instance: how many, and the bytes of each."""
+class Machine:
+    """What ranks run on.
 
-    count: int
-    bytes: int
+    Attributes:
+        gpus: how many; 0: they share the CPUs.
+        bytes: of each GPU, or of the RAM where there is none; None: nobody knows.
+    """
+
+    gpus: int
+    bytes: int | None
 
 
-def gpus_of(session: Session, instance: str) -> Gpus:
-    """The GPUs of an instance type; none where it has none.
+def machine_of(session: Session, instance: str) -> Machine:
+    """An instance of a type.
 
     From the SDK's table, or, of types that are newer than it, from EC2.
 
@@ -40,21 +45,23 @@ def gpus_of(session: Session, instance: str) -> Gpus:
     refuse_unknown(session, instance)
     listed = instance_types_gpu_info.retrieve(_ANY_REGION).get(instance)
     if listed is not None:
-        return Gpus(listed["Count"], listed["TotalGpuMemoryInMiB"] * MIB // listed["Count"])
-    if not instance.startswith(("ml.g", "ml.p", "ml.trn")):
-        return Gpus(0, 0)
+        return Machine(listed["Count"], listed["TotalGpuMemoryInMiB"] * MIB // listed["Count"])
+    accelerated = instance.startswith(("ml.g", "ml.p", "ml.trn"))
     try:
         with aws_errors(f"EC2 in {session.region_name}"):
-            asked = aws_client(session, "ec2").describe_instance_types(
-                InstanceTypes=[instance.removeprefix("ml.")]
-            )
+            client = aws_client(session, "ec2", patient=accelerated)
+            asked = client.describe_instance_types(InstanceTypes=[instance.removeprefix("ml.")])
     except MaporlError as error:
+        if not accelerated:
+            return Machine(0, None)
         raise MissingError(
             f"It is not known how many GPUs {instance} has.",
             where="sagemaker.instance",
             why=f"the SDK's table does not have it, and EC2 says: {error.what}",
             fix="have ec2:DescribeInstanceTypes allowed, or take another --instance, such as ml.g5.12xlarge",
         ) from error
+    if not accelerated:
+        return Machine(0, asked["InstanceTypes"][0]["MemoryInfo"]["SizeInMiB"] * MIB)
     told: list[dict[str, Any]] = asked["InstanceTypes"][0].get("GpuInfo", {}).get("Gpus", [])
     if not told:
         raise MissingError(
@@ -62,7 +69,7 @@ def gpus_of(session: Session, instance: str) -> Gpus:
             where="sagemaker.instance",
             fix="take another --instance, such as ml.g5.12xlarge",
         )
-    return Gpus(told[0]["Count"], told[0]["MemoryInfo"]["SizeInMiB"] * MIB)
+    return Machine(told[0]["Count"], told[0]["MemoryInfo"]["SizeInMiB"] * MIB)
 
 
 def refuse_unknown(session: Session, instance: str) -> None:

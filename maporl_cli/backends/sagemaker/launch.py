@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from maporl_cli.backends.sagemaker.checks import check_job, taken
 from maporl_cli.backends.sagemaker.plan import JobPlan, plan_job
@@ -28,21 +29,29 @@ def launch_job(config: Config, *, max_cost: float, resume: bool = False) -> JobP
         MaporlError: something is missing, contradicts itself or costs too much; nothing was started then.
     """
     job = plan_job(config, resume=resume, max_cost=max_cost)
-    start_job(job, check_job(job, resume=resume), lambda _: None)
+    create_job(job, send_inputs(job, check_job(job, resume=resume), lambda _: None))
     return job
 
 
-def start_job(job: JobPlan, bucket: Bucket, on_bytes: Callable[[int], None]) -> None:
-    """Send what the job reads, and start it.
+def send_inputs(job: JobPlan, bucket: Bucket, on_bytes: Callable[[int], None]) -> dict[str, Any]:
+    """Send what the job reads; the request that starts it.
 
     Raises:
-        MaporlError: AWS refuses; nothing runs then, and nothing costs.
+        MaporlError: AWS refuses.
     """
 
     def send(file: Path, key: str) -> None:
         bucket.upload(file, key, on_bytes)
 
-    request = job.request(send)
+    return job.request(send)
+
+
+def create_job(job: JobPlan, request: Mapping[str, Any]) -> None:
+    """Start the job.
+
+    Raises:
+        MaporlError: AWS refuses; nothing runs then, and nothing costs.
+    """
     instance = job.config.sagemaker.instance
     region = job.session.region_name
 

@@ -15,21 +15,31 @@ from typing import Any
 
 from boto3.session import Session
 
+from maporl_cli.agents.blueprint import blueprints
+from maporl_cli.agents.build import model_of
+from maporl_cli.agents.model_files import KNOWN_MODELS
+from maporl_cli.agents.roles import role_book
 from maporl_cli.backends.sagemaker.inputs import Inputs, inputs_of
-from maporl_cli.backends.sagemaker.instances import Gpus, gpus_of
+from maporl_cli.backends.sagemaker.instances import Machine, machine_of
 from maporl_cli.backends.sagemaker.jobs import PRICE_DATE_TAG, PRICE_TAG, RUN_TAG
 from maporl_cli.backends.sagemaker.price import Price, price_of
 from maporl_cli.backends.sagemaker.ranks import ranks_of
 from maporl_cli.backends.sagemaker.request import build_request, image_of
 from maporl_cli.backends.sagemaker.roles import role_arn
+from maporl_cli.core.batch_arithmetic import accumulation_steps
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError, MissingError
 from maporl_cli.core.run_dir import named
 from maporl_cli.data.aws import aws_session
 from maporl_cli.data.channels import noted_channels
 from maporl_cli.data.s3 import place_of
+from maporl_cli.training.fit import Device
 from maporl_cli.training.placement import Placement, place
+from maporl_cli.worker.memory_plan import fix_of, memory_part
 from maporl_cli.worker.plugins import load_plugins
+from maporl_cli.worker.session import open_credit, open_estimator
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +50,8 @@ class JobPlan:
         name: of the job; its run's, where it does not go on with one.
         config: as it is here, with a run name, role and bucket.
         inputs: what it reads.
-        gpus: of one instance.
+        machine: one instance.
+        memory: what each rank needs (`worker.memory_plan`).
         image: the container.
         price: of one instance, or why it is not known.
     """
@@ -49,20 +60,15 @@ class JobPlan:
     config: Config
     inputs: Inputs
     session: Session
-    gpus: Gpus
+    machine: Machine
+    memory: Mapping[str, Any]
     image: str
     price: Price | str
 
     @property
-    def ranks(self) -> int:
-        """Of one instance."""
-        return ranks_of(self.config, self.gpus.count, self.config.sagemaker.instances)
-
-    @property
     def placement(self) -> Placement:
         """Which rank has which agents."""
-        instances = self.config.sagemaker.instances
-        return place(self.config.team.names, self.ranks * instances, instances)
+        return _placed(self.config, self.machine)
 
     @property
     def limit(self) -> float | None:
@@ -102,7 +108,8 @@ def plan_job(config: Config, *, resume: bool, max_cost: float | None) -> JobPlan
         max_cost: US dollars that it may cost at most; None: any.
 
     Raises:
-        ConfigError: it names what only this machine has, cannot be placed on the instances, or costs more.
+        ConfigError: whatever would end the job at once: it names what only this machine has, its numbers do
+            not come out even on the instances, it does not fit in their memory; or it costs more.
         MissingError: a region, role, bucket or instance type is missing.
     """
     config = named(config)
@@ -125,7 +132,8 @@ def plan_job(config: Config, *, resume: bool, max_cost: float | None) -> JobPlan
             fix="--role ARN, a role that SageMaker may assume and that may read and write the bucket",
         )
     session = aws_session(job.region)
-    gpus = gpus_of(session, job.instance)
+    machine = machine_of(session, job.instance)
+    memory = _refuse_unfit(config, machine)
     role = job.role if job.role.startswith("arn:") else role_arn(session, job.role)
     found = config.model_copy(
         update={
@@ -135,11 +143,12 @@ def plan_job(config: Config, *, resume: bool, max_cost: float | None) -> JobPlan
         }
     )
     planned = JobPlan(
-        _job_name(str(config.run.name), resume=resume),
+        job_name(str(config.run.name), resume=resume),
         found,
         inputs,
         session,
-        gpus,
+        machine,
+        memory,
         job.image or image_of(str(session.region_name), job.instance),
         price_of(session, job.instance),
     )
@@ -157,14 +166,61 @@ def _refuse_cost(job: JobPlan, most: float | None) -> None:
             why=f"the price of {job.config.sagemaker.instance} is unknown: {job.price}",
             fix="have pricing:GetProducts allowed, or leave --max-cost out",
         )
-    if job.limit > most:
-        seconds = int(most / job.limit * job.config.sagemaker.max_runtime)
+    if not job.limit <= most:
+        settings = job.config.sagemaker
+        each = job.limit / (settings.max_runtime + settings.keep_alive)
+        seconds = int(most / each) - settings.keep_alive if most == most else 0
+        shorter = f"--set sagemaker.max_runtime={seconds}, if that is enough, or " if seconds > 0 else ""
         raise ConfigError(
             f"The job may cost ${job.limit:,.2f}, which is more than ${most:,.2f}.",
             where="--max-cost",
-            why="that is what it costs if it runs for sagemaker.max_runtime",
-            fix=f"--set sagemaker.max_runtime={seconds}, if that is enough, or a smaller --instance",
+            why="that is what sagemaker.max_runtime and sagemaker.keep_alive come to",
+            fix=f"{shorter}a smaller --instance, or a higher --max-cost",
         )
+
+
+def _placed(config: Config, machine: Machine) -> Placement:
+    instances = config.sagemaker.instances
+    return place(config.team.names, ranks_of(config, machine.gpus, instances) * instances, instances)
+
+
+def _refuse_unfit(config: Config, machine: Machine) -> Mapping[str, Any]:
+    """What each rank needs, where the team can train on such instances; else a job would end at once.
+
+    Raises:
+        ConfigError: it cannot, or needs more memory than there is.
+        MissingError: there is no such model.
+    """
+    placement = _placed(config, machine)
+    accumulation_steps(config, placement.replicas)
+    open_credit(config, role_book(config.team.roles))
+    open_estimator(config)
+    try:
+        blueprints(config)
+    except MissingError:
+        names = {model_of(seat, config) for seat in config.team.agents}
+        if any(name not in KNOWN_MODELS and not _HUB_ID.fullmatch(name) for name in names):
+            raise  # else the job can pull it
+    name = config.sagemaker.instance
+    what = f"GPU of {name}" if machine.gpus else f"RAM of {name}"
+    device = Device(what, machine.bytes, shared=not machine.gpus) if machine.bytes else None
+    memory = memory_part(config, placement, device)
+    if memory.get("advice"):
+        raise ConfigError(
+            f"The team does not fit on {name}.",
+            where="sagemaker.instance",
+            why=f"a rank needs up to {max(rank['peak'] for rank in memory['ranks']) / 1e9:.1f} GB, and the "
+            f"{what} has {(machine.bytes or 0) / 1e9:.1f} GB",
+            fix=fix_of(
+                memory,
+                {
+                    "world_size": placement.world_size,
+                    "hosts": placement.nodes,
+                    "ranks": [{"agents": one.agents} for one in placement.ranks],
+                },
+            ),
+        )
+    return memory
 
 
 def _refuse_without_key(config: Config) -> None:
@@ -179,7 +235,8 @@ def _refuse_without_key(config: Config) -> None:
         )
 
 
-def _job_name(run: str, *, resume: bool) -> str:
+def job_name(run: str, *, resume: bool) -> str:
+    """A run's name in letters that a job may have; of a job that goes on with it, with the time."""
     plain = re.sub(r"[^A-Za-z0-9]+", "-", run).strip("-")
     stamp = f"-{time.strftime('%Y%m%d-%H%M%S')}" if resume else ""
     return f"{plain[: 63 - len(stamp)].strip('-')}{stamp}"

@@ -11,6 +11,7 @@ gives jobs a name that nobody knows beforehand, and reports its use to AWS.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -120,8 +121,10 @@ def build_request(
         code.mkdir()
         write_code(code)
         _write_config(own, config, inputs)
+        # So that of two launches under one name, the one that loses has not changed what the other reads.
+        place = f"{here}/{name}/input/{_digest(own)}"
         trainer = _Trainer(
-            sagemaker_session=Staging(aws, bucket, f"{here}/{name}/input", send),
+            sagemaker_session=Staging(aws, bucket, place, send),
             base_job_name=name,
             role=role,
             training_image=image,
@@ -155,7 +158,7 @@ def build_request(
             tags=[Tag(key=key, value=value) for key, value in {**job.tags, **tags}.items()],
             input_data_config=[
                 InputData(channel_name=CONFIG_CHANNEL, data_source=str(own)),
-                *(InputData(channel_name=side, data_source=uri) for side, (uri, _) in inputs.data.items()),
+                *(InputData(channel_name=side, data_source=asked.uri) for side, asked in inputs.data.items()),
             ],
         ).with_metric_definitions(
             [MetricDefinition(name=one, regex=rf"\b{one}=([-+.0-9eE]+);") for one in metric_names(config)]
@@ -202,6 +205,13 @@ def image_of(region: str, instance: str) -> str:
             why=str(error).splitlines()[0],
             fix="correct --instance or --region, or give sagemaker.image",
         ) from error
+
+
+def _digest(folder: Path) -> str:
+    content = hashlib.sha256()
+    for file in sorted(one for one in folder.rglob("*") if one.is_file()):
+        content.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes())
+    return content.hexdigest()[:12]
 
 
 def _write_config(folder: Path, config: Config, inputs: Inputs) -> None:
