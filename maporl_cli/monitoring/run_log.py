@@ -140,5 +140,5 @@ def _no_log(run: RunDir, path: Path, why: str) -> MissingError:
     return MissingError(
         f"There is no {path}.",
         why=f"{why}; the run has {', '.join(there) or 'no log'}",
-        fix="leave out --rank, or give the number of a rank that wrote one",
+        fix="name one of those: --rank R, or no --rank for the run's own",
     )

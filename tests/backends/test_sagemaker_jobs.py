@@ -478,3 +478,17 @@ def test_without_credentials(searches, monkeypatch) -> None:
         refused = invoke(*words, code=4).exception
         assert isinstance(refused, MissingError)
         assert refused.fix.startswith("aws configure")
+
+
+def test_instances_that_were_kept_for_another_job_are_billed_too() -> None:
+    kept = {"Status": "Terminated", "ResourceRetainedBillableTimeInSeconds": 900}
+    description = {
+        "TrainingJobName": "warm",
+        "TrainingJobStatus": "Completed",
+        "SecondaryStatus": "Completed",
+        "BillableTimeInSeconds": 900,
+        "WarmPoolStatus": kept,
+        "ResourceConfig": {"InstanceType": "ml.g5.12xlarge", "InstanceCount": 2},
+    }
+    job = jobs.Job(description, {"maporl:usd-per-hour": "8"})
+    assert (job.billable, job.usd) == (1800, 8.0)

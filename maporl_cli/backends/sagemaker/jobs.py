@@ -25,6 +25,7 @@ RUN_TAG = "maporl:run"
 PRICE_TAG = "maporl:usd-per-hour"
 """The on-demand price of one instance when the job was launched."""
 PRICE_DATE_TAG = "maporl:price-date"
+_RETAINED = "ResourceRetainedBillableTimeInSeconds"
 ENDED = frozenset({"Completed", "Failed", "Stopped"})
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _A_PAGE = 100
@@ -98,7 +99,8 @@ class Job:
         """Seconds of each instance that are billed; of a running job those up to now; None: not told."""
         told = self.description.get("BillableTimeInSeconds")
         if told is not None:
-            return told
+            # Instances that were kept for another job cost as much as those that trained.
+            return told + self.description.get("WarmPoolStatus", {}).get(_RETAINED, 0)
         if self.started is None:
             return 0
         if self.ended:
