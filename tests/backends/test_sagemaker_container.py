@@ -121,7 +121,8 @@ def test_a_job_is_stopped_goes_on_elsewhere_and_ends_as_a_training_here(account,
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_two_instances_train_what_one_does(account, python, tmp_path) -> None:
-    sets = learning(tmp_path)
+    # The plan is for the eight GPUs that two such instances have, which are two replicas.
+    sets = (*learning(tmp_path), "train.per_device_train_batch_size=8")
     request = launch("--name", "pair", "--instances", "2", sets=(*SMALL, *sets))
     hosts = [
         TrainingContainer(request, account.s3, tmp_path / f"host{index}", hosts=2, index=index)

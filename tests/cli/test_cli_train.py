@@ -104,8 +104,6 @@ class TestTrain:
         [
             (["sagemaker", "--on", "local"], 2, "--on sagemaker"),
             (["local", "--on", "sagemaker"], 2, "--on local"),
-            (["sagemaker", "--yes"], 4, "--bucket B"),
-            (["--on", "sagemaker", "--bucket", "my-bucket", "--dry-run"], 4, "--role ARN"),
             (["--resume", "--overwrite"], 2, "one of the two"),
             (["--set", "train.learnin_rate=1"], 3, "train.learning_rate"),
             (["--preset", "clinc"], 3, "--preset clinic"),
