@@ -17,7 +17,7 @@ from maporl_cli.backends.sagemaker.environment import Container
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_sources import load_config
 from maporl_cli.core.config_yaml import to_yaml
-from maporl_cli.core.errors import MissingError, RunFailed
+from maporl_cli.core.errors import ConfigError, MissingError, RunFailed
 from maporl_cli.core.run_dir import RunDir
 from maporl_cli.monitoring.job_lines import MetricLines
 
@@ -199,6 +199,7 @@ def test_a_disk_that_fills_up_at_the_end_is_a_failure_in_words(ml, monkeypatch, 
             raise error
 
     def full(*_: object) -> None:
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN, "a late stop would cost the results"
         raise OSError(28, "No space left on device", str(run.config))
 
     monkeypatch.setattr(container, "train_on_ranks", train)
@@ -211,6 +212,28 @@ def test_a_disk_that_fills_up_at_the_end_is_a_failure_in_words(ml, monkeypatch, 
             signal.signal(number, handler)
     failure = (ml / "output" / "failure").read_text()
     assert ("There is no room left" if error is None else "Rank 1 failed.") in failure
+
+
+def test_a_job_that_was_refused_hands_out_nothing_of_an_earlier_one(ml, monkeypatch) -> None:
+    a_run(ml)
+    (ml / "input" / "data" / "config").mkdir(parents=True)
+    (ml / "input" / "data" / "config" / "config.yaml").write_text(to_yaml(clinic(ml)))
+    for name, value in told(ml).items():
+        monkeypatch.setenv(name, value)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ConfigError("The run was started with another value of run.seed.", fix="leave it out")
+
+    monkeypatch.setattr(container, "train_on_ranks", refuse)
+    kept = {number: signal.getsignal(number) for number in container.STOPS}
+    try:
+        assert container.main() == 3
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+    assert "another value of run.seed" in (ml / "output" / "failure").read_text()
+    assert not (ml / "model").exists()
+    assert not (ml / "output" / "data").exists()
 
 
 def test_a_run_that_was_half_copied_is_mended_or_begun_anew(ml) -> None:
