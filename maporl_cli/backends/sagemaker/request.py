@@ -119,7 +119,7 @@ def build_request(
     with TemporaryDirectory(prefix="maporl-") as folder:
         code, own = Path(folder) / "code", Path(folder) / "config"
         code.mkdir()
-        write_code(code)
+        write_code(code, config)
         _write_config(own, config, inputs)
         # So that of two launches under one name, the one that loses has not changed what the other reads.
         place = f"{here}/{name}/input/{_digest(own)}"
