@@ -10,11 +10,16 @@ from typing import Any
 
 from boto3.session import Session
 from botocore.loaders import create_loader
+from conftest import AWS_SECRET
 from moto.backends import get_backend
 from moto.core.responses import ActionResult
 from moto.logs.models import LogStream
 from moto.sagemaker.exceptions import ValidationError
 from moto.sagemaker.responses import SageMakerResponse
+from typer.testing import CliRunner
+
+from maporl_cli.cli.main import app
+from maporl_cli.core.errors import MaporlError
 
 ACCOUNT, REGION, BUCKET = "123456789012", "eu-west-1", "maporl-jobs"
 GROUP = "/aws/sagemaker/TrainingJobs"
@@ -191,3 +196,14 @@ def steps(monkeypatch: Any, module: Any, *done: Callable[[], Any]) -> list[float
 
     monkeypatch.setattr(module, "time", Time)
     return paused
+
+
+def run_command(*words: str, code: int) -> Any:
+    """A command in this process, which ends with that code and shows no key."""
+    done = CliRunner().invoke(app, list(words))
+    if isinstance(done.exception, MaporlError):
+        assert done.exception.exit_code == code, done.exception.message
+        assert AWS_SECRET not in done.exception.message + done.output
+    else:
+        assert done.exit_code == code, (done.output, done.exception)
+    return done

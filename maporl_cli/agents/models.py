@@ -71,6 +71,11 @@ def resolve(name: str, *, offline: bool = False) -> Path:
     )
 
 
+def can_be_pulled(name: str) -> bool:
+    """Whether a model's name is one that a machine without it may find elsewhere."""
+    return name in KNOWN_MODELS or _HUB_ID.fullmatch(name) is not None
+
+
 def download(repo: str, *, revision: str | None = None, into: Path | None = None) -> Path:
     """Brings a model's files from the Hugging Face hub and returns their directory.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from maporl_cli.cli.confirm import confirm
 from maporl_cli.cli.log_lines import line_printer
 from maporl_cli.cli.output import emit, result, say
-from maporl_cli.cli.plan import placement_lines, placement_part
+from maporl_cli.cli.plan import placement_lines
 from maporl_cli.cli.summary import summary
 from maporl_cli.cli.transfer import transfer
 from maporl_cli.core.errors import ConfigError, Interrupted, MaporlError, UsageError
@@ -151,6 +151,7 @@ def _refuse_occupied(job: JobPlan, *, resume: bool) -> None:
 def job_lines(job: JobPlan) -> Iterator[str]:
     """What the job is, where its agents are, what that needs, and what it may cost."""
     from maporl_cli.cli.plan_memory import memory_lines
+    from maporl_cli.worker.memory_plan import placement_part
 
     settings, machine = job.config.sagemaker, job.machine
     region = str(settings.region)
@@ -173,7 +174,7 @@ def job_lines(job: JobPlan) -> Iterator[str]:
 def price_lines(job: JobPlan) -> Iterator[str]:
     """The price, of which day it is, and the most that the job can cost."""
     settings = job.config.sagemaker
-    hours = (settings.max_runtime + settings.keep_alive) / 3600
+    hours = settings.longest / 3600
     if isinstance(job.price, str):
         yield f"price unknown ({job.price}); limit {hours:.3g} h × {settings.instances}"
         return

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from maporl_cli.cli.plan_time import Measured
     from maporl_cli.core.config import Config
     from maporl_cli.core.config_sources import Loaded
-    from maporl_cli.training.placement import Placement
 
 WIDTH = 106
 """Characters of a line of a plan, without the sign that makes it a comment."""
@@ -48,7 +47,7 @@ def show_plan(loaded: Loaded, world_size: int, json: bool, measured: Measured | 
     from maporl_cli.training.fit import hosts_for
     from maporl_cli.training.placement import place
     from maporl_cli.worker.cautions import cautions
-    from maporl_cli.worker.memory_plan import memory_part, planned_device
+    from maporl_cli.worker.memory_plan import memory_part, placement_part, planned_device
     from maporl_cli.worker.session import open_credit
 
     if world_size > _MOST_RANKS:
@@ -145,19 +144,6 @@ def _training_questions(config: Config) -> int:
     from maporl_cli.data.splits import load_split
 
     return len(load_split(config).train)
-
-
-def placement_part(placement: Placement) -> Part:
-    """Which rank has which agents."""
-    return {
-        "world_size": placement.world_size,
-        "hosts": placement.nodes,
-        "replicas": placement.replicas,
-        "ranks": [
-            {"rank": place.rank, "host": place.node, "replica": place.replica, "agents": list(place.agents)}
-            for place in placement.ranks
-        ],
-    }
 
 
 def placement_lines(part: Part) -> Iterator[str]:

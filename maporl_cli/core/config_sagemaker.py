@@ -73,6 +73,11 @@ class SageMakerConfig(Section):
     secrets: dict[Variable, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
     """Variables whose values AWS Secrets Manager keeps: WANDB_API_KEY: the secret's name or ARN."""
 
+    @property
+    def longest(self) -> int:
+        """Seconds that an instance costs at most."""
+        return self.max_runtime + self.keep_alive
+
     @model_validator(mode="after")
     def _possible(self) -> SageMakerConfig:
         told = {"environment": self.environment, "tags": self.tags}

@@ -6,6 +6,7 @@ a traceback appears only under `MAPORL_DEBUG=1`.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -51,6 +52,16 @@ def damaged(path: Path, error: Exception) -> RunFailed:
         where=str(path),
         why=f"{type(error).__name__}: {error}",
         fix="put it back from a copy, or start the run again with --overwrite",
+    )
+
+
+def unforeseen(who: str, error: Exception, *, fix: str) -> RunFailed:
+    """An error nobody foresaw, without its own text, which may quote data."""
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    return RunFailed(
+        f"{who} met an error that it does not know: {type(error).__name__}.",
+        where=f"{Path(at.filename).name}, line {at.lineno}",
+        fix=fix,
     )
 
 

@@ -204,6 +204,27 @@ class RunDir:
         """The page that shows the run."""
         return self.path / "report.html"
 
+    def is_there(self, *, otherwise: str) -> bool:
+        """Whether there is a run; an empty folder is none.
+
+        Args:
+            otherwise: what to do where something else is in its place.
+
+        Raises:
+            ConfigError: something else is.
+            MissingError, RunFailed: the place cannot be read.
+        """
+        with disk_errors(self.path):
+            if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+                return False
+        if not (self.config.is_file() or self.manifest.is_file()):
+            raise ConfigError(
+                f"{self.path} is in the way, and it is no run.",
+                why="only runs are ever overwritten",
+                fix=otherwise,
+            )
+        return True
+
     def write_config(self, config: Config) -> None:
         """Writes `config` as the run's own."""
         atomic_write(self.config, self.config_text(config))
@@ -225,16 +246,8 @@ class RunDir:
 
     def _refuse_to_lose(self, overwrite: bool) -> bool:
         """Whether there is a run that `overwrite` allows to delete; refuses to touch anything else."""
-        with disk_errors(self.path):
-            if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
-                return False
-        is_run = self.config.is_file() or self.manifest.is_file()
-        if not is_run:
-            raise ConfigError(
-                f"{self.path} is in the way, and it is no run.",
-                why="only runs are ever overwritten",
-                fix="choose another --name or --output-dir",
-            )
+        if not self.is_there(otherwise="choose another --name or --output-dir"):
+            return False
         if not overwrite:
             raise ConfigError(
                 f"The run {self.path} exists.",

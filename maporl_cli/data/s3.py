@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -112,16 +112,17 @@ class Bucket:
         """
         file = path or key.rpartition("/")[2]
         sent = f"maporl data upload {file} --channel {upload_as} --bucket {self.name}"
+        if self.size(key) is None:
+            raise ConfigError(f"{file} is not among what was uploaded.", where=self.uri(key), fix=sent)
         with self._errors(self.uri(key)):
-            if key not in self.others(key, ()):
-                raise ConfigError(f"{file} is not among what was uploaded.", where=self.uri(key), fix=sent)
-            if path is not None and not self._holds(key, path.stat().st_size, checksum_of(path)):
-                raise ConfigError(
-                    f"{path} has changed since it was uploaded.",
-                    where=self.uri(key),
-                    why="the job would train on what was there before",
-                    fix=sent,
-                )
+            same = path is None or self._holds(key, path.stat().st_size, checksum_of(path))
+        if not same:
+            raise ConfigError(
+                f"{path} has changed since it was uploaded.",
+                where=self.uri(key),
+                why="the job would train on what was there before",
+                fix=sent,
+            )
 
     def size(self, key: str) -> int | None:
         """An object's bytes; None: there is no such object.
@@ -130,12 +131,8 @@ class Bucket:
             MaporlError: as `aws_errors`.
         """
         with self._errors(self.uri(key)):
-            try:
-                return self._client.head_object(Bucket=self.name, Key=key)["ContentLength"]
-            except ClientError as error:
-                if error_code(error) in _GONE:
-                    return None
-                raise
+            found = self._head(key)
+        return None if found is None else found["ContentLength"]
 
     def download(self, key: str, path: Path, on_bytes: Callable[[int], None]) -> None:
         """Bring an object here, and see that all of it came.
@@ -184,13 +181,19 @@ class Bucket:
     def _errors(self, where: str) -> AbstractContextManager[None]:
         return aws_errors(where, _telling(self.name, where))
 
-    def _holds(self, key: str, size: int, checksum: str) -> bool:
+    def _head(self, key: str) -> Mapping[str, Any] | None:
+        """What S3 says of an object; None: there is no such object."""
         try:
-            found = self._client.head_object(Bucket=self.name, Key=key, ChecksumMode="ENABLED")
+            return self._client.head_object(Bucket=self.name, Key=key, ChecksumMode="ENABLED")
         except ClientError as error:
             if error_code(error) in _GONE:
-                return False
+                return None
             raise
+
+    def _holds(self, key: str, size: int, checksum: str) -> bool:
+        found = self._head(key)
+        if found is None:
+            return False
         # Of an object in parts S3 tells how many there are, too: "checksum-3".
         return found["ContentLength"] == size and found.get("ChecksumSHA256", "").split("-")[0] == checksum
 

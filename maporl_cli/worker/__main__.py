@@ -20,7 +20,7 @@ from typing import Any
 from maporl_cli.core.atomic import atomic_write
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_sources import load_config
-from maporl_cli.core.errors import ConfigError, Interrupted, MaporlError, RunFailed, debugging
+from maporl_cli.core.errors import ConfigError, Interrupted, MaporlError, RunFailed, debugging, unforeseen
 from maporl_cli.core.run_dir import RunDir, read_object
 from maporl_cli.training.ranks import LostContact, Ranks
 from maporl_cli.training.stop import STOPS
@@ -30,6 +30,7 @@ from maporl_cli.worker.launcher import EVENT, end_with_launcher
 from maporl_cli.worker.request import Request
 from maporl_cli.worker.train import train
 
+_SEE_ALL = "run it again with MAPORL_DEBUG=1 to see all of it, and report that"
 _GRACE = 5.0
 """Seconds in which a rank that only lost contact lets the one that really failed be told of."""
 
@@ -57,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 the last place where it can be told in words
         if debugging(os.environ):
             traceback.print_exc()
-        return _fail(_unknown(error), first, options.outcome)
+        return _fail(unforeseen("It", error, fix=_SEE_ALL), first, options.outcome)
     if ranks.rank == 0:
         if options.outcome is None:
             print(json.dumps(event), flush=True)
@@ -173,16 +174,6 @@ def _restarted(config: Config, ranks: Ranks) -> bool:
     unsigned = run.config.exists() and not run.manifest.exists()
     begun = ranks.rank == 0 and (unsigned or not launches.isdisjoint(launches_of(run)))
     return ranks.broadcast(begun, "whether to go on")
-
-
-def _unknown(error: Exception) -> RunFailed:
-    """An error nobody foresaw, without its own text, which may quote data."""
-    at = traceback.extract_tb(error.__traceback__)[-1]
-    return RunFailed(
-        f"It met an error that it does not know: {type(error).__name__}.",
-        where=f"{Path(at.filename).name}, line {at.lineno}",
-        fix="run it again with MAPORL_DEBUG=1 to see all of it, and report that",
-    )
 
 
 def _fail(error: MaporlError, first: First, outcome: Path | None) -> int:

@@ -1,4 +1,5 @@
-"""What each rank of a training needs, whether that fits, and what to change if not: data, in JSON's types."""
+"""Who is where in a training, what each rank needs, and what to change where that does not fit: data, in
+JSON's types."""
 
 from __future__ import annotations
 
@@ -99,6 +100,19 @@ def _phases(config: Config, placement: Placement, models: Mapping[str, Blueprint
         ]
         found.append(replace(own, ranks=tuple(ranks)))
     return found
+
+
+def placement_part(placement: Placement) -> Mapping[str, Any]:
+    """Which rank has which agents."""
+    return {
+        "world_size": placement.world_size,
+        "hosts": placement.nodes,
+        "replicas": placement.replicas,
+        "ranks": [
+            {"rank": place.rank, "host": place.node, "replica": place.replica, "agents": list(place.agents)}
+            for place in placement.ranks
+        ],
+    }
 
 
 def planned_device(config: Config) -> Device | None:

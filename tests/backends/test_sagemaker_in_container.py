@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,15 +24,18 @@ from maporl_cli.monitoring.job_lines import MetricLines
 
 
 @pytest.fixture
-def ml(tmp_path, monkeypatch) -> Path:
-    """What is /opt/ml in a container."""
+def ml(tmp_path, monkeypatch) -> Iterator[Path]:
+    """What is /opt/ml in a container, whose first process decides on its signals."""
+    kept = {number: signal.getsignal(number) for number in container.STOPS}
     root = tmp_path / "ml"
     (root / "input" / "config").mkdir(parents=True)
     for module in (container, delivery, environment, paths):
         for name, value in vars(module).copy().items():
             if isinstance(value, Path) and value.is_relative_to("/opt/ml"):
                 monkeypatch.setattr(module, name, root / value.relative_to("/opt/ml"))
-    return root
+    yield root
+    for number, handler in kept.items():
+        signal.signal(number, handler)
 
 
 def told(ml: Path, **hyperparameters: str) -> dict[str, str]:
@@ -61,9 +65,7 @@ def test_outside_of_a_container_nothing_is_pretended(ml, monkeypatch, capsys) ->
 
 
 def test_jobs_of_a_tuning_keep_their_checkpoints_apart(ml) -> None:
-    config = load_config(
-        preset="clinic", sets=["run.name=ward", f"run.output_dir={ml / 'checkpoints'}"]
-    ).config
+    config = clinic(ml)
     channel = ml / "input" / "data" / "config"
     channel.mkdir(parents=True)
     (channel / "config.yaml").write_text(to_yaml(config))
@@ -152,6 +154,14 @@ def clinic(ml: Path) -> Config:
     return load_config(preset="clinic", sets=sets).config
 
 
+def begin(ml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a container finds when it begins to run `clinic`."""
+    (ml / "input" / "data" / "config").mkdir(parents=True)
+    (ml / "input" / "data" / "config" / "config.yaml").write_text(to_yaml(clinic(ml)))
+    for name, value in told(ml).items():
+        monkeypatch.setenv(name, value)
+
+
 def a_run(ml: Path) -> RunDir:
     run = RunDir(ml / "checkpoints" / "ward")
     (run.final_model / "planner").mkdir(parents=True)
@@ -186,13 +196,7 @@ def test_results_are_copied_where_two_disks_cannot_share_a_file(ml, monkeypatch)
 def test_a_disk_that_fills_up_at_the_end_is_a_failure_in_words(ml, monkeypatch, error) -> None:
     """And it never hides why the job failed before that."""
     run = a_run(ml)
-    config = load_config(
-        preset="clinic", sets=["run.name=ward", f"run.output_dir={ml / 'checkpoints'}"]
-    ).config
-    (ml / "input" / "data" / "config").mkdir(parents=True)
-    (ml / "input" / "data" / "config" / "config.yaml").write_text(to_yaml(config))
-    for name, value in told(ml).items():
-        monkeypatch.setenv(name, value)
+    begin(ml, monkeypatch)
 
     def train(*_: object, **__: object) -> None:
         if error is not None:
@@ -204,42 +208,27 @@ def test_a_disk_that_fills_up_at_the_end_is_a_failure_in_words(ml, monkeypatch, 
 
     monkeypatch.setattr(container, "train_on_ranks", train)
     monkeypatch.setattr(container, "deliver", full)
-    kept = {number: signal.getsignal(number) for number in container.STOPS}
-    try:
-        assert container.main() == 1
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
+    assert container.main() == 1
     failure = (ml / "output" / "failure").read_text()
     assert ("There is no room left" if error is None else "Rank 1 failed.") in failure
 
 
 def test_a_job_that_was_refused_hands_out_nothing_of_an_earlier_one(ml, monkeypatch) -> None:
     a_run(ml)
-    (ml / "input" / "data" / "config").mkdir(parents=True)
-    (ml / "input" / "data" / "config" / "config.yaml").write_text(to_yaml(clinic(ml)))
-    for name, value in told(ml).items():
-        monkeypatch.setenv(name, value)
+    begin(ml, monkeypatch)
 
     def refuse(*_: object, **__: object) -> None:
         raise ConfigError("The run was started with another value of run.seed.", fix="leave it out")
 
     monkeypatch.setattr(container, "train_on_ranks", refuse)
-    kept = {number: signal.getsignal(number) for number in container.STOPS}
-    try:
-        assert container.main() == 3
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
+    assert container.main() == 3
     assert "another value of run.seed" in (ml / "output" / "failure").read_text()
     assert not (ml / "model").exists()
     assert not (ml / "output" / "data").exists()
 
 
 def test_a_run_that_was_half_copied_is_mended_or_begun_anew(ml) -> None:
-    config = load_config(
-        preset="clinic", sets=["run.name=ward", f"run.output_dir={ml / 'checkpoints'}"]
-    ).config
+    config = clinic(ml)
     run = a_run(ml)
     run.config.unlink()
     (run.checkpoints / "step_000002").mkdir(parents=True)

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 import sagemaker_server as server
-from conftest import AWS_SECRET
 from moto.core.exceptions import JsonRESTError
 from moto.sagemaker.responses import SageMakerResponse
+from sagemaker_server import run_command
 from typer.testing import CliRunner
 
 from maporl_cli.backends.sagemaker import jobs
@@ -26,7 +26,7 @@ from maporl_cli.cli import confirm
 from maporl_cli.cli.main import app
 from maporl_cli.core.config_sources import load_config
 from maporl_cli.core.config_yaml import to_yaml
-from maporl_cli.core.errors import ConfigError, DataError, Interrupted, MaporlError, MissingError, UsageError
+from maporl_cli.core.errors import ConfigError, DataError, Interrupted, MissingError, UsageError
 from maporl_cli.core.run_dir import RunDir
 from maporl_cli.core.run_lock import alone_in
 from maporl_cli.data.s3 import Bucket
@@ -53,13 +53,7 @@ def searches(aws, monkeypatch) -> Any:
 
 
 def invoke(*words: str, code: int = 0) -> Any:
-    done = CliRunner().invoke(app, ["jobs", *words])
-    if isinstance(done.exception, MaporlError):
-        assert done.exception.exit_code == code, done.exception.message
-        assert AWS_SECRET not in done.exception.message + done.output
-    else:
-        assert done.exit_code == code, (done.output, done.exception)
-    return done
+    return run_command("jobs", *words, code=code)
 
 
 def created(name: str, minutes: int, **more: Any) -> Any:

@@ -13,13 +13,12 @@ import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from types import FrameType
 
 from maporl_cli.backends.local import Hosts, train_on_ranks
 from maporl_cli.backends.sagemaker.delivery import deliver, write_failure
 from maporl_cli.backends.sagemaker.environment import Container
-from maporl_cli.backends.sagemaker.paths import CHECKPOINTS, CONFIG, CONFIG_CHANNEL, channel
+from maporl_cli.backends.sagemaker.paths import CHECKPOINTS, CONFIG, CONFIG_CHANNEL, DOWNLOADS, channel
 from maporl_cli.backends.sagemaker.ranks import ranks_of
 from maporl_cli.core.atomic import discard, disk_error
 from maporl_cli.core.config import Config
@@ -30,12 +29,14 @@ from maporl_cli.core.errors import (
     MissingError,
     RunFailed,
     debugging,
+    unforeseen,
 )
 from maporl_cli.core.run_dir import RunDir
 from maporl_cli.training.stop import STOPS
 
 _STOP_WITHIN = 100
 """Seconds; SageMaker kills what still runs 120 seconds after it asked for a stop."""
+_SEE_ALL = "start it again with --set sagemaker.environment.SAGEMAKER_TRAINING_DEBUG=1, and report its log"
 _VERBOSE = {
     "MAPORL_DEBUG": "1",
     "TORCH_CPP_LOG_LEVEL": "INFO",
@@ -47,8 +48,7 @@ _VERBOSE = {
 
 def main() -> int:
     """Train as the job's config says, and lay out the results; the exit code."""
-    # What is downloaded must not lie below the model, which is packed and shipped.
-    os.environ.setdefault("HF_HOME", str(Path("/tmp/huggingface")))
+    os.environ.setdefault("HF_HOME", str(DOWNLOADS))
     for number in STOPS:
         signal.signal(number, _stopped_early)
     try:
@@ -67,13 +67,15 @@ def main() -> int:
         if code not in (RunFailed.exit_code, Interrupted.exit_code):
             return code  # it was refused, so what lies there is an earlier job's
     except Exception as error:  # noqa: BLE001 the last place where it can be told in words
-        code = _fail(_unknown(error))
+        code = _fail(unforeseen("The job", error, fix=_SEE_ALL))
     for number in STOPS:  # nothing is left to stop, and the results are all there is
         signal.signal(number, signal.SIG_IGN)
     try:
         deliver(run, own_ranks(here, config))
     except OSError as error:
-        lost = disk_error(error, str(error.filename2 or error.filename)) or _unknown(error)
+        lost = disk_error(error, str(error.filename2 or error.filename)) or unforeseen(
+            "The job", error, fix=_SEE_ALL
+        )
         code = code or _fail(lost)
     return code
 
@@ -162,15 +164,6 @@ def _fail(error: MaporlError) -> int:
         write_failure(error)
     print(error.message, file=sys.stderr, flush=True)
     return error.exit_code
-
-
-def _unknown(error: Exception) -> RunFailed:
-    at = traceback.extract_tb(error.__traceback__)[-1]
-    return RunFailed(
-        f"The job met an error that it does not know: {type(error).__name__}.",
-        where=f"{Path(at.filename).name}, line {at.lineno}",
-        fix="start it again with --set sagemaker.environment.SAGEMAKER_TRAINING_DEBUG=1, and report its log",
-    )
 
 
 if __name__ == "__main__":

@@ -31,9 +31,11 @@ def deliver(run: RunDir, ranks: range) -> None:
     Raises:
         OSError: the disk is full, or cannot be written.
     """
-    for rank in ranks:
-        _put(run.rank_log(rank), OUTPUT / "logs" / run.rank_log(rank).name)
-    if 0 not in ranks or not run.path.is_dir():
+    if 0 not in ranks:
+        for log in map(run.rank_log, ranks):
+            _put(log, OUTPUT / log.parent.name / log.name)
+        return
+    if not run.path.is_dir():
         return
     if run.final_model.is_dir():
         _put(run.final_model, MODEL / run.final_model.name)

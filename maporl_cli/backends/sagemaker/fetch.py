@@ -68,7 +68,11 @@ def fetch(
         )
     config = local_config(session, job, output_dir)
     run = RunDir.of(config)
-    _refuse_to_lose(run, overwrite=overwrite)
+    if run.is_there(otherwise="choose another --output-dir") and not overwrite:
+        raise ConfigError(
+            f"The run {run.path} exists.",
+            fix="--overwrite replaces it, another --output-dir leaves it alone",
+        )
     archives = {"its models": job.model, "the rest of its run": job.output}
     there = {what: _Archive.found(session, uri) for what, uri in archives.items()}
     sizes = [one.size for one in there.values() if one]
@@ -165,22 +169,6 @@ def _make_local(building: Path, config: str) -> None:
                 log.write(unpacker.decompress(part))
         if unpacker.eof and not unpacker.unused_data:
             packed.unlink()
-
-
-def _refuse_to_lose(run: RunDir, *, overwrite: bool) -> None:
-    if not run.path.exists() or (run.path.is_dir() and not any(run.path.iterdir())):
-        return
-    if not (run.config.is_file() or run.manifest.is_file()):
-        raise ConfigError(
-            f"{run.path} is in the way, and it is no run.",
-            why="only runs are ever overwritten",
-            fix="choose another --output-dir",
-        )
-    if not overwrite:
-        raise ConfigError(
-            f"The run {run.path} exists.",
-            fix="--overwrite replaces it, another --output-dir leaves it alone",
-        )
 
 
 def _not_ours(job: Job) -> MissingError:

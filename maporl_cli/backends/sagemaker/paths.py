@@ -19,6 +19,8 @@ MODEL = ML / "model"
 """Becomes model.tar.gz."""
 OUTPUT = ML / "output" / "data"
 """Becomes output.tar.gz."""
+DOWNLOADS = Path("/tmp/huggingface")
+"""What is pulled from a hub: not below the model, which is packed and shipped."""
 FAILURE = ML / "output" / "failure"
 """Its first 1,024 characters become the job's failure reason."""
 

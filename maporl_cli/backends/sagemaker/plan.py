@@ -17,7 +17,7 @@ from boto3.session import Session
 
 from maporl_cli.agents.blueprint import blueprints
 from maporl_cli.agents.build import model_of
-from maporl_cli.agents.model_files import KNOWN_MODELS
+from maporl_cli.agents.models import can_be_pulled
 from maporl_cli.agents.roles import role_book
 from maporl_cli.backends.sagemaker.inputs import Inputs, inputs_of
 from maporl_cli.backends.sagemaker.instances import Machine, machine_of
@@ -35,11 +35,9 @@ from maporl_cli.data.channels import noted_channels
 from maporl_cli.data.s3 import place_of
 from maporl_cli.training.fit import Device
 from maporl_cli.training.placement import Placement, place
-from maporl_cli.worker.memory_plan import fix_of, memory_part
+from maporl_cli.worker.memory_plan import fix_of, memory_part, placement_part
 from maporl_cli.worker.plugins import load_plugins
 from maporl_cli.worker.session import open_credit, open_estimator
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,7 @@ class JobPlan:
         job = self.config.sagemaker
         if isinstance(self.price, str):
             return None
-        return self.price.limit(job.max_runtime + job.keep_alive, job.instances)
+        return self.price.limit(job.longest, job.instances)
 
     @property
     def tags(self) -> Mapping[str, str]:
@@ -168,7 +166,7 @@ def _refuse_cost(job: JobPlan, most: float | None) -> None:
         )
     if not job.limit <= most:
         settings = job.config.sagemaker
-        each = job.limit / (settings.max_runtime + settings.keep_alive)
+        each = job.limit / settings.longest
         seconds = int(most / each) - settings.keep_alive if most == most else 0
         shorter = f"--set sagemaker.max_runtime={seconds}, if that is enough, or " if seconds > 0 else ""
         raise ConfigError(
@@ -195,32 +193,34 @@ def _refuse_unfit(config: Config, machine: Machine) -> Mapping[str, Any]:
     accumulation_steps(config, placement.replicas)
     open_credit(config, role_book(config.team.roles))
     open_estimator(config)
-    try:
-        blueprints(config)
-    except MissingError:
-        names = {model_of(seat, config) for seat in config.team.agents}
-        if any(name not in KNOWN_MODELS and not _HUB_ID.fullmatch(name) for name in names):
-            raise  # else the job can pull it
     name = config.sagemaker.instance
     what = f"GPU of {name}" if machine.gpus else f"RAM of {name}"
     device = Device(what, machine.bytes, shared=not machine.gpus) if machine.bytes else None
     memory = memory_part(config, placement, device)
+    if "unknown" in memory:
+        _refuse_no_model(config)
     if memory.get("advice"):
         raise ConfigError(
             f"The team does not fit on {name}.",
             where="sagemaker.instance",
             why=f"a rank needs up to {max(rank['peak'] for rank in memory['ranks']) / 1e9:.1f} GB, and the "
             f"{what} has {(machine.bytes or 0) / 1e9:.1f} GB",
-            fix=fix_of(
-                memory,
-                {
-                    "world_size": placement.world_size,
-                    "hosts": placement.nodes,
-                    "ranks": [{"agents": one.agents} for one in placement.ranks],
-                },
-            ),
+            fix=fix_of(memory, placement_part(placement)),
         )
     return memory
+
+
+def _refuse_no_model(config: Config) -> None:
+    """Nothing, where the models that are not here can be pulled by the job.
+
+    Raises:
+        ConfigError, MissingError: one cannot be, or does not go with the rest.
+    """
+    try:
+        blueprints(config)
+    except MissingError:
+        if not all(can_be_pulled(model_of(seat, config)) for seat in config.team.agents):
+            raise
 
 
 def _refuse_without_key(config: Config) -> None:
