@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import signal
 import socket
 import traceback
 from collections.abc import Callable
@@ -123,4 +124,6 @@ def _work(
     except BaseException:  # noqa: BLE001 told to the test
         pipe.send_bytes(pickle.dumps((None, traceback.format_exc())))
     pipe.close()
+    if environment["RANK"] == 0:  # keeps the store, in which others may still look something up
+        signal.pause()
     os._exit(0)
