@@ -21,6 +21,7 @@ from maporl_cli.cli.logs import logs
 from maporl_cli.cli.output import show_error, show_unexpected
 from maporl_cli.cli.reward import reward
 from maporl_cli.cli.train import train
+from maporl_cli.cli.tune import tune
 from maporl_cli.core.atomic import disk_error
 from maporl_cli.core.errors import MaporlError, MissingError, UsageError
 
@@ -52,6 +53,7 @@ def _maporl(  # pyright: ignore[reportUnusedFunction]
 
 
 app.command()(train)
+app.command()(tune)
 app.command("eval")(evaluate)
 app.command("evaluate", hidden=True)(evaluate)
 app.command()(ask)

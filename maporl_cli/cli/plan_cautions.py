@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from maporl_cli.core.config import Config
-from maporl_cli.core.run_dir import RunDir, flat, read_object
+from maporl_cli.core.config_sources import flat
+from maporl_cli.core.run_dir import RunDir, read_object
 from maporl_cli.training.credit import credit_rules
 from maporl_cli.training.fit import device_at_hand
 from maporl_cli.training.forecast import learners

@@ -31,7 +31,7 @@ from maporl_cli.cli.summary import summary
 from maporl_cli.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from maporl_cli.core.config import Config
+    pass
 
 
 class Backend(StrEnum):
@@ -171,7 +171,9 @@ def train(
         show_plan(loaded, world_size or nproc or default_nproc(loaded.config), json, measured)
         return
 
-    outcome = _train(
+    from maporl_cli.backends.here import train_here
+
+    outcome = train_here(
         loaded.config,
         nproc=nproc or default_nproc(loaded.config),
         max_restarts=max_restarts,
@@ -195,26 +197,6 @@ def _refuse_misplaced(given: Mapping[str, object], *, remote: bool) -> None:
                 f"{option} is for a training {'here' if remote else 'on SageMaker'}.",
                 fix=f"leave {option} out, or {'--on local' if remote else '--on sagemaker'}",
             )
-
-
-def _train(
-    config: Config, *, nproc: int, max_restarts: int, resume: bool, **options: Any
-) -> Mapping[str, Any]:
-    """Train in this process, or on several ranks; the `done` event."""
-    if nproc == 1 and not max_restarts:
-        from maporl_cli.worker import train as train_here
-
-        return train_here(config, resume=resume, **options)
-    from maporl_cli.backends.local import train_on_ranks
-    from maporl_cli.core.run_dir import named
-
-    return train_on_ranks(
-        config if resume else named(config),
-        nproc=nproc,
-        max_restarts=max_restarts,
-        resume=resume,
-        **options,
-    )
 
 
 def _config_of_run(sets: Sequence[str], flags: Mapping[str, Any]) -> Path:

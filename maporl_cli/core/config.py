@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from maporl_cli.core.config_sagemaker import SageMakerConfig
 from maporl_cli.core.config_section import Beta, Count, NonNegative, Positive, Section
+from maporl_cli.core.config_tune import TuneConfig
 
 # YAML reads a bare `off` as false.
 Guarding = Annotated[
@@ -48,6 +49,9 @@ class DataConfig(Section):
     """As `train`; `None`: the benchmark's own evaluation set, or a held-out part of the file."""
     eval_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """The share of `train` held out where `eval` is not given and `train` is a file."""
+    tuning_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """The share of the training questions that a run is evaluated on in place of the evaluation questions,
+    and not trained on: so that settings can be chosen (`maporl tune`) and still be judged by `eval`."""
     sample_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of the generated benchmark and of the held-out split."""
     max_train_samples: Count | None = None
@@ -299,6 +303,7 @@ class Config(Section):
     eval: EvalConfig = EvalConfig()
     monitoring: MonitoringConfig = MonitoringConfig()
     sagemaker: SageMakerConfig = SageMakerConfig()
+    tune: TuneConfig = TuneConfig()
 
     def accumulation_steps(self, replicas: int = 1) -> int:
         """Forward and backward passes in one update.

@@ -7,7 +7,7 @@ one, except that a path may reach into it: `team.agents.planner.temperature=0.7`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -110,23 +110,39 @@ def load_config(
         if value is not None:
             layers.assign(key.split("."), value, f"--{key.rpartition('.')[2].replace('_', '-')}")
     config = check(layers.values, layers.origin)
-    return Loaded(
-        config, {key: layers.origin.get(key, "default") for key in leaves(config.model_dump(mode="json"))}
-    )
+    return Loaded(config, {key: layers.origin.get(key, "default") for key in flat(config)})
 
 
-def leaves(values: Mapping[str, Any], at: str = "") -> list[str]:
-    """The dotted keys of a dumped config's values, in order; `team.agents` by index."""
-    found: list[str] = []
+def changed(config: Config, values: Mapping[str, Any], source: str) -> Config:
+    """`config` with other values of some dotted keys.
+
+    Args:
+        source: who gives them, for errors.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    layers = _Layers()
+    layers.merge(config.model_dump(mode="json"), "before")
+    for key, value in values.items():
+        layers.assign(key.split("."), value, source)
+    return check(layers.values, layers.origin)
+
+
+def flat(config: Config) -> dict[str, Any]:
+    """Every value of a config by its dotted key, in order; `team.agents` by index."""
+    return dict(_leaves(config.model_dump(mode="json"), ""))
+
+
+def _leaves(values: Mapping[str, Any], at: str) -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, dict) and value:
-            found += leaves(cast("dict[str, Any]", value), f"{at}{key}.")
+            yield from _leaves(cast("dict[str, Any]", value), f"{at}{key}.")
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             for index, item in enumerate(cast("list[dict[str, Any]]", value)):
-                found += leaves(item, f"{at}{key}.{index}.")
+                yield from _leaves(item, f"{at}{key}.{index}.")
         else:
-            found.append(f"{at}{key}")
-    return found
+            yield f"{at}{key}", value
 
 
 @dataclass(frozen=True)
@@ -240,7 +256,8 @@ class _Layers:
             raise mistyped(here, layer, "names and values", source)
         for name, value in cast("Mapping[object, object]", layer).items():
             into[str(name)] = value
-            self.origin[f"{here}.{name}"] = source
+            for key, _ in _leaves({str(name): value}, f"{here}."):
+                self.origin[key] = source
 
 
 def _field(section: type[Section], key: str, here: str, source: str) -> FieldInfo:

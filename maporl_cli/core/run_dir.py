@@ -21,7 +21,7 @@ from maporl_cli.core import config_yaml
 from maporl_cli.core.atomic import atomic_write, clean, discard, disk_errors
 from maporl_cli.core.config import Config, RunConfig
 from maporl_cli.core.config_keys import nearest
-from maporl_cli.core.config_sources import leaves, load_config
+from maporl_cli.core.config_sources import flat, load_config
 from maporl_cli.core.errors import ConfigError, damaged
 
 _NO_SCIENCE = (
@@ -35,6 +35,7 @@ _NO_SCIENCE = (
     "data.dataloader_num_workers",
     "placement",
     "sagemaker",
+    "tune",
     "eval.endpoint_timeout",
     "eval.zero_shot_max_new_tokens",
     "eval.batch_size",
@@ -330,15 +331,3 @@ def changed_science_fields(old: Config, new: Config) -> list[str]:
 
 
 _ABSENT = object()
-
-
-def flat(config: Config) -> dict[str, Any]:
-    """Every value of a config by its dotted key."""
-    values = config.model_dump(mode="json")
-    return {key: _at(values, key) for key in leaves(values)}
-
-
-def _at(values: Any, key: str) -> Any:
-    for part in key.split("."):
-        values = values[int(part) if isinstance(values, list) else part]
-    return values

@@ -77,10 +77,13 @@ def load_split(config: Config) -> Split:
     else:
         train = _training(loading)
         held_out = _evaluation(loading, data.eval or data.train)
-    _note_unlabelled(loading, train)
     refuse_overlap(train, held_out)
     if train_is_file and data.eval is not None:
         _note_near_duplicates(loading, train, held_out)
+    if data.tuning_fraction is not None:
+        train, held_out = _cut(loading, train, data.tuning_fraction, "in place of the evaluation questions")
+        held_out = _sample(held_out, data.max_eval_samples, data.sample_seed)
+    _note_unlabelled(loading, train)
     sides = (("training", data.train, train), ("evaluation", data.eval or data.train, held_out))
     for side, source, rows in sides:
         if source in benchmark_names():
@@ -122,23 +125,31 @@ def _held_out(loading: _Loading) -> tuple[list[Placed], list[Placed]]:
     limit = data.max_train_samples
     pool = None if limit is None else ceil(limit / (1 - data.eval_fraction))
     placed = _file(loading, Path(data.train), pool, trained_on=True)
-    questions = _questions(placed)
-    _refuse_no_labels(loading, placed)
-    clusters = group_near_duplicates(questions, workers=data.dataloader_num_workers)
-    labelled = [question.has_gold for question in questions]
-    sizes = Sizes(eval_fraction=data.eval_fraction)
-    sides = assign_labelled(clusters, labelled, sizes, seed=data.sample_seed)
-    train = [row for row, side in zip(placed, sides, strict=True) if side is Side.TRAIN]
-    held_out = [row for row, side in zip(placed, sides, strict=True) if side is Side.EVAL]
-    loading.notes.append(f"{len(held_out)} of {len(placed)} rows of {data.train} held out for evaluation")
-    if unused := sides.count(Side.UNUSED):
-        loading.notes.append(
-            f"{unused} rows of {data.train} without a gold answer left out: they nearly repeat a held-out one"
-        )
+    train, held_out = _cut(loading, placed, data.eval_fraction, "for evaluation")
     return (
         _sample(train, limit, data.sample_seed),
         _sample(held_out, data.max_eval_samples, data.sample_seed),
     )
+
+
+def _cut(
+    loading: _Loading, placed: list[Placed], fraction: float, purpose: str
+) -> tuple[list[Placed], list[Placed]]:
+    """Training rows, and that fraction of them held out; near-duplicates stay on one side."""
+    data = loading.data
+    questions = _questions(placed)
+    _refuse_no_labels(loading, placed)
+    clusters = group_near_duplicates(questions, workers=data.dataloader_num_workers)
+    labelled = [question.has_gold for question in questions]
+    sides = assign_labelled(clusters, labelled, Sizes(eval_fraction=fraction), seed=data.sample_seed)
+    train = [row for row, side in zip(placed, sides, strict=True) if side is Side.TRAIN]
+    held_out = [row for row, side in zip(placed, sides, strict=True) if side is Side.EVAL]
+    loading.notes.append(f"{len(held_out)} of {len(placed)} rows of {data.train} held out {purpose}")
+    if unused := sides.count(Side.UNUSED):
+        loading.notes.append(
+            f"{unused} rows of {data.train} without a gold answer left out: they nearly repeat a held-out one"
+        )
+    return train, held_out
 
 
 def _training(loading: _Loading) -> list[Placed]:

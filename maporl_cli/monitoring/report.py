@@ -15,7 +15,7 @@ from maporl_cli.monitoring.panels import metric_panels, reliability_panel
 from maporl_cli.monitoring.plots import MAX_POINTS
 from maporl_cli.monitoring.row_plots import Interval, interval_plot
 from maporl_cli.monitoring.run_files import Evaluation, read_evaluations, read_examples, read_judged
-from maporl_cli.monitoring.wording import percent, points, points_between, probability
+from maporl_cli.monitoring.wording import percent, points, points_between, probability, setting
 
 
 def write_report(run: RunDir) -> Path:
@@ -27,7 +27,7 @@ def write_report(run: RunDir) -> Path:
     metrics = read_metrics(run.metrics)
     judged = read_judged(run)
     evaluations = read_evaluations(run)
-    return _write(
+    return write_page(
         run.report,
         "report.html.j2",
         name=run.path.name,
@@ -49,11 +49,13 @@ def write_evaluations(folder: Path) -> Path:
     Returns:
         the page's path.
     """
-    return _write(folder / "report.html", "evaluations.html.j2", sections=read_sections(folder))
+    return write_page(folder / "report.html", "evaluations.html.j2", sections=read_sections(folder))
 
 
-def _write(path: Path, template: str, **values: Any) -> Path:
-    """The page holds its drawings as SVG and forbids, by its own content security policy, every script and
+def write_page(path: Path, template: str, **values: Any) -> Path:
+    """Write a page from one of the templates in `pages`; its path.
+
+    The page holds its drawings as SVG and forbids, by its own content security policy, every script and
     every request. Text from models and data is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -69,6 +71,7 @@ def _write(path: Path, template: str, **values: Any) -> Path:
         "points": points,
         "points_between": points_between,
         "probability": probability,
+        "value": setting,
     }
     html = pages.get_template(template).render(**values)
     # Data may hold half of a surrogate pair, which UTF-8 cannot.

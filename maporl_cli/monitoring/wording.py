@@ -27,6 +27,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %".replace("-", "−")
 
 
+def setting(value: object) -> str:
+    """The value of a key that is searched: `0.00031415`: 0.0003142."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def points(difference: float) -> str:
     """A difference of shares, in percentage points: `0.25` is +25.0."""
     told = f"{100 * difference:+.1f}"

@@ -18,9 +18,10 @@ import torch
 import torch.distributed as dist
 
 from maporl_cli.core.config import Config
+from maporl_cli.core.config_sources import flat
 from maporl_cli.core.errors import ConfigError, MissingError
 from maporl_cli.core.manifest import package_versions
-from maporl_cli.core.run_dir import RunDir, flat, read_object
+from maporl_cli.core.run_dir import RunDir, read_object
 from maporl_cli.training.ask_store import asked
 from maporl_cli.training.placement import Placement, place
 from maporl_cli.training.process_group import OWN_STORE, ProcessGroup

@@ -136,7 +136,7 @@ class TeamRun:
             progress = self._train(session, learners, verifier, steps, progress, before)
         after = self._measure(session, "after")
         if self._speaks_metrics():
-            MetricLines(ranks.rank).log(progress.step, _as_metrics(after))
+            MetricLines(ranks.rank).log(progress.step, as_metrics(after))
         self._save_models(session)
         return Outcome(progress, before, after)
 
@@ -217,7 +217,7 @@ class TeamRun:
         monitor = self._monitor(steps)
         try:
             if progress.step == 0 and self._ranks.rank == 0:
-                monitor.log(0, _as_metrics(before))
+                monitor.log(0, as_metrics(before))
             trainer = Trainer(
                 config=self._config,
                 team=session.team,
@@ -229,7 +229,7 @@ class TeamRun:
                 questions=self._split.train,
                 steps=steps,
                 monitor=monitor,
-                evaluator=lambda: _as_metrics(self._evaluate(session, Greedy(), "during")),
+                evaluator=lambda: as_metrics(self._evaluate(session, Greedy(), "during")),
                 guards=self._guards(),
                 checkpoints=self._checkpoints,
                 stop=self._narrator.stop,
@@ -291,7 +291,8 @@ class TeamRun:
                         (draft / name).write_bytes(content)
 
 
-def _as_metrics(measured: Mapping[str, Any]) -> dict[str, float]:
+def as_metrics(measured: Mapping[str, Any]) -> dict[str, float]:
+    """What was measured of a team, under the names that metrics have."""
     metrics = {
         "eval:accuracy": float(measured["accuracy"]),
         "eval:invalid": measured["invalid"] / measured["n"],

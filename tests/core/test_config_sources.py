@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maporl_cli.core.config import Config
-from maporl_cli.core.config_sources import leaves, load_config, preset_names
+from maporl_cli.core.config_sources import flat, load_config, preset_names
 from maporl_cli.core.config_yaml import to_yaml
 from maporl_cli.core.errors import ConfigError, UsageError
 
@@ -377,7 +377,7 @@ class TestDump:
 
     def test_every_value_has_an_origin_and_shows_it(self):
         loaded = load_config(preset="clinic", sets=["train.max_steps=3"])
-        assert list(loaded.origin) == leaves(loaded.config.model_dump(mode="json"))
+        assert list(loaded.origin) == list(flat(loaded.config))
         text = to_yaml(loaded.config, loaded.origin)
         assert "  max_steps: 3  # --set\n" in text
         assert "    - name: planner  # preset clinic\n" in text
