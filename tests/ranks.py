@@ -22,11 +22,13 @@ _CONTEXT.set_forkserver_preload(
     [
         "maporl_cli.worker.__main__",
         "maporl_cli.data.clinic.world",
+        "maporl_cli.tuning.tune",
         "matplotlib.figure",
         "matplotlib.ticker",
         "pytest",
         "safetensors.torch",
         "small_runs",
+        "sqlalchemy.dialects.sqlite",
         "statsmodels.stats.proportion",
         "support",
     ]

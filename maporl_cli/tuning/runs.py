@@ -18,6 +18,7 @@ from maporl_cli.core.errors import Interrupted
 from maporl_cli.core.run_dir import RunDir, read_object
 from maporl_cli.training.stop import StopRequest
 
+_PROGRAM = ("-m", "maporl_cli.tuning.trial")
 _LOOK_EVERY = 0.2
 """Seconds between two looks at the runs that go on."""
 
@@ -109,7 +110,7 @@ class _Going:
         self._failure = folder / f"{job.config.run.name}.txt"
         config = folder / f"{job.config.run.name}.yaml"
         config.write_text(to_yaml(job.config), encoding="utf-8")
-        program = ["-m", "maporl_cli.tuning.trial", "--config", str(config), "--nproc", str(nproc)]
+        program = [*_PROGRAM, "--config", str(config), "--nproc", str(nproc)]
         program += ["--failure", str(self._failure), "--launcher", str(os.getpid())]
         self._process = subprocess.Popen(
             [sys.executable, *program],

@@ -18,6 +18,8 @@ from maporl_cli.core.randomness import keyed_generator
 from maporl_cli.tuning.study_dir import StudyDir
 
 _NAME = "study"
+_FIRST_TO_THEIR_END = 3
+"""Trials that are never stopped early: there would be too few to be worse than."""
 _FIRST_AT_RANDOM = 10
 """Trials that Optuna tries at random before it looks at what came of them; of a short study a third."""
 
@@ -71,7 +73,7 @@ def pruner(tune: TuneConfig) -> BasePruner:
         return NopPruner()
     if tune.strategy == "hyperband":
         return HyperbandPruner(min_resource=1, max_resource=tune.evaluations)
-    return MedianPruner(n_startup_trials=min(5, max(1, tune.max_trials // 4)))
+    return MedianPruner(n_startup_trials=_FIRST_TO_THEIR_END)
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
