@@ -52,12 +52,19 @@ def main() -> None:
     run.path.mkdir(parents=True, exist_ok=True)
     run.write_config(config)
     value = value_of(train.learning_rate, config.run.seed)
-    done = {row["step"] for row in map(json.loads, run.metrics.read_text().splitlines())} if run.metrics.exists() else ()
+    done = (
+        {row["step"] for row in map(json.loads, run.metrics.read_text().splitlines())}
+        if run.metrics.exists()
+        else ()
+    )
     for step in range(train.eval_every, int(train.max_steps or 0) + 1, train.eval_every or 1):
-        time.sleep(0.12)
+        time.sleep(0.1)
         if step not in done:
             with run.metrics.open("a") as file:
-                file.write(json.dumps({"step": step, "eval:accuracy": value * step / int(train.max_steps or 1)}) + "\n")
+                file.write(
+                    json.dumps({"step": step, "eval:accuracy": value * step / int(train.max_steps or 1)})
+                    + "\n"
+                )
     note("end")
     after = {"accuracy": value, "sampled": value / 2, "invalid": 0, "n": 12}
     draft = run.path / "draft"

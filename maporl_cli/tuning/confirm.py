@@ -68,7 +68,7 @@ class SeedJob:
         self._of.say(f"seed {self.config.run.seed} failed: {why}")
 
 
-def mean_interval(values: list[float]) -> tuple[float, float] | None:
+def mean_interval(values: list[float]) -> list[float] | None:
     """The 95 % t interval of the mean over seeds, within [0, 1]; None where seeds that differ are too few.
 
     Student 1908. Seeds are what varies here: all answer the same questions.
@@ -79,4 +79,4 @@ def mean_interval(values: list[float]) -> tuple[float, float] | None:
 
     found: Any = stats
     low, high = found.t.interval(0.95, len(values) - 1, loc=fmean(values), scale=found.sem(values))
-    return max(0.0, float(low)), min(1.0, float(high))
+    return [max(0.0, float(low)), min(1.0, float(high))]

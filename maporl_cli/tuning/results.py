@@ -39,7 +39,7 @@ def winner(study: Study) -> FrozenTrial:
         failures = [str(trial.user_attrs[FAILURE]) for trial in trials if FAILURE in trial.user_attrs]
         raise RunFailed(
             f"None of the {len(trials)} trials has finished.",
-            why=failures[-1] if failures else "all were stopped early",
+            why=failures[-1].splitlines()[0] if failures else "all were stopped early",
             fix="try the settings with maporl train first; then more trials with --resume and a higher "
             "tune.max_trials, or another study",
         )

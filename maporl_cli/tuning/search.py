@@ -92,7 +92,7 @@ class Search:
             raise RunFailed(
                 f"The first {len(trials)} trials have all failed.",
                 where=self._config.run.name or "",
-                why=str(trials[-1].user_attrs.get(FAILURE)),
+                why=str(trials[-1].user_attrs[FAILURE]).splitlines()[0],
                 fix="try the settings with maporl train first; then another study, or --overwrite",
             )
 
