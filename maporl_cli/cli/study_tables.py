@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from maporl_cli.cli.output import result
@@ -20,7 +20,7 @@ def show_study(found: Mapping[str, Any]) -> None:
 
     console, best, keys = Console(), found["best"], list(found["space"])
     table = Table(box=box.SIMPLE_HEAD)
-    for column in ("trial", "accuracy", *keys):
+    for column in ("trial", "accuracy", *_short(keys)):
         table.add_column(column, justify="right", overflow="fold")
     for trial in found["trials"]:
         value = trial["state"] if trial["value"] is None else f"{trial['value']:.3f}"
@@ -30,8 +30,14 @@ def show_study(found: Mapping[str, Any]) -> None:
     if found["importance"]:
         table.add_section()
         shares = found["importance"]
-        table.add_row("", "importance", *(f"{shares[key]:.2f}" for key in keys))
+        table.add_row("", f"importance ({found['finished']} trials)", *(f"{shares[key]:.2f}" for key in keys))
     console.print(table)
     result(sureness(found))
     result(f"best: {best['config']} (maporl train --config {best['config']} --name NEW)")
     result(f"report: {found['study']}/report.html")
+
+
+def _short(keys: Sequence[str]) -> list[str]:
+    """The last word of each, where no two are the same."""
+    words = [key.rpartition(".")[2] for key in keys]
+    return words if len(set(words)) == len(words) else list(keys)

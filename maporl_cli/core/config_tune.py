@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, cast
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from maporl_cli.core.config_section import Count, Section
 
-Choice = bool | int | float | str | None
+
+def _number(value: object) -> object:
+    """YAML reads 1e-5, without a point, as text."""
+    return float(value) if isinstance(value, str) and re.fullmatch(r"[+-]?\d+e[+-]?\d+", value) else value
+
+
+Choice = Annotated[bool | int | float | str | None, BeforeValidator(_number)]
 _LEARNING = ("team", "model", "rollout", "reward", "train")
 """The sections that decide how a team learns; the others say what is measured, and where."""
 

@@ -73,6 +73,7 @@ def study_results(
             "mean": fmean(again) if again else None,
             "ci95": mean_interval(again),
         },
+        "finished": len(values),
         "median": median(values),
         "importance": importance(study, seed=confirmation.config.run.seed),
         "trials": [_trial(home, trial) for trial in study.get_trials(deepcopy=False)],

@@ -80,7 +80,7 @@ def _distribution(config: Config, key: str, values: tuple[Choice, ...] | Range) 
 
 
 def _taken(config: Config, key: str, value: Choice) -> Any:
-    """A value as its key takes it: YAML reads 1e-5 as text.
+    """A value as its key takes it, such as 1 where that is 1.0.
 
     Raises:
         ConfigError: it cannot have it.

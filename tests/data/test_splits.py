@@ -108,6 +108,32 @@ def test_a_part_of_a_file_is_held_out_with_near_duplicates_on_one_side(tmp_path:
     assert len(load(train=path, eval_fraction=0.4).eval) == 40
 
 
+def test_tuning_questions_are_a_part_of_the_training_questions_and_no_evaluation_question(tmp_path: Path):
+    """50 questions, each with a near-duplicate: 20 are evaluated on, and of the other 80 a quarter tuned on."""
+    file = written(tmp_path / "a.jsonl", [question(i) for i in (*range(50), *range(1000, 1050))])
+    whole = load(train=file)
+    cut = load(train=file, tuning_fraction=0.25)
+    assert (len(whole.train), len(whole.eval)) == (80, 20)
+    assert (len(cut.train), len(cut.eval)) == (60, 20)
+    assert sorted(ids([*cut.train, *cut.eval])) == sorted(ids(whole.train))
+    kinds = [{int(name[1:]) % 1000 for name in ids(side)} for side in (cut.train, cut.eval, whole.eval)]
+    assert sum(map(len, kinds)) == len(set.union(*kinds))
+    assert "20 of 80 rows" in cut.notes[-1]
+
+
+def test_tuning_questions_of_a_benchmark_and_of_files_with_their_own_evaluation(tmp_path: Path):
+    whole = load(train="metals", max_train_samples=40)
+    cut = load(train="metals", max_train_samples=40, tuning_fraction=0.5, max_eval_samples=6)
+    assert set(ids(cut.eval)) < set(ids(whole.train))
+    assert (len(cut.train), len(cut.eval)) == (20, 6)
+    assert cut.sources != whole.sources
+    train = written(tmp_path / "t.jsonl", [question(i) for i in range(10)])
+    held_out = written(tmp_path / "e.jsonl", [question(i) for i in range(10, 20)])
+    cut = load(train=train, eval=held_out, tuning_fraction=0.3)
+    assert sorted(ids([*cut.train, *cut.eval])) == sorted(ids([question(i) for i in range(10)]))
+    assert len(cut.eval) == 3
+
+
 def test_samples_are_drawn_at_random_in_the_order_of_the_file(tmp_path: Path):
     train = written(tmp_path / "a.jsonl", [question(i) for i in range(200)])
     held_out = written(tmp_path / "b.jsonl", [question(i) for i in range(300, 400)])

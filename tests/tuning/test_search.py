@@ -1,4 +1,4 @@
-"""A study's trials: none lost, none repeated, bad ones stopped; each is a process, though none that trains."""
+"""A study's trials: none lost, none repeated, bad ones stopped. Each is a process, though none trains."""
 
 from __future__ import annotations
 
@@ -28,7 +28,19 @@ GOOD_OR_BAD = "train.learning_rate: [1e-3, 1e-6]"
 
 
 def study(folder: Path, *sets: str, space: str = RATES) -> Config:
-    told = [f"run.output_dir={folder}", "run.name=study", "tune.max_trials=6", f"tune.space={{{space}}}"]
+    none = ["tune.space.train.warmup_steps=null", "tune.space.train.max_grad_norm=null"]
+    none += [
+        "tune.space.train.kl_coeff=null",
+        "tune.space.train.learning_rate=null",
+        "tune.eval_fraction=0.2",
+    ]
+    told = [
+        f"run.output_dir={folder}",
+        "run.name=study",
+        "tune.max_trials=6",
+        *none,
+        f"tune.space={{{space}}}",
+    ]
     return load_config(preset="clinic", sets=[*SMALL, *told, *sets]).config
 
 
@@ -114,10 +126,10 @@ class TestAStudy:
 
 
 class TestInterrupted:
-    def test_ten_kills_lose_and_repeat_nothing(self, found, tmp_path):
+    def test_kills_lose_and_repeat_nothing(self, found, tmp_path):
         _, undisturbed = found
         config = study(tmp_path)
-        for kill in range(10):
+        for kill in range(5):
             (process,) = start_ranks(1, search, config, kill > 0).processes
             seen = len(starts(tmp_path)) if kill else 0
             # A little later each time: while a trial starts, is on its way, ends, and is told of.
@@ -126,7 +138,7 @@ class TestInterrupted:
                     (tmp_path / "study" / "starts.txt").exists() and len(starts(tmp_path)) > seen
                 )
             )
-            time.sleep(0.07 * kill)
+            time.sleep(0.12 * kill)
             process.kill()
             process.join()
         told = search(config, resume=True)
@@ -155,8 +167,7 @@ class TestInterrupted:
         assert search(config, resume=True)["trials"][0]["state"] == "finished"
         assert [what for what, _, _ in starts(tmp_path)] == ["start", "start", "end"]
 
-    def test_more_trials_can_be_added(self, found, tmp_path):
-        _, undisturbed = found
+    def test_more_trials_can_be_added(self, tmp_path):
         fewer = search(study(tmp_path, "tune.max_trials=2", "tune.confirm_seeds=0", "tune.strategy=random"))
         more = search(
             study(tmp_path, "tune.max_trials=3", "tune.confirm_seeds=0", "tune.strategy=random"), resume=True
@@ -168,14 +179,14 @@ class TestInterrupted:
 
 class TestBadTrials:
     def test_one_that_is_worse_than_half_of_the_others_is_stopped_and_its_process_ends(self, tmp_path):
-        long = ("train.max_steps=20", "tune.evaluations=20", "tune.strategy=random", "run.seed=3")
+        long = ("train.max_steps=12", "tune.evaluations=12", "tune.strategy=random", "run.seed=3")
         config = study(tmp_path, *long, "tune.confirm_seeds=0", space=GOOD_OR_BAD)
         told = search(config)
         by_rate = {trial["values"]["train.learning_rate"]: trial for trial in told["trials"]}
         stopped = [trial for trial in told["trials"] if trial["state"] == "stopped early"]
         assert stopped, by_rate
         assert {trial["values"]["train.learning_rate"] for trial in stopped} == {1e-6}
-        assert all(len(trial["on_the_way"]) < 19 for trial in stopped)
+        assert all(len(trial["on_the_way"]) < 11 for trial in stopped)
         assert all(trial["value"] is None for trial in stopped)
         assert not any(
             run == f"trial_{one['trial']:03d}"
