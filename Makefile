@@ -47,7 +47,7 @@ browser: ## install Debian's Chromium where it is missing, so that tests can loo
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
 
 test: $(TEST) ## the tests that every change must pass
-	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile -q
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q
 
 test-slow: $(TEST) ## runs and ranks killed, a host lost, a real model pulled (about 20 minutes)
 	$(BIN)/python -m pytest -m slow -q

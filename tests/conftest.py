@@ -27,6 +27,31 @@ hypothesis.settings.register_profile("here", deadline=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
+# Of two workers, none shall come to a long file when the other has nothing left to do.
+LONG_FILES = (
+    "worker/test_ranks.py",
+    "backends/test_local.py",
+    "backends/test_sagemaker_container.py",
+    "backends/test_sagemaker_launch.py",
+    "backends/test_rank_ends.py",
+    "backends/test_evaluation_ranks.py",
+    "examples/test_examples.py",
+    "worker/test_evaluate.py",
+    "worker/test_verified_run.py",
+    "tuning/test_search.py",
+    "worker/test_guarded_runs.py",
+    "redteam/test_redteam.py",
+    "worker/test_train.py",
+    "training/test_exchange.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """The developer's own environment and terminal decide nothing here."""

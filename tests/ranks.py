@@ -31,6 +31,7 @@ _CONTEXT.set_forkserver_preload(
         "sqlalchemy.dialects.sqlite",
         "statsmodels.stats.proportion",
         "support",
+        "first_use",
     ]
 )
 
