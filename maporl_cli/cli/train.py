@@ -6,7 +6,6 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +24,20 @@ from maporl_cli.cli.options import (
     resolve,
 )
 from maporl_cli.cli.output import emit, result, shown
+from maporl_cli.cli.place import (
+    Backend,
+    BucketName,
+    Detach,
+    Instance,
+    Instances,
+    JobRegion,
+    MaxCost,
+    Role,
+    Spot,
+    Yes,
+    is_remote,
+    refuse_misplaced,
+)
 from maporl_cli.cli.plan import show_plan
 from maporl_cli.cli.plan_time import Measured
 from maporl_cli.cli.summary import summary
@@ -32,18 +45,6 @@ from maporl_cli.core.errors import UsageError
 
 if TYPE_CHECKING:
     pass
-
-
-class Backend(StrEnum):
-    """Where a training runs."""
-
-    local = "local"
-    sagemaker = "sagemaker"
-
-
-def _there(*names: str, **told: Any) -> Any:
-    """An option of a job on SageMaker."""
-    return typer.Option(*names, rich_help_panel="On SageMaker", **told)
 
 
 def train(
@@ -95,34 +96,23 @@ def train(
         float | None,
         typer.Option("--rank-price", min=0, help="With --rates: dollars an hour of a rank.", metavar="USD"),
     ] = None,
-    instance: Annotated[
-        str | None, _there("--instance", metavar="TYPE", help="Its machines (default: ml.g5.12xlarge).")
-    ] = None,
-    instances: Annotated[int | None, _there("--instances", metavar="N", min=1, help="How many.")] = None,
-    role: Annotated[str | None, _there("--role", metavar="ARN", help="The role that it runs as.")] = None,
-    bucket: Annotated[
-        str | None, _there("--bucket", metavar="B", help="For code, checkpoints and results.")
-    ] = None,
-    region: Annotated[str | None, _there("--region", metavar="R", help="Where it runs.")] = None,
-    spot: Annotated[bool, _there("--spot", help="Use spare capacity, which costs less.")] = False,
-    detach: Annotated[bool, _there("--detach", help="Leave it alone once it has started.")] = False,
-    max_cost: Annotated[
-        float | None, _there("--max-cost", metavar="USD", min=0, help="Start nothing that may cost more.")
-    ] = None,
-    yes: Annotated[bool, _there("--yes", help="Start it without asking.")] = False,
+    instance: Instance = None,
+    instances: Instances = None,
+    role: Role = None,
+    bucket: BucketName = None,
+    region: JobRegion = None,
+    spot: Spot = False,
+    detach: Detach = False,
+    max_cost: MaxCost = None,
+    yes: Yes = False,
 ) -> None:
     """Train a team of agents together, and evaluate it before and after."""
-    if backend is not None and on is not None and backend is not on:
-        raise UsageError(
-            f"`maporl train {backend.value} --on {on.value}` asks for two places at once.",
-            fix=f"maporl train --on {on.value}, or maporl train --on {backend.value}",
-        )
-    remote = (on or backend) is Backend.sagemaker
+    remote = is_remote("train", backend, on)
     here = {"--nproc": nproc, "--max-restarts": max_restarts, "--profile": profile, "--rates": rates}
     here |= {"--overwrite": overwrite, "--world-size": world_size, "--rank-price": rank_price}
     there = {"--instance": instance, "--instances": instances, "--role": role, "--bucket": bucket}
     there |= {"--region": region, "--spot": spot, "--detach": detach, "--max-cost": max_cost, "--yes": yes}
-    _refuse_misplaced(here if remote else there, remote=remote)
+    refuse_misplaced(here if remote else there, remote=remote)
     if resume and overwrite:
         raise UsageError("--resume keeps a run and --overwrite deletes it.", fix="give one of the two")
     if world_size is not None and not dry_run:
@@ -187,16 +177,6 @@ def train(
         emit(outcome)
     else:
         result(summary(outcome))
-
-
-def _refuse_misplaced(given: Mapping[str, object], *, remote: bool) -> None:
-    """Nothing, where none of these options of the other place was given."""
-    for option, value in given.items():
-        if value not in (None, False, 0):
-            raise UsageError(
-                f"{option} is for a training {'here' if remote else 'on SageMaker'}.",
-                fix=f"leave {option} out, or {'--on local' if remote else '--on sagemaker'}",
-            )
 
 
 def _config_of_run(sets: Sequence[str], flags: Mapping[str, Any]) -> Path:

@@ -20,10 +20,27 @@ from maporl_cli.cli.options import (
     resolve,
 )
 from maporl_cli.cli.output import emit, say, shown
+from maporl_cli.cli.place import (
+    Backend,
+    BucketName,
+    Detach,
+    Instance,
+    JobRegion,
+    MaxCost,
+    Role,
+    Spot,
+    Yes,
+    is_remote,
+    refuse_misplaced,
+)
 from maporl_cli.core.errors import UsageError
 
 
 def tune(
+    backend: Annotated[
+        Backend | None, typer.Argument(help="Where to search; as --on.", show_default=False)
+    ] = None,
+    on: Annotated[Backend | None, typer.Option("--on", help="Where to search (default: local).")] = None,
     preset: Preset = None,
     config: ConfigFile = None,
     name: Annotated[str | None, typer.Option("--name", help="The study's name.", metavar="NAME")] = None,
@@ -52,13 +69,37 @@ def tune(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show settings, what is searched, and memory; change nothing.")
     ] = False,
+    instance: Instance = None,
+    role: Role = None,
+    bucket: BucketName = None,
+    region: JobRegion = None,
+    spot: Spot = False,
+    detach: Detach = False,
+    max_cost: MaxCost = None,
+    yes: Yes = False,
 ) -> None:
     """Try many settings, train the best again with fresh seeds, and say how sure that is."""
-    if resume and overwrite:
+    remote = is_remote("tune", backend, on)
+    there = {"--instance": instance, "--role": role, "--bucket": bucket, "--region": region}
+    there |= {"--spot": spot, "--detach": detach, "--max-cost": max_cost, "--yes": yes}
+    refuse_misplaced({"--nproc": nproc} if remote else there, remote=remote)
+    if resume and overwrite and not remote:
         raise UsageError("--resume keeps a study and --overwrite deletes it.", fix="give one of the two")
     quiet = shown(display, os.environ, terminal=sys.stderr.isatty()) == "none"
     flags: dict[str, Any] = {"run.name": name, "run.output_dir": output_dir, "run.seed": seed}
-    flags |= {"tune.max_trials": trials, "tune.parallel": parallel}
+    flags |= {"tune.max_trials": trials, "tune.parallel": parallel, "sagemaker.spot": spot or None}
+    flags |= {f"sagemaker.{key}": there[f"--{key}"] for key in ("instance", "role", "bucket", "region")}
+    if remote:
+        from maporl_cli.cli.launch_study import launch_study, watch_study
+
+        told = resolve(preset, config, sets, flags).config
+        if resume:
+            watch_study(told, overwrite=overwrite, json=json)
+            return
+        launch_study(
+            told, overwrite=overwrite, dry_run=dry_run, json=json, yes=yes, detach=detach, max_cost=max_cost
+        )
+        return
     if resume and preset is None and config is None:
         config = _config_of_study(sets or (), flags)
     loaded = resolve(preset, config, sets, flags)

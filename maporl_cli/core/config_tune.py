@@ -89,6 +89,8 @@ class TuneConfig(Section):
     """Stop trials that are worse on the way than half of the others were there."""
     evaluations: Count = 4
     """How often a trial is evaluated: at equal parts of its training, the last at its end."""
+    warm_start: tuple[str, ...] = ()
+    """On SageMaker, earlier tuning jobs whose trials are learned from."""
     confirm_seeds: Annotated[int, Field(ge=0)] = 3
     """Fresh seeds that the winner is trained again with: its own value is the best of many, so too high."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from optuna import Study
+
 from maporl_cli.core.atomic import atomic_write
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_yaml import to_yaml
@@ -55,10 +57,22 @@ def tune(config: Config, *, nproc: int, gpus: int, resume: bool, overwrite: bool
             search = Search(study, config, space, say)
             train_all(search.jobs(), room, nproc, stop)
             best = winner(study)
-            atomic_write(home.best, _best_yaml(home, config, best.params))
+            _write_best(home, config, best.params)
             confirmation = Confirmation(config, best.number, best.params, say)
             train_all(confirmation.jobs(), room, nproc, stop)
-            found = study_results(home, study, confirmation, questions=search.tuning_questions)
+            return close_study(home, config, study, confirmation, questions=search.tuning_questions)
+
+
+def close_study(
+    home: StudyDir, config: Config, study: Study, confirmation: Confirmation, *, questions: int
+) -> dict[str, Any]:
+    """Write what a study came to; the `done` event.
+
+    Args:
+        questions: that each value was measured on.
+    """
+    found = study_results(home, study, confirmation, questions=questions)
+    _write_best(home, config, found["best"]["values"])
     atomic_write(home.results, json.dumps(found, indent=1))
     write_study(home.report, found)
     return {"event": "done", **found}
@@ -81,5 +95,6 @@ def room_for(config: Config, nproc: int, gpus: int) -> list[Place]:
     return places(nproc, parallel, gpus)
 
 
-def _best_yaml(home: StudyDir, config: Config, values: dict[str, Any]) -> str:
-    return f"# maporl train --config {home.best} --name NEW\n{to_yaml(found_config(config, values))}"
+def _write_best(home: StudyDir, config: Config, values: dict[str, Any]) -> None:
+    head = f"# maporl train --config {home.best} --name NEW\n"
+    atomic_write(home.best, head + to_yaml(found_config(config, values)))

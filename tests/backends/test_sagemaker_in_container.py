@@ -50,7 +50,7 @@ def test_a_host_knows_its_place(ml) -> None:
     here = Container.read(told(ml))
     assert (here.job, here.host, here.index, here.gpus) == ("ward", "algo-2", 1, 4)
     assert here.meeting == "algo-1:7777"
-    assert not here.tuned
+    assert here.values is None
     assert not here.debug
     assert Container.read(told(ml) | {"SAGEMAKER_TRAINING_DEBUG": "1"}).debug
 
@@ -71,8 +71,25 @@ def test_jobs_of_a_tuning_keep_their_checkpoints_apart(ml) -> None:
     (channel / "config.yaml").write_text(to_yaml(config))
     alone = container.config_of(Container.read(told(ml)))
     assert RunDir.of(alone).path == ml / "checkpoints" / "ward"
-    tuned = container.config_of(Container.read(told(ml, _tuning_objective_metric="eval:accuracy")))
+    values = {
+        "train.learning_rate": "1e-05",
+        "train.warmup_steps": "7",
+        "train.algorithm": "grpo",
+        "model.gradient_checkpointing": "true",
+        "train.max_steps": "null",
+        "train.batch_size": "12",
+    }
+    own = {"_tuning_objective_metric": "eval:accuracy", "sagemaker_program": "trial.py"}
+    tuned = container.config_of(Container.read(told(ml, **own, **values)))
     assert RunDir.of(tuned).path == ml / "checkpoints" / "ward" / "ward"
+    train = tuned.train
+    assert (train.learning_rate, train.warmup_steps, train.algorithm) == (1e-5, 7, "grpo")
+    assert (tuned.model.gradient_checkpointing, train.max_steps) == (True, None)
+    # 12 × 8 episodes come out even in passes of 32, and not in the preset's 128.
+    assert (train.batch_size, train.per_device_train_batch_size) == (12, 32)
+    other = told(ml, **own, **values | {"train.learning_rate": "-1"})
+    with pytest.raises(ConfigError, match=r"train\.learning_rate"):
+        container.config_of(Container.read(other))
 
 
 def test_a_failure_fits_where_sagemaker_shows_it_and_keeps_its_fix(ml) -> None:

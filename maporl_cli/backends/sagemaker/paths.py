@@ -24,6 +24,8 @@ DOWNLOADS = Path("/tmp/huggingface")
 FAILURE = ML / "output" / "failure"
 """Its first 1,024 characters become the job's failure reason."""
 
+CODE_CHANNEL = "code"
+"""The SDK's name of the channel with this package."""
 CONFIG_CHANNEL = "config"
 CONFIG = "config.yaml"
 """In that channel: the job's config, with the container's paths."""
