@@ -11,9 +11,11 @@ import typer
 from maporl_cli.cli.confirm import confirm
 from maporl_cli.cli.options import Json, Region
 from maporl_cli.cli.output import emit, result, say
-from maporl_cli.core.errors import Interrupted
+from maporl_cli.core.errors import Interrupted, MissingError
 
 if TYPE_CHECKING:
+    from boto3.session import Session
+
     from maporl_cli.backends.sagemaker.jobs import Job
 
 app = typer.Typer(no_args_is_help=True, help="List, show, stop and fetch training jobs on SageMaker.")
@@ -84,12 +86,17 @@ def stop(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     region: Region = None,
 ) -> None:
-    """Stop a job; it has two minutes to write a checkpoint first."""
+    """Stop a job, or a tuning job with all of its trials; it has two minutes to write a checkpoint first."""
     from maporl_cli.backends.sagemaker import jobs
     from maporl_cli.data.aws import aws_session
 
     session = aws_session(region)
-    found = jobs.described(session, job)
+    try:
+        found = jobs.described(session, job)
+    except MissingError:
+        if not _stopped_study(session, job, yes=yes):
+            raise
+        return
     if not found.ended and found.status != "Stopping":
         say(_what_becomes_of(found))
         if not yes:
@@ -137,6 +144,28 @@ def fetch(
         emit({**facts, "lacking": fetched.lacking})
         return
     result(f"{fetched.run.path}: all that {job} left")
+
+
+def _stopped_study(session: Session, name: str, *, yes: bool) -> bool:
+    """Whether there is a tuning job of that name, which is then asked to stop."""
+    from maporl_cli.backends.sagemaker.tuning_job import ENDED, described_tuning, stop_tuning
+
+    try:
+        status = described_tuning(session, name)["HyperParameterTuningJobStatus"]
+    except MissingError:
+        return False
+    if status in ENDED:
+        result(f"{name} has ended already: {status}.")
+        return True
+    if not yes:
+        confirm(
+            f"Stop {name} and all of its trials?",
+            command=f"maporl jobs stop {name} --yes",
+            otherwise=Interrupted(f"{name} goes on.", fix="maporl tune --on sagemaker --resume to watch it"),
+        )
+    stop_tuning(session, name)
+    result(f"{name} is being stopped. maporl tune --on sagemaker --resume brings home what it found.")
+    return True
 
 
 def _what_becomes_of(job: Job) -> str:

@@ -242,6 +242,29 @@ def test_what_it_finds_comes_home_as_a_study(account, tmp_path, monkeypatch) -> 
     assert "exists" in str(again.exception)
 
 
+def test_it_can_be_stopped(account, tmp_path, monkeypatch) -> None:
+    started(tmp_path)
+    stopped: list[str] = []
+
+    def stop(self: Any) -> Any:
+        stopped.append(json.loads(self.body)["HyperParameterTuningJobName"])
+        return server.ActionResult({})
+
+    monkeypatch.setattr(server.SageMakerResponse, "stop_hyper_parameter_tuning_job", stop, raising=False)
+    ended = CliRunner().invoke(app, ["jobs", "stop", "ward", "--yes"])
+    assert "ward has ended already: Completed." in ended.stdout  # as moto's do at once
+    (job,) = server.backend("sagemaker").hyper_parameter_tuning_jobs.values()
+    job.hyper_parameter_tuning_job_status = "InProgress"
+    asked = CliRunner().invoke(app, ["jobs", "stop", "ward"])
+    assert "Stop ward and all of its trials?" in str(asked.exception)
+    assert stopped == []
+    done = CliRunner().invoke(app, ["jobs", "stop", "ward", "--yes"])
+    assert "ward is being stopped." in done.stdout
+    assert stopped == ["ward"]
+    unknown = CliRunner().invoke(app, ["jobs", "stop", "nobody", "--yes"])
+    assert "There is no job nobody." in str(unknown.exception)
+
+
 def summary(name: str) -> dict[str, Any]:
     made = datetime.now(UTC) - timedelta(hours=1)
     return {

@@ -2,8 +2,8 @@
 
 SageMaker starts them without an entrypoint of their own, so the image's `train` program is the first. It
 finds the code where the channel `code` lies, installs its requirements, and runs `trial.py`, which starts the
-ranks as any job does. The SDK's tuner is not asked: it would send values as Python writes them and local paths as
-addresses, and leave out encryption, kept instances and tags.
+ranks as any job does. The SDK's tuner is not asked: it would send values as Python writes them and local
+paths as addresses, and leave out encryption, kept instances and tags.
 """
 
 # boto3 leaves its signatures untyped.
