@@ -14,8 +14,6 @@ from maporl_cli.cli.output import emit, result, say
 from maporl_cli.core.errors import Interrupted, MissingError
 
 if TYPE_CHECKING:
-    from boto3.session import Session
-
     from maporl_cli.backends.sagemaker.jobs import Job
 
 app = typer.Typer(no_args_is_help=True, help="List, show, stop and fetch training jobs on SageMaker.")
@@ -146,7 +144,7 @@ def fetch(
     result(f"{fetched.run.path}: all that {job} left")
 
 
-def _stopped_study(session: Session, name: str, *, yes: bool) -> bool:
+def _stopped_study(session: Any, name: str, *, yes: bool) -> bool:
     """Whether there is a tuning job of that name, which is then asked to stop."""
     from maporl_cli.backends.sagemaker.tuning_job import ENDED, described_tuning, stop_tuning
 

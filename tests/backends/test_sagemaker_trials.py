@@ -1,6 +1,6 @@
 """Trials of a tuning job, replayed through the images' own `train` program.
 
-Slow: it installs `sagemaker-training` and `sagemaker-pytorch-training`, which have a compiler build a library.
+Slow: it installs `sagemaker-training` and `sagemaker-pytorch-training`, for which a compiler is needed.
 """
 
 from __future__ import annotations
