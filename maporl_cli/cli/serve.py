@@ -25,22 +25,22 @@ def serve(
     json: Json = False,
 ) -> None:
     """Serve a team over HTTP: POST questions to /invocations, GET /ping."""
-    quiet = shown(display, os.environ, terminal=sys.stderr.isatty()) == "none"
+    display_now = shown(display, os.environ, terminal=sys.stderr.isatty())
 
     def tell(text: str) -> None:
-        if not quiet:
+        if display_now != "none":
             say(text)
 
     from maporl_cli.core.run_dir import RunDir
 
     home = RunDir.existing(run)
 
-    from maporl_cli.serving.handler import model_fn
+    from maporl_cli.serving.served_team import open_team
     from maporl_cli.serving.server import Service, address_of, bound, serve_until_stopped
 
     with bound(host, port) as listening:
         tell(f"loading {home.path}")
-        service = Service(model_fn(home.path), tell)
+        service = Service(open_team(home, display_now), tell)
         listening.listen()
         address = address_of(listening)
         if json:

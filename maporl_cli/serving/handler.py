@@ -11,9 +11,7 @@ from pathlib import Path
 
 from maporl_cli.core.run_dir import RunDir
 from maporl_cli.serving.requests import Asked, read_request
-from maporl_cli.serving.served_team import Reply, ServedTeam
-from maporl_cli.worker.final_model import open_final_model
-from maporl_cli.worker.narrator import Narrator
+from maporl_cli.serving.served_team import Reply, ServedTeam, open_team
 
 _MARKUP = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&"}
 """Signs that begin something in HTML, as JSON may write them inside of text, the only place they stand in."""
@@ -25,7 +23,7 @@ def model_fn(model_dir: str | Path) -> ServedTeam:
     Raises:
         ConfigError, MissingError: there is no run, or no final model that can be loaded.
     """
-    return ServedTeam(open_final_model(RunDir.existing(Path(model_dir)), Narrator("plain")))
+    return open_team(RunDir.existing(Path(model_dir)), "plain")
 
 
 def input_fn(body: bytes | bytearray | str, content_type: str | None) -> Asked:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.message import Message
 from math import isfinite
 from typing import cast
@@ -134,7 +134,9 @@ def _question(row: object, place: str) -> tuple[Question, str | int]:
         where = ", ".join(part for part in (place, called) if part)
         raise _malformed(str(error), where) from None
     sent = isinstance(name, int) or (isinstance(name, str) and name.strip())
-    return question, cast("str | int", name) if sent else question.id
+    # What goes wrong later names a question by its id, to logs as well.
+    shown = replace(question, id=harmless(question.id)[:_SHOWN])
+    return shown, cast("str | int", name) if sent else question.id
 
 
 def _refuse_unlike_a_row(row: object, place: str) -> None:

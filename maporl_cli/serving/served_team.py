@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from maporl_cli.core.randomness import Greedy
+from maporl_cli.core.run_dir import RunDir
 from maporl_cli.core.types import Episode
+from maporl_cli.monitoring.console import Display
 from maporl_cli.serving.answers import answered
 from maporl_cli.serving.requests import Asked
+from maporl_cli.worker.final_model import open_final_model
+from maporl_cli.worker.narrator import Narrator
 from maporl_cli.worker.session import Session, refuse_unknown_words
 
 Reply = dict[str, Any] | list[dict[str, Any]]
@@ -56,6 +60,15 @@ class ServedTeam:
             self.graph_runs += 1
             self._session.team.play(everything[start : start + self.most], Greedy())
         return [_reply(asked, own) for asked, own in zip(requests, episodes, strict=True)]
+
+
+def open_team(home: RunDir, display: Display) -> ServedTeam:
+    """The team of a finished run, or of a folder that is laid out like one.
+
+    Raises:
+        ConfigError, MissingError: as `open_final_model`.
+    """
+    return ServedTeam(open_final_model(home, Narrator(display)))
 
 
 def _reply(asked: Asked, episodes: Sequence[Episode]) -> Reply:

@@ -26,8 +26,6 @@ from maporl_cli.worker.narrator import Narrator
 from maporl_cli.worker.plugins import load_plugins
 from maporl_cli.worker.session import Session
 
-FILES = "files"
-"""The folder of a deployed model that holds the plug-ins and the evidence that its config names."""
 _ADAPTER = "adapter_model.safetensors"
 
 
@@ -40,7 +38,7 @@ def open_final_model(home: RunDir, narrator: Narrator) -> Session:
         ConfigError: an agent's policy comes from a plug-in, which alone knows how to load it.
         MissingError: the run has no final model, or a file of it is missing or damaged.
     """
-    config = _with_files_in(home.path / FILES, home.load_config())
+    config = _with_files_in(home.files, home.load_config())
     load_plugins(config.run.plugins)
     _refuse_plugins(config)
     refuse_unfinished(home, config)

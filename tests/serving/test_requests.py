@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -56,7 +57,9 @@ def test_a_question_without_options_is_asked_for_words():
 
 @pytest.mark.parametrize("sent", ["7", 7, " a ", -3, "<b>\x1b[31m", "é\u202e"])
 def test_an_id_is_echoed_as_it_was_sent(sent):
-    assert read({**ROW, "id": sent}).ids == (sent,)
+    found = read({**ROW, "id": sent})
+    assert found.ids == (sent,)
+    assert found.questions[0].id.isprintable()  # by which errors name it
 
 
 @pytest.mark.parametrize("sent", [None, "", "  "])
@@ -135,6 +138,13 @@ def test_too_much_of_anything_is_413():
         assert any(character.isdigit() for character in told.why)
     assert read([ROW] * ROWS).is_list
     assert read({**ROW, "context": "x" * (CHARACTERS - 100)}).questions
+
+
+def test_an_object_with_many_fields_is_not_looked_through_for_each_of_them():
+    many = ", ".join(f'"{n}": 1' for n in range(80_000))
+    began = time.monotonic()
+    assert "two fields" in refused(f'{{{many}, "79999": 2}}'.encode()).why
+    assert time.monotonic() - began < 10
 
 
 def test_the_limit_of_depth_is_where_it_is_said_to_be():

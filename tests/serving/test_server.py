@@ -175,8 +175,12 @@ MALFORMED: st.SearchStrategy[bytes] = st.one_of(
     st.integers(4301, 9000).map(lambda n: b"1" * n),
     st.just(body(GOOD)),  # tiny policies do not know the word
 )
-OTHER_TYPES = st.none() | st.sampled_from(
-    ["text/csv", "text/plain", "application/octet-stream", "application/json; charset=latin-1", "json", ";"]
+PRINTABLE = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=20)
+OTHER_TYPES = (
+    st.none()
+    | st.sampled_from(["text/csv", "application/octet-stream", "application/json; charset=latin-1", ";"])
+    | PRINTABLE
+    | PRINTABLE.map(lambda charset: f"application/json; charset*={charset}'{charset}'{charset}")
 )
 
 
