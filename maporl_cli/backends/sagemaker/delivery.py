@@ -93,7 +93,7 @@ def _put(source: Path, target: Path) -> None:
     """A file or folder at a second place, without a second copy where both are on one disk."""
     files = sorted(one for one in source.rglob("*") if one.is_file()) if source.is_dir() else [source]
     for file in files:
-        if file.is_file():
+        if file.is_file() and "__pycache__" not in file.parts:  # which Python left beside plug-ins
             place = target / file.relative_to(source) if source.is_dir() else target
             place.parent.mkdir(parents=True, exist_ok=True)
             _link(file, place)
