@@ -209,6 +209,8 @@ def test_a_thousand_malformed_requests_are_refused_with_a_reason_and_the_server_
         assert told["what"].endswith(".")
         assert told["fix"]
         assert SECRET not in reply.text
+        # All but that one are refused for what they are, and none because no policy knows its words.
+        assert content == body(GOOD) or "know no words" not in told["what"]
         assert reply.headers["content-type"] == "application/json"
 
     refused()
