@@ -9,12 +9,13 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-com
 CORE := $(VENV)/.installed-core
 TEST := $(VENV)/.installed-test
 PEERS := .venv-peers
+ENDPOINT := .venv-endpoint
 MUTANTS := .venv-mutants
 
 # The other half of that: the first import must be allowed to keep what it compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo browser test test-slow test-peers test-mutants lint format bench clean
+.PHONY: help install demo browser test test-slow test-peers test-endpoint test-mutants lint format bench clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -62,6 +63,20 @@ $(PEERS)/.installed: tests/peers/requirements.txt pyproject.toml constraints.txt
 test-peers: $(PEERS)/.installed ## our loss and answers against TRL's and lm-evaluation-harness's (about 40 minutes)
 	$(PEERS)/bin/python -m pytest tests/peers -q
 
+# Hugging Face's toolkit comes without its requirements: its audio decoders want an older numpy than all else.
+$(ENDPOINT)/.installed: tests/endpoint/requirements.txt pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(ENDPOINT)
+	@echo "installing maporl and the model server of SageMaker's inference images into $(ENDPOINT) (once only) …"
+	$(ENDPOINT)/bin/python -m pip install --disable-pip-version-check --no-compile --quiet \
+		--constraint constraints.txt --requirement tests/endpoint/requirements.txt
+	$(ENDPOINT)/bin/python -m pip install --disable-pip-version-check --no-compile --quiet \
+		--no-deps sagemaker-huggingface-inference-toolkit==2.6.0
+	@touch $@
+
+test-endpoint: $(ENDPOINT)/.installed ## the handler inside SageMaker's own model server (needs Java; 5 minutes)
+	@command -v java >/dev/null || { echo "the model server needs Java. Fix: install Java 17" >&2; exit 1; }
+	$(ENDPOINT)/bin/python -m pytest tests/endpoint -q
+
 $(MUTANTS)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(MUTANTS)
 	@echo "installing maporl, its test tools and mutmut into $(MUTANTS) (once only) …"
@@ -90,4 +105,4 @@ bench: $(TEST) ## does the team learn, does each agent matter, how long do ranks
 	$(BIN)/python benchmarks/forecast.py
 
 clean: ## remove the environments and the caches; runs stay
-	rm -rf $(VENV) $(PEERS) $(MUTANTS) mutants .pytest_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info
+	rm -rf $(VENV) $(PEERS) $(ENDPOINT) $(MUTANTS) mutants .pytest_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info

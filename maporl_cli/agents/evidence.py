@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +18,9 @@ import Stemmer
 
 from maporl_cli.core.errors import DataError
 from maporl_cli.core.types import Question, Snippet
+
+_INDEXES = 256
+"""Pools whose index is kept: all of a step, whose questions are asked a group of times."""
 
 
 class Evidence(Protocol):
@@ -73,16 +77,14 @@ class PoolEvidence:
 
     def __init__(self, top_k: int) -> None:
         self._top_k = top_k
-        # By content: an id is unique within its file only, and a run reads several.
-        self._indexes: dict[tuple[Snippet, ...], Index] = {}
+        # By content: an id is unique within its file only, and a run reads several. Not all for ever: a
+        # server is asked about new pools as long as it runs.
+        self._index = lru_cache(_INDEXES)(Index)
 
     def retrieve(self, question: Question, query: str) -> tuple[Snippet, ...]:
         if len(question.evidence) <= self._top_k:
             return question.evidence
-        index = self._indexes.get(question.evidence)
-        if index is None:
-            index = self._indexes[question.evidence] = Index(question.evidence)
-        return index.search(query, self._top_k)
+        return self._index(question.evidence).search(query, self._top_k)
 
 
 class FileEvidence:

@@ -94,27 +94,19 @@ def question(text: str, options: Sequence[str], context: str, evidence: Sequence
 
 def told(episode: Episode) -> dict[str, Any]:
     """An answered question as JSON."""
-    from maporl_cli.rewards.risk import assess, with_disclaimer
+    from maporl_cli.serving.answers import answered
 
-    report = episode.turns[-1].text
-    risk = assess(episode.question, report, episode.answer)
     turns = [{"agent": turn.agent, "round": turn.round, "text": turn.text} for turn in episode.turns]
-    return {
-        "answer": episode.answer,
-        "report": with_disclaimer(report),
-        "risk": {"level": risk.level, "reasons": list(risk.reasons)},
-        "turns": turns,
-    }
+    return answered(episode) | {"turns": turns}
 
 
 def conversation(episode: Episode) -> str:
     """An answered question as a conversation; the answer, its risk and a disclaimer last."""
-    from maporl_cli.rewards.risk import assess, with_disclaimer
+    from maporl_cli.core.harmless import harmless
 
+    found = told(episode)
     rounds = max((turn.round for turn in episode.turns), default=0)
-    report = episode.turns[-1].text
-    risk = assess(episode.question, report, episode.answer)
-    texts = [*(turn.text for turn in episode.turns[:-1]), with_disclaimer(report)]
+    texts = [*(turn.text for turn in episode.turns[:-1]), found["report"]]
     lines = [
         f"{turn.agent}{f' (round {turn.round + 1})' if rounds else ''}: {text}"
         for turn, text in zip(episode.turns, texts, strict=True)
@@ -122,4 +114,6 @@ def conversation(episode: Episode) -> str:
     answer = "none that can be read" if episode.answer is None else episode.answer
     meaning = episode.question.options.get(answer)
     lines.append(f"answer: {answer}{f', {meaning}' if meaning else ''}")
-    return "\n".join([*lines, "; ".join([f"risk: {risk.level}", *risk.reasons])])
+    lines.append("; ".join([f"risk: {found['risk']['level']}", *found["risk"]["reasons"]]))
+    # What a model wrote shall be read, and do nothing else to a terminal.
+    return "\n".join(harmless(line) for line in "\n".join(lines).split("\n"))

@@ -20,6 +20,7 @@ from maporl_cli.cli.evaluation import evaluate
 from maporl_cli.cli.logs import logs
 from maporl_cli.cli.output import show_error, show_unexpected
 from maporl_cli.cli.reward import reward
+from maporl_cli.cli.serve import serve
 from maporl_cli.cli.train import train
 from maporl_cli.cli.tune import tune
 from maporl_cli.core.atomic import disk_error
@@ -57,6 +58,7 @@ app.command()(tune)
 app.command("eval")(evaluate)
 app.command("evaluate", hidden=True)(evaluate)
 app.command()(ask)
+app.command()(serve)
 app.command()(reward)
 app.command()(logs)
 app.add_typer(jobs.app, name="jobs")

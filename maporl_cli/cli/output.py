@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from maporl_cli.core.errors import MaporlError, UsageError, debugging
+from maporl_cli.core.harmless import harmless_json
 
 Shown = Literal["rich", "plain", "none"]
 
@@ -31,7 +32,7 @@ def result(text: str) -> None:
 
 def emit(event: Mapping[str, Any]) -> None:
     """A result for programs: one JSON object on a line of stdout."""
-    print(json.dumps(event, ensure_ascii=False), flush=True)
+    print(harmless_json(json.dumps(event, ensure_ascii=False)), flush=True)
 
 
 def say(text: str) -> None:

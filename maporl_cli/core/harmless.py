@@ -14,3 +14,8 @@ characters, which no stream can encode. Not the tabulator."""
 def harmless(text: str) -> str:
     """`text` on one line that moves no cursor, sets no title and hides nothing."""
     return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), _COLOURS.sub("", text))
+
+
+def harmless_json(text: str) -> str:
+    """As `harmless`, of a line of JSON, which says the same afterwards."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

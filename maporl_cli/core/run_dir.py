@@ -172,6 +172,11 @@ class RunDir:
         return self.path / "final_model"
 
     @property
+    def files(self) -> Path:
+        """The folder of the plug-ins and the evidence that the config names, in a run that is deployed."""
+        return self.path / "files"
+
+    @property
     def evaluation(self) -> Path:
         """The folder of evaluations and their records."""
         return self.path / "eval"

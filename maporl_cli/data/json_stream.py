@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -39,10 +40,10 @@ def parse(text: str) -> object:
 
 def repeated_key(pairs: list[tuple[str, Any]]) -> RowError | None:
     """The reason against an object with a key twice: Python would keep the last without a word."""
-    keys = [key for key, _ in pairs]
-    if len(set(keys)) == len(keys):
+    counts = Counter(key for key, _ in pairs)
+    if len(counts) == len(pairs):
         return None
-    key = next(key for key in keys if keys.count(key) > 1)
+    key = next(key for key, count in counts.items() if count > 1)
     if len(key) == 1 and key.isupper():
         return RowError(f"duplicate letter: two options are {key}")
     return RowError(f"two fields of an object have the same name {key[:40]!r}")

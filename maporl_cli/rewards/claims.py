@@ -94,5 +94,14 @@ def _ids(text: str) -> tuple[str, ...]:
 def invented(evidence: Sequence[Snippet], text: str) -> set[str]:
     """Ids that the text cites and that are none of the evidence; a bracket without a digit is no citation."""
     shown = {snippet.id.casefold() for snippet in evidence}
-    cited = {name for match in _CITED.finditer(text) for name in _ids(match[1])}
-    return {name for name in cited - shown if shown and any(sign.isdigit() for sign in name)}
+    return {name for name in _named(text) - shown if shown and any(sign.isdigit() for sign in name)}
+
+
+def cited(evidence: Sequence[Snippet], text: str) -> list[str]:
+    """The ids of those pieces of evidence that the text cites, in the order of the evidence."""
+    named = _named(text)
+    return [snippet.id for snippet in evidence if snippet.id.casefold() in named]
+
+
+def _named(text: str) -> set[str]:
+    return {name for match in _CITED.finditer(text) for name in _ids(match[1])}

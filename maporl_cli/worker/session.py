@@ -263,22 +263,28 @@ def _in_halves(config: Config) -> bool:
 
 
 def refuse_unknown_words(session: Session, questions: Sequence[Question]) -> None:
-    """Raises DataError where tiny policies are asked what they have no words for: they would babble."""
+    """Raises DataError where tiny policies are asked what they have no words for: they would babble.
+
+    The word's place is told and not the word, which may be a patient's.
+    """
     if session.cold_starts is None:
         return
     known = set(session.cold_starts.vocabulary())
     for question in questions:
-        texts = [question.text, question.context, *question.options.values()]
-        texts += [snippet.text for snippet in question.evidence]
-        unknown = [word for text in texts for word in text.split() if word not in known]
-        if unknown:
-            raise DataError(
-                "Tiny policies know no words but those of their benchmark.",
-                where=f"question {question.id}",
-                why=f"{unknown[0]!r} is none of the {len(known)} words of {session.config.data.train}",
-                fix="ask a team of pretrained models (maporl train --preset smollm2), or ask what "
-                "`maporl data sample` writes",
-            )
+        texts = {"its question": question.text, "its context": question.context}
+        texts |= {f"option {letter}": text for letter, text in question.options.items()}
+        texts |= {f"evidence {n}": snippet.text for n, snippet in enumerate(question.evidence, start=1)}
+        for name, text in texts.items():
+            for number, word in enumerate(text.split(), start=1):
+                if word not in known:
+                    raise DataError(
+                        "Tiny policies know no words but those of their benchmark.",
+                        where=f"question {question.id}",
+                        why=f"word {number} of {name} is none of the {len(known)} words of "
+                        f"{session.config.data.train}",
+                        fix="ask a team of pretrained models (maporl train --preset smollm2), or ask what "
+                        "`maporl data sample` writes",
+                    )
 
 
 def cold_start_session(session: Session, narrator: Narrator) -> None:

@@ -123,3 +123,11 @@ def test_the_configs_names(tmp_path):
     assert isinstance(open_evidence("none", 2), NoEvidence)
     assert len(open_evidence("pool", 2).retrieve(asked(DRUGS), "aspirin")) == 2
     assert ids(open_evidence(str(path), 2).retrieve(asked(DRUGS), "aspirin")) == ["f1"]
+
+
+def test_a_server_that_meets_new_pools_for_ever_keeps_some_of_their_indexes():
+    found = PoolEvidence(top_k=1)
+    for number in range(300):
+        asked = Question("q", "aspirin", {}, "", evidence=pool(f"aspirin {number}", "rest"))
+        assert len(found.retrieve(asked, "aspirin")) == 1
+    assert found._index.cache_info().currsize == 256

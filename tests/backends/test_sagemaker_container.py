@@ -18,6 +18,8 @@ from typer.testing import CliRunner
 from maporl_cli.cli.main import app
 from maporl_cli.core.run_dir import RunDir
 from maporl_cli.monitoring.jsonl import read_metrics
+from maporl_cli.worker.final_model import open_final_model
+from maporl_cli.worker.narrator import Narrator
 
 AGENTS = ("planner", "researcher", "analyst", "reporter")
 
@@ -95,8 +97,9 @@ def test_a_job_is_stopped_goes_on_elsewhere_and_ends_as_a_training_here(account,
         mine = load_file(RunDir.of(here).final_model / agent / "model.safetensors")
         assert theirs.keys() == mine.keys()
         assert all((theirs[name] - mine[name]).abs().max() < 1e-5 for name in mine)
-    assert {path.name for path in model.iterdir()} == {"final_model", "config.yaml", "code"}
+    assert {path.name for path in model.iterdir()} == {"final_model", "config.yaml", "code", "files"}
     assert not any("cache" in str(path) or "huggingface" in str(path) for path in model.rglob("*"))
+    assert set(open_final_model(RunDir(model), Narrator("none")).policies) == set(AGENTS)  # fit to be served
     whole = {
         "training_results.json",
         "training_summary.json",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from boto3.session import Session
 
-from maporl_cli.backends.sagemaker import container, delivery, environment, paths
+from maporl_cli.backends.sagemaker import bundle, container, delivery, environment, paths
 from maporl_cli.backends.sagemaker.environment import Container
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_sources import load_config
@@ -198,6 +199,29 @@ def test_of_several_hosts_only_the_first_hands_out_the_run(ml) -> None:
     assert not (ml / "model").exists()
     delivery.deliver(run, range(2))
     assert (ml / "model" / "final_model" / "planner" / "w").read_text() == "weights"
+
+
+def test_a_jobs_model_can_be_served_as_it_is(ml) -> None:
+    code, files = ml / "input" / "data" / "code", ml / "input" / "data" / "config" / "files"
+    for folder in (code, files):
+        folder.mkdir(parents=True)
+    (files / "0-roles.py").write_text("a plug-in")
+    (files / "__pycache__").mkdir()
+    (files / "__pycache__" / "0-roles.pyc").write_text("its byte code")
+    bundle.write_code(code, clinic(ml))
+    wheel, *pins = (code / "requirements.txt").read_text().splitlines()
+    assert wheel.startswith("./maporl-")
+    delivery.deliver(a_run(ml), range(4))
+    delivery.deliver(RunDir(ml / "checkpoints" / "ward"), range(4))  # a second time
+    model = ml / "model"
+    assert [one.name for one in (model / "files").iterdir()] == ["0-roles.py"]
+    served = (model / "code" / "requirements.txt").read_text().splitlines()
+    assert served == [f"{model}/code/{wheel.removeprefix('./')}", *pins]
+    assert Path(served[0]).is_file()
+    assert (code / "requirements.txt").read_text().splitlines() == [wheel, *pins], "the job's own is another"
+    told = runpy.run_path(str(model / "code" / "inference.py"))
+    assert {"model_fn", "input_fn", "predict_fn", "output_fn"} <= told.keys()
+    assert told["model_fn"].__module__ == "maporl_cli.serving.handler"
 
 
 def test_results_are_copied_where_two_disks_cannot_share_a_file(ml, monkeypatch) -> None:

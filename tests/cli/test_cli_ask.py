@@ -52,6 +52,7 @@ def test_a_conversation_of_two_rounds_without_an_answer():
     assert told(episode) == {
         "answer": None,
         "report": "again Not medical advice.",
+        "confidence": None,
         "risk": {
             "level": "moderate",
             "reasons": [
@@ -59,11 +60,24 @@ def test_a_conversation_of_two_rounds_without_an_answer():
                 "it names no guideline and no evidence: look one up",
             ],
         },
+        "disclaimer": "Not medical advice.",
+        "evidence": [],
         "turns": [
             {"agent": "planner", "round": 0, "text": "look"},
             {"agent": "planner", "round": 1, "text": "again"},
         ],
     }
+
+
+def test_what_a_model_says_does_nothing_to_the_terminal():
+    turns = [turn("planner", "look\x1b]0;title\x07\nhere\u202e"), turn("reporter", "\x1b[2Jyes (A) \x9b1m")]
+    shown = conversation(Episode(question("Which?", ["yes\x1b[1A", "no"], "", []), 0, 0, turns, "A"))
+    assert shown.splitlines()[:4] == [
+        "planner: look\\x1b]0;title\\x07",
+        "here\\u202e",
+        "reporter: \\x1b[2Jyes (A) \\x9b1m Not medical advice.",
+        "answer: A, yes\\x1b[1A",
+    ]
 
 
 @pytest.fixture

@@ -29,6 +29,8 @@ HEAVY = {
     "wandb",
     "boto3",
     "peft",
+    "starlette",
+    "uvicorn",
 }
 # What is written waits in a buffer, as it does for a user.
 BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
@@ -45,7 +47,14 @@ def run(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["train", "--help"], ["eval", "--help"], ["data", "--help"], ["model", "pull", "--help"]],
+    [
+        ["--help"],
+        ["train", "--help"],
+        ["eval", "--help"],
+        ["data", "--help"],
+        ["model", "pull", "--help"],
+        ["serve", "--help"],
+    ],
     ids=" ".join,
 )
 def test_help_imports_nothing_heavy(arguments):
@@ -88,7 +97,7 @@ def test_help_takes_less_than_half_a_second_of_processor_time():
 
 def test_help_names_every_group():
     shown = run("--help").stdout
-    for name in ("train", "eval", "ask", "data", "model", "config"):
+    for name in ("train", "eval", "ask", "serve", "data", "model", "config"):
         assert f" {name} " in shown
 
 

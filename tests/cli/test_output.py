@@ -49,3 +49,12 @@ def test_results_and_words_go_their_own_ways(capsys):
     assert out.count("\n") == 1
     assert json.loads(out) == {"event": "done", "what": "é"}
     assert err == "hello\n"
+
+
+def test_json_says_all_and_does_nothing_to_a_terminal(capfd):
+    event = {"report": "é\x1b[2J\x9b31m\u202e\x7f\ud800\n"}
+    emit(event)
+    (line,) = capfd.readouterr().out.splitlines()
+    assert json.loads(line) == event
+    assert line.isprintable()
+    assert "é" in line

@@ -122,7 +122,7 @@ def test_files_of_one_name_keep_their_records_apart(run, tmp_path):
 def test_tiny_policies_are_not_asked_what_they_have_no_words_for(run, tmp_path):
     file = tmp_path / "real.jsonl"
     file.write_text(json.dumps({"question": "task treatment aspirin?", "options": ["a", "b"], "label": "A"}))
-    with pytest.raises(DataError, match=r"'aspirin\?' is none of the 576 words of clinic"):
+    with pytest.raises(DataError, match=r"word 3 of its question is none of the 576 words of clinic"):
         ask(run, data=file)
     asked = list(islice(benchmark("clinic").evaluation(0), 1))
     assert ask_team(small(run.parent), run=run, questions=asked, display="none")[0].turns

@@ -1,4 +1,4 @@
-"""The code channel of a job: a wheel of this very installation, and the requirements beside it."""
+"""The code of a job or an endpoint: a wheel of this very installation, its requirements, and its handler."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ from packaging.utils import canonicalize_name
 from wheel.wheelfile import WheelFile
 
 import maporl_cli
+from maporl_cli.backends.sagemaker.paths import REQUIREMENTS
 from maporl_cli.core.atomic import disk_errors
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import MissingError
 from maporl_cli.rewards.similarity import PACKAGED
 
-REQUIREMENTS = "requirements.txt"
 TRIAL = "trial.py"
+"""What the images' own program is told to run in a trial of a tuning job, which can have no entrypoint."""
+INFERENCE = "inference.py"
+"""Where SageMaker's inference toolkits look for the functions that answer."""
+_IMAGE_HAS = frozenset({"torch"})
+"""Built for the image's GPUs: pip leaves an installed package alone that nobody asks another version of."""
 _TRIAL = """\
 import sys
 
@@ -25,13 +30,16 @@ from maporl_cli.backends.sagemaker.container import main
 
 sys.exit(main())
 """
-"""What the images' own program is told to run in a trial of a tuning job, which can have no entrypoint."""
-_IMAGE_HAS = frozenset({"torch"})
-"""Built for the image's GPUs: pip leaves an installed package alone that nobody asks another version of."""
+_INFERENCE = """\
+# SageMaker's inference toolkits look for these four here, beside the model.
+from maporl_cli.serving.handler import input_fn, model_fn, output_fn, predict_fn
+
+__all__ = ["input_fn", "model_fn", "output_fn", "predict_fn"]
+"""
 
 
 def write_code(folder: Path, config: Config) -> None:
-    """Put a wheel of maporl, `requirements.txt` and `trial.py` into `folder`.
+    """Put a wheel of maporl, `requirements.txt`, `trial.py` and `inference.py` into `folder`.
 
     The direct requirements are pinned to what is installed here, so that a job runs what was tried here;
     torch is not named at all.
@@ -54,6 +62,7 @@ def write_code(folder: Path, config: Config) -> None:
     lines = [f"./{wheel.name}", *_pins([*_needed(found), *more])]
     (folder / TRIAL).write_text(_TRIAL, encoding="utf-8")
     (folder / REQUIREMENTS).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    (folder / INFERENCE).write_text(_INFERENCE, encoding="utf-8")
 
 
 def _wheel(found: Distribution, folder: Path) -> Path:

@@ -11,7 +11,15 @@ import os
 import shutil
 from pathlib import Path
 
-from maporl_cli.backends.sagemaker.paths import FAILURE, MODEL, OUTPUT, channel
+from maporl_cli.backends.sagemaker.paths import (
+    CONFIG_CHANNEL,
+    FAILURE,
+    MODEL,
+    OUTPUT,
+    REQUIREMENTS,
+    SHIPPED,
+    channel,
+)
 from maporl_cli.core.errors import MaporlError
 from maporl_cli.core.run_dir import RunDir
 
@@ -40,7 +48,8 @@ def deliver(run: RunDir, ranks: range) -> None:
     if run.final_model.is_dir():
         _put(run.final_model, MODEL / run.final_model.name)
         _put(run.config, MODEL / run.config.name)
-        _put(channel("code"), MODEL / "code")
+        _put(channel(CONFIG_CHANNEL) / SHIPPED, RunDir(MODEL).files)
+        _put_code()
     apart = (run.final_model, run.checkpoints, run.training_log)
     for item in run.path.iterdir():
         if item not in apart and not item.name.startswith("."):
@@ -65,11 +74,26 @@ def write_failure(error: MaporlError) -> None:
     FAILURE.write_text(told + fix, encoding="utf-8")
 
 
+def _put_code() -> None:
+    """The job's code beside its model, so that an endpoint can serve it as it is.
+
+    An endpoint installs the requirements from another folder than theirs, from which a path of their own
+    leads nowhere.
+    """
+    code = MODEL / "code"
+    _put(channel("code"), code)
+    if (requirements := code / REQUIREMENTS).is_file():
+        lines = requirements.read_text(encoding="utf-8").splitlines(keepends=True)
+        requirements.unlink()  # it may be the channel's own file
+        here = (f"{code}/{line.removeprefix('./')}" if line.startswith("./") else line for line in lines)
+        requirements.write_text("".join(here), encoding="utf-8")
+
+
 def _put(source: Path, target: Path) -> None:
     """A file or folder at a second place, without a second copy where both are on one disk."""
     files = sorted(one for one in source.rglob("*") if one.is_file()) if source.is_dir() else [source]
     for file in files:
-        if file.is_file():
+        if file.is_file() and "__pycache__" not in file.parts:  # which Python left beside plug-ins
             place = target / file.relative_to(source) if source.is_dir() else target
             place.parent.mkdir(parents=True, exist_ok=True)
             _link(file, place)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from maporl_cli.backends.sagemaker.paths import CHECKPOINTS, CONFIG_CHANNEL, channel
+from maporl_cli.backends.sagemaker.paths import CHECKPOINTS, CONFIG_CHANNEL, SHIPPED, channel
 from maporl_cli.core.channel import Channel
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError, DataError
@@ -103,7 +103,7 @@ def _ship(found: Inputs, path: Path, key: str) -> str:
     """Put a file into the channel `config`; how the container names it."""
     if not path.is_file():
         raise DataError("There is no such file.", where=f"{path} ({key})", fix=f"correct {key}")
-    name = f"files/{len(found.files)}-{path.name}"
+    name = f"{SHIPPED}/{len(found.files)}-{path.name}"
     found.files[name] = path
     return str(channel(CONFIG_CHANNEL) / name)
 

@@ -35,9 +35,16 @@ from sagemaker.core.training.configs import (
 )
 from sagemaker.train.model_trainer import ModelTrainer
 
-from maporl_cli.backends.sagemaker.bundle import REQUIREMENTS, write_code
+from maporl_cli.backends.sagemaker.bundle import write_code
 from maporl_cli.backends.sagemaker.inputs import Inputs
-from maporl_cli.backends.sagemaker.paths import CHECKPOINTS, CONFIG, CONFIG_CHANNEL, DRIVERS, LOCAL_CONFIG
+from maporl_cli.backends.sagemaker.paths import (
+    CHECKPOINTS,
+    CONFIG,
+    CONFIG_CHANNEL,
+    DRIVERS,
+    LOCAL_CONFIG,
+    REQUIREMENTS,
+)
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_yaml import to_yaml
 from maporl_cli.core.errors import ConfigError

@@ -1,0 +1,76 @@
+"""A finished run's team, that answers requests: several in one run of its graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from maporl_cli.core.randomness import Greedy
+from maporl_cli.core.run_dir import RunDir
+from maporl_cli.core.types import Episode
+from maporl_cli.monitoring.console import Display
+from maporl_cli.serving.answers import answered
+from maporl_cli.serving.requests import Asked
+from maporl_cli.worker.final_model import open_final_model
+from maporl_cli.worker.narrator import Narrator
+from maporl_cli.worker.session import Session, refuse_unknown_words
+
+Reply = dict[str, Any] | list[dict[str, Any]]
+"""What a request is answered with: an object, or a list where it was one."""
+
+
+class ServedTeam:
+    """A team whose agents take their likeliest words, so that nobody's answer depends on who else asks.
+
+    Attributes:
+        most: questions that travel through the graph at once (`eval.batch_size`).
+        graph_runs: how often they did so far.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.most = session.config.eval.batch_size
+        self.graph_runs = 0
+
+    def refuse(self, asked: Asked) -> None:
+        """Refuses what needs no graph to be refused.
+
+        Raises:
+            DataError: tiny policies have no words for a question.
+        """
+        refuse_unknown_words(self._session, asked.questions)
+
+    def answer(self, requests: Sequence[Asked]) -> list[Reply | Exception]:
+        """The reply to each request, or the error that it ended in: nobody shares another one's.
+
+        Where something fails, it is looked for by halves. Too little memory ends in smaller batches so.
+        """
+        try:
+            return self._together(requests)
+        except Exception as error:  # noqa: BLE001 whose it is shows once they are asked apart
+            if len(requests) == 1:
+                return [error]
+            half = len(requests) // 2
+            return [*self.answer(requests[:half]), *self.answer(requests[half:])]
+
+    def _together(self, requests: Sequence[Asked]) -> list[Reply | Exception]:
+        episodes = [[Episode(question, sample=0, step=0) for question in one.questions] for one in requests]
+        everything = [episode for one in episodes for episode in one]
+        for start in range(0, len(everything), self.most):
+            self.graph_runs += 1
+            self._session.team.play(everything[start : start + self.most], Greedy())
+        return [_reply(asked, own) for asked, own in zip(requests, episodes, strict=True)]
+
+
+def open_team(home: RunDir, display: Display) -> ServedTeam:
+    """The team of a finished run, or of a folder that is laid out like one.
+
+    Raises:
+        ConfigError, MissingError: as `open_final_model`.
+    """
+    return ServedTeam(open_final_model(home, Narrator(display)))
+
+
+def _reply(asked: Asked, episodes: Sequence[Episode]) -> Reply:
+    told = [{"id": name} | answered(episode) for name, episode in zip(asked.ids, episodes, strict=True)]
+    return told if asked.is_list else told[0]
