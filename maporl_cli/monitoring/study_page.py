@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from maporl_cli.evaluation.statistics import wilson
 from maporl_cli.monitoring.console import duration
 from maporl_cli.monitoring.report import write_page
 from maporl_cli.monitoring.row_plots import Bar, Interval, bar_plot, interval_plot
 from maporl_cli.monitoring.wording import percent
 
 
-def write_study(path: Path, found: Mapping[str, Any]) -> Path:
+def write_study(path: Path, found: Mapping[str, Any], seeds: Sequence[Interval]) -> Path:
     """Write the page of a study.
 
     Args:
         path: of the page.
         found: what `tuning.results.study_results` gives.
+        seeds: the winner as it was found, and with fresh seeds, as shares of the tuning questions.
 
     Returns:
         the page's path.
     """
-    best = found["best"]
     return write_page(
         path,
         "study.html.j2",
         name=Path(found["study"]).name,
         found=found,
         sure=sureness(found),
-        seeds=interval_plot("seeds", list(_seeds(found))) if best["seeds"] else "",
+        seeds=interval_plot("seeds", seeds) if len(seeds) > 1 else "",
         importance=bar_plot(
             "importance", [Bar(key, share, f"{share:.2f}") for key, share in found["importance"].items()]
         )
@@ -53,11 +52,3 @@ def sureness(found: Mapping[str, Any]) -> str:
         low, high = best["ci95"]
         told += f" on average (95 % t interval {percent(low)} to {percent(high)})"
     return f"{told}, on the same {found['tuning_questions']} tuning questions.{lost}"
-
-
-def _seeds(found: Mapping[str, Any]) -> Iterator[Interval]:
-    n, best = found["tuning_questions"], found["best"]
-    rows = {f"trial {best['trial']}, as it was found": best["value"]}
-    rows |= {f"seed {seed}": value for seed, value in best["seeds"].items()}
-    for label, value in rows.items():
-        yield Interval(label, value, *wilson(round(value * n), n), percent(value))

@@ -11,6 +11,9 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from maporl_cli.core.errors import RunFailed
+from maporl_cli.evaluation.statistics import wilson
+from maporl_cli.monitoring.row_plots import Interval
+from maporl_cli.monitoring.wording import percent
 from maporl_cli.tuning.confirm import Confirmation, mean_interval
 from maporl_cli.tuning.search import FAILURE, trial_name
 from maporl_cli.tuning.study import finished
@@ -78,6 +81,16 @@ def study_results(
         "importance": importance(study, seed=confirmation.config.run.seed),
         "trials": [_trial(home, trial) for trial in study.get_trials(deepcopy=False)],
     }
+
+
+def seed_intervals(found: Mapping[str, Any]) -> list[Interval]:
+    """The winner as it was found, and with each fresh seed, with the 95 % Wilson interval of its questions."""
+    n, best = found["tuning_questions"], found["best"]
+    rows = {f"trial {best['trial']}, as it was found": best["value"]}
+    rows |= {f"seed {seed}": value for seed, value in best["seeds"].items()}
+    return [
+        Interval(label, value, *wilson(round(value * n), n), percent(value)) for label, value in rows.items()
+    ]
 
 
 def importance(study: Study, *, seed: int) -> dict[str, float]:

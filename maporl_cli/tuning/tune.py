@@ -16,7 +16,7 @@ from maporl_cli.core.run_lock import alone_in
 from maporl_cli.monitoring.study_page import write_study
 from maporl_cli.training.stop import StopRequest
 from maporl_cli.tuning.confirm import Confirmation
-from maporl_cli.tuning.results import study_results, winner
+from maporl_cli.tuning.results import seed_intervals, study_results, winner
 from maporl_cli.tuning.runs import Place, places, train_all
 from maporl_cli.tuning.search import Say, Search
 from maporl_cli.tuning.space import distributions, found_config
@@ -74,7 +74,7 @@ def close_study(
     found = study_results(home, study, confirmation, questions=questions)
     _write_best(home, config, found["best"]["values"])
     atomic_write(home.results, json.dumps(found, indent=1))
-    write_study(home.report, found)
+    write_study(home.report, found, seed_intervals(found))
     return {"event": "done", **found}
 
 
