@@ -84,7 +84,7 @@ def study_results(
 
 
 def seed_intervals(found: Mapping[str, Any]) -> list[Interval]:
-    """The winner as it was found, and with each fresh seed, with the 95 % Wilson interval of its questions."""
+    """The winner as it was found and with each fresh seed, with the 95 % Wilson interval of its questions."""
     n, best = found["tuning_questions"], found["best"]
     rows = {f"trial {best['trial']}, as it was found": best["value"]}
     rows |= {f"seed {seed}": value for seed, value in best["seeds"].items()}

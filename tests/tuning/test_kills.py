@@ -24,9 +24,15 @@ TRIALS = 4
 def search(folder: Path, resume: bool) -> dict[str, Any]:
     plugin = [f"run.plugins=[{folder.parent / 'ids.py'}]", "reward.extra_weights={ids: 1}"]
     none = [f"tune.space.train.{key}=null" for key in ("warmup_steps", "kl_coeff", "max_grad_norm")]
+    none += ["tune.space.train.learning_rate={low: 1e-4, high: 1e-2, log: true}", "tune.eval_fraction=0.2"]
     more = [f"tune.max_trials={TRIALS}", "tune.confirm_seeds=1", "train.max_steps=12", "eval.baselines=[]"]
     config = small(folder, *plugin, *none, *more, "run.name=study")
     return tune(config, nproc=1, gpus=0, resume=resume, overwrite=False, say=print)
+
+
+def steps(study: Path) -> int:
+    """That all of its runs have logged."""
+    return sum(len(path.read_bytes().splitlines()) for path in study.glob("*/metrics.jsonl"))
 
 
 def learned(study: Path) -> dict[str, bytes]:
@@ -43,8 +49,13 @@ def test_ten_kills_lose_and_repeat_no_finished_trial(tmp_path: Path):
     study, ended = broken / "study", dict[Path, int]()
     draws = random.Random(0)
     for kill in range(KILLS):
+        before = steps(study)
         (process,) = start_ranks(1, search, broken, kill > 0).processes
-        time.sleep(draws.uniform(2, 12))
+        while (
+            steps(study) == before and process.is_alive()
+        ):  # so that the next one does not strike at nothing
+            time.sleep(0.05)
+        time.sleep(draws.uniform(0, 6))
         process.kill()
         process.join()
         print(f"kill {kill}: {sorted(path.name for path in study.glob('*_*'))}")
