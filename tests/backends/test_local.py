@@ -116,6 +116,7 @@ def test_a_refused_overwrite_keeps_the_old_run(tmp_path):
     assert (tmp_path / "run" / "config.yaml").read_text() == "run: {name: run}\n"
 
 
+@pytest.mark.slow
 def test_of_two_commands_for_one_run_the_refused_one_leaves_the_other_alone(tmp_path):
     commands = [Going(tmp_path, "--nproc", "2", sets=("train.max_steps=1",)) for _ in range(2)]
     ended = dict(going.end() for going in commands)

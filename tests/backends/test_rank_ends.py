@@ -1,4 +1,7 @@
-"""How a training on several ranks ends before its end: a rank is killed, somebody asks it to stop."""
+"""How a training on several ranks ends before its end: a rank is killed, somebody asks it to stop.
+
+The kills are slow tests: `make test-slow`.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from launched import LONG, Going, stops
 from maporl_cli.training.stop import STOPS
 
 
+@pytest.mark.slow
 def test_a_rank_that_is_killed_ends_the_run_with_its_name(tmp_path):
     sets = ("train.max_steps=400", "train.save_every=1")
     going = Going(tmp_path, "--nproc", "4", sets=sets)
@@ -37,6 +41,7 @@ def test_a_rank_that_is_killed_ends_the_run_with_its_name(tmp_path):
     assert said.count("Fix:") == 1, said
 
 
+@pytest.mark.slow
 def test_a_rank_that_is_killed_before_there_is_a_run_leaves_none_to_go_on_with(tmp_path):
     going = Going(tmp_path, "--nproc", "2")
     deadline = time.monotonic() + 120
@@ -68,6 +73,7 @@ def test_one_rank_that_is_asked_to_stop_is_not_started_again(tmp_path):
     assert re.search(r"the last checkpoint is step_0*[2-9]", said)
 
 
+@pytest.mark.slow
 def test_ranks_end_with_their_launcher_and_keep_what_they_learned(tmp_path):
     going = Going(tmp_path, "--nproc", "2", sets=LONG)
     going.until("step 3/400")
@@ -79,6 +85,7 @@ def test_ranks_end_with_their_launcher_and_keep_what_they_learned(tmp_path):
     assert int(latest.removeprefix("step_")) >= 3
 
 
+@pytest.mark.slow
 def test_restarted_ranks_go_on_from_the_last_checkpoint(tmp_path):
     sets = ("train.max_steps=9", "train.save_every=4")
     going = Going(tmp_path, "--nproc", "2", "--max-restarts", "1", sets=sets)
