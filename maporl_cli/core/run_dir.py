@@ -4,7 +4,7 @@ runs/<name>/
     config.yaml  manifest.json  metrics.jsonl  training.log  training_results.json
     training_summary.json  report.html  episodes/  eval/  final_model/<agent>/
     checkpoints/step_000010/{manifest.json, …}  checkpoints/latest
-    logs/rank_0.log  profile.json (with --profile)
+    logs/rank_0.log  profile.json (with --profile)  files/ (in a job's model: what its config names)
 """
 
 from __future__ import annotations
