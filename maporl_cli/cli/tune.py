@@ -17,6 +17,7 @@ from maporl_cli.cli.options import (
     Nproc,
     Preset,
     Sets,
+    default_nproc,
     resolve,
 )
 from maporl_cli.cli.output import emit, say, shown
@@ -108,7 +109,7 @@ def tune(
         from maporl_cli.tuning.space import distributions
 
         distributions(loaded.config)
-        show_plan(loaded, nproc or 1, json)
+        show_plan(loaded, nproc or default_nproc(loaded.config), json)
         return
 
     from torch import cuda
@@ -118,7 +119,7 @@ def tune(
 
     found = search(
         loaded.config,
-        nproc=nproc or 1,
+        nproc=nproc or default_nproc(loaded.config),
         gpus=cuda.device_count(),
         resume=resume,
         overwrite=overwrite,
