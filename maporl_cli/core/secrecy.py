@@ -9,6 +9,7 @@ _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _HIDES = re.compile(
     r"(SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE|PWD|CREDENTIALS?|TOKEN|APIKEYS?|(ACCESS|PRIVATE|SECRET)KEYS?)$"
 )
+_HIDES_ANYWHERE = re.compile(r"(API|ACCESS|AUTH|ENCRYPTION|PRIVATE|SIGNING) KEYS?\b")
 _HIDES_AT_THE_END = frozenset(("AUTH", "PASS", "PAT", "KEY", "KEYS"))
 _OPEN = frozenset(
     ("CACHE", "COST", "FOREIGN", "GROUP", "HASH", "INDEX", "MAX", "PARTITION", "PRIMARY", "PUBLIC", "SORT")
@@ -36,8 +37,16 @@ def is_secret(value: str) -> bool:
 def tells_a_secret(name: str, value: str) -> bool:
     """Whether a value looks like a secret, or its name says that it is one."""
     words = [word.upper() for word in _WORDS.findall(name)]
-    if _HEX.fullmatch(value) and not _COMMIT.isdisjoint(words):
-        return False
-    named = any(map(_HIDES.search, words)) or (bool(words) and words[-1] in _HIDES_AT_THE_END)
-    open_name = len(words) > 1 and words[-1] in ("KEY", "KEYS", "TOKEN") and words[-2] in _OPEN
-    return (named and not open_name) or is_secret(value)
+    if not _COMMIT.isdisjoint(words) and _HEX.fullmatch(value):
+        return _is_named_so(words)
+    return _is_named_so(words) or is_secret(value)
+
+
+def _is_named_so(words: list[str]) -> bool:
+    if len(words) > 1 and words[-2] in _OPEN and words[-1] in ("KEY", "KEYS", "TOKEN"):
+        words = words[:-2]
+    return (
+        any(map(_HIDES.search, words))
+        or bool(_HIDES_ANYWHERE.search(" ".join(words)))
+        or not _HIDES_AT_THE_END.isdisjoint(words[-1:])
+    )

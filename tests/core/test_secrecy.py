@@ -13,11 +13,12 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
     "name",
     (
         "WANDB_API_KEY WANDB_APIKEY wandb_key apiKey HF_TOKEN HF_AUTH DB_PASS DB_PASSWD PGPASSWORD "
-        "PASSPHRASE awsSecretAccessKey AWS_ACCESS_KEY_ID_SECRET GITHUB_PAT my-credentials client.secret"
+        "PASSPHRASE awsSecretAccessKey AWS_ACCESS_KEY_ID API_KEY_2 GITHUB_PAT my-credentials client.secret"
     ).split(),
 )
 def test_a_name_can_say_that_it_is_one(name: str) -> None:
     assert tells_a_secret(name, "x")
+    assert tells_a_secret(f"GIT_{name}", COMMIT)
 
 
 @pytest.mark.parametrize(
