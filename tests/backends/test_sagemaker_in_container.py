@@ -289,6 +289,14 @@ def test_what_a_job_did_before_it_ended_is_handed_out(ml, monkeypatch, error) ->
     assert (ml / "model" / "final_model" / "planner" / "w").exists()
 
 
+def test_a_stop_before_the_ranks_began_hands_out_what_the_container_before_left(ml, monkeypatch) -> None:
+    a_run(ml)
+    begin(ml, monkeypatch)
+    ends(monkeypatch, Interrupted("Stopped before the ranks were started.", fix="start it again"))
+    assert container.main() == 130
+    assert (ml / "model" / "final_model" / "planner" / "w").exists()
+
+
 def test_a_disk_without_room_for_the_reason_keeps_no_result_back(ml, monkeypatch) -> None:
     begin(ml, monkeypatch)
     ends(monkeypatch, RunFailed("There is no room left.", fix="free some"), a_run(ml))
