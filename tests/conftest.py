@@ -113,9 +113,10 @@ def aws(amazon: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def account(aws: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """That user's account, with what a job on SageMaker needs."""
     from sagemaker_account import Account
-    from sagemaker_server import share_models
+    from sagemaker_server import add_search, share_models
 
     share_models(monkeypatch)
+    add_search(monkeypatch)
     found = Account()
     monkeypatch.setenv("AWS_ENDPOINT_URL_PRICING", found.prices.address)
     yield found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 import threading
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -10,13 +12,19 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
+import sagemaker_server as server
 from boto3.session import Session
+from conftest import AWS_SECRET
+from moto.sagemaker.models import SageMakerModelBackend
 from typer.testing import CliRunner
 
 from maporl_cli.cli.main import app
+from maporl_cli.core.errors import MaporlError
 
 BUCKET = "maporl-jobs"
 ROLE = "arn:aws:iam::123456789012:role/SageMaker"
+MANIFEST = {"seed": 0, "resumed": []}
+"""Of every run that `ends_at_once` leaves."""
 TRUST = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
 
 
@@ -139,3 +147,52 @@ def launch(*words: str, sets: Sequence[str] = ()) -> dict[str, Any]:
         raise done.exception
     assert done.exit_code == 0, done.output
     return sent[0]
+
+
+def dry_run(*words: str, sets: tuple[str, ...] = ()) -> tuple[dict[str, Any], str]:
+    """The request that a dry run prints, and what it says beside."""
+    done = CliRunner().invoke(app, command("--dry-run", *words, sets=sets))
+    if isinstance(done.exception, MaporlError):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout), done.stderr
+
+
+def refused(kind: type[MaporlError], *words: str, sets: tuple[str, ...] = ()) -> str:
+    """What a launch is refused with; nothing was sent."""
+    with Requests("CreateTrainingJob") as sent:
+        done = CliRunner().invoke(app, command("--detach", "--yes", *words, sets=sets))
+    assert isinstance(done.exception, kind), (done.exception, done.output)
+    assert not sent
+    assert AWS_SECRET not in done.exception.message
+    return done.exception.message
+
+
+def ends_at_once(account, monkeypatch, *, status: str, secondary: str) -> None:
+    """Lets the server end a job as soon as it is created, with what such a job leaves."""
+    create = SageMakerModelBackend.create_training_job
+
+    def run(self: Any, *args: Any, **named: Any) -> Any:
+        job = create(self, *args, **named)
+        server.set_state(job, status, secondary, reason="AlgorithmError: no memory")
+        name = job.training_job_name
+        server.put_lines(f"{name}/algo-1-1", "[rank 0] step=1; train:loss=0.5;")
+        results = {
+            "run": "/opt/ml/checkpoints/ward",
+            "steps": 4,
+            "eval": {"after": {"accuracy": 0.5, "n": 12}},
+        }
+        left = io.BytesIO()
+        with tarfile.open(fileobj=left, mode="w:gz") as packed:
+            for file, told in (("training_results.json", results), ("manifest.json", MANIFEST)):
+                info = tarfile.TarInfo(file)
+                content = json.dumps(told).encode()
+                info.size = len(content)
+                packed.addfile(info, io.BytesIO(content))
+        account.s3.put_object(
+            Bucket=BUCKET, Key=f"maporl/jobs/{name}/output/output.tar.gz", Body=left.getvalue()
+        )
+        return job
+
+    monkeypatch.setattr(SageMakerModelBackend, "create_training_job", run)
+    monkeypatch.setattr("maporl_cli.backends.sagemaker.logs.POLL_SECONDS", 0.01)

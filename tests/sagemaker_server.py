@@ -139,8 +139,11 @@ def page_by(monkeypatch: Any, events: int, streams: int) -> None:
 
 
 def add_search(monkeypatch: Any) -> list[dict[str, Any]]:
-    """What `Search` lacks in moto: that a tag exists, the order, and pages. Returns the requests."""
+    """What `Search` lacks in moto: that a tag exists or is so, the order, and pages. Returns the requests."""
     asked: list[dict[str, Any]] = []
+
+    def has(tag: dict[str, str], wanted: dict[str, str]) -> bool:
+        return f"Tags.{tag['Key']}" == wanted["Name"] and wanted.get("Value") in (None, tag["Value"])
 
     def search(self: Any) -> Any:
         names = ("Resource", "SearchExpression", "SortBy", "SortOrder", "MaxResults", "NextToken")
@@ -148,11 +151,10 @@ def add_search(monkeypatch: Any) -> list[dict[str, Any]]:
         asked.append(told)
         (wanted,) = told["SearchExpression"]["Filters"]
         assert told["Resource"] == "TrainingJob"
-        assert wanted["Operator"] == "Exists"
+        assert wanted["Operator"] in ("Exists", "Equals")
         assert told["SortBy"] == "CreationTime"
-        key = wanted["Name"].removeprefix("Tags.")
         jobs = self.sagemaker_backend.training_jobs.values()
-        found = [job for job in jobs if any(tag["Key"] == key for tag in job.tags)]
+        found = [job for job in jobs if any(has(tag, wanted) for tag in job.tags)]
         found.sort(key=lambda job: job.creation_time, reverse=told["SortOrder"] == "Descending")
         start = int(told["NextToken"] or 0)
         end = start + (told["MaxResults"] or 10)

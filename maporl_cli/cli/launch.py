@@ -17,6 +17,9 @@ from maporl_cli.core.errors import ConfigError, Interrupted, MaporlError, UsageE
 if TYPE_CHECKING:
     from maporl_cli.backends.sagemaker.plan import JobPlan
     from maporl_cli.core.config import Config
+    from maporl_cli.data.s3 import Bucket
+
+_ELSEWHERE = "another --name; or --detach, and maporl jobs fetch to another --output-dir"
 
 
 def launch(
@@ -57,6 +60,8 @@ def launch(
             result(jsonlib.dumps(request, indent=2))
         return
     bucket = check_job(job, resume=resume)
+    if resume and not detach:
+        _refuse_own_run(job, bucket)
     unstarted = Interrupted(f"{job.name} was not started.", fix="start it with the same command")
     try:
         if not yes:
@@ -72,7 +77,14 @@ def launch(
     create_job(job, request)
     say(f"Started {job.name}. Ctrl-C leaves it alone; maporl jobs stop {job.name} stops it.")
     if not detach:
-        _bring_home(job, resume=resume, json=json)
+        try:
+            _bring_home(job, bucket, resume=resume, json=json)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"What {job.name} leaves was not brought here.",
+                fix=f"maporl jobs show {job.name} tells how it fares; once it has ended, maporl jobs fetch "
+                f"{job.name}{' --overwrite' if resume else ''} brings its run",
+            ) from None
     elif json:
         emit({"event": "started", "job": job.name, "run": job.config.run.name})
     else:
@@ -80,14 +92,14 @@ def launch(
 
 
 def config_of_run(name: str | None, region: str | None) -> str:
-    """The config of the run to go on with, as YAML: that of the job that began it.
+    """The config of the run to go on with, as YAML: that of the newest job that trained it.
 
     Raises:
         UsageError: it is not said which.
         MissingError: there is no such job, or it is not ours.
     """
     from maporl_cli.backends.sagemaker.fetch import local_config
-    from maporl_cli.backends.sagemaker.jobs import described
+    from maporl_cli.backends.sagemaker.jobs import described, our_jobs
     from maporl_cli.backends.sagemaker.plan import job_name
     from maporl_cli.core.config_yaml import to_yaml
     from maporl_cli.data.aws import aws_session
@@ -95,11 +107,13 @@ def config_of_run(name: str | None, region: str | None) -> str:
     if name is None:
         raise UsageError("--resume needs to know which run.", fix="--resume --name NAME")
     session = aws_session(region)
-    job = described(session, job_name(name, resume=False))
+    newest = our_jobs(session, 1, run=name)
+    # The search takes a while to know of a job; the run's first has its name.
+    job = newest[0] if newest else described(session, job_name(name, resume=False))
     return to_yaml(local_config(session, job, None))
 
 
-def _bring_home(plan: JobPlan, *, resume: bool, json: bool) -> None:
+def _bring_home(plan: JobPlan, bucket: Bucket, *, resume: bool, json: bool) -> None:
     """Watch the job to its end, and make a run here of what it left.
 
     Raises:
@@ -107,16 +121,18 @@ def _bring_home(plan: JobPlan, *, resume: bool, json: bool) -> None:
         Interrupted: Ctrl-C; the job goes on.
     """
     from maporl_cli.backends.sagemaker.fetch import fetch
+    from maporl_cli.backends.sagemaker.going_on import is_earlier_state
     from maporl_cli.backends.sagemaker.jobs import described, outcome
     from maporl_cli.backends.sagemaker.logs import follow
-    from maporl_cli.core.run_dir import read_object
+    from maporl_cli.core.run_dir import RunDir, read_object
 
     follow(plan.session, plan.name, rank=None, show=line_printer(stderr=True), say=say)
     job = described(plan.session, plan.name)
     ended = outcome(job.description)
     try:
-        # What is here of a run that went on is an earlier state of the same.
-        run = fetch(plan.session, job, output_dir=None, overwrite=resume, transfer=transfer).run
+        # Looked at once more: the run here may have been begun, or gone on, while the job did.
+        earlier = resume and is_earlier_state(RunDir.of(plan.config), plan, bucket)
+        run = fetch(plan.session, job, output_dir=None, overwrite=earlier, transfer=transfer).run
     except MaporlError as error:
         if ended is None:
             raise
@@ -139,12 +155,30 @@ def _refuse_occupied(job: JobPlan, *, resume: bool) -> None:
     from maporl_cli.core.run_dir import RunDir, refuse_changed_science
 
     run = RunDir.of(job.config)
-    if resume and run.config.is_file():
+    if not run.is_there(otherwise=_ELSEWHERE):
+        return
+    if not resume:
+        raise ConfigError(f"The run {run.path} exists, where the job's would come to lie.", fix=_ELSEWHERE)
+    if run.config.is_file():
         refuse_changed_science(run.load_config(), job.config, where=str(run.path))
-    elif run.path.exists():
+
+
+def _refuse_own_run(job: JobPlan, bucket: Bucket) -> None:
+    """Nothing, where what is here of the run is an earlier state of what the job goes on with.
+
+    Raises:
+        ConfigError: a run of that name was trained here, or went on here, and would be lost.
+    """
+    from maporl_cli.backends.sagemaker.going_on import is_earlier_state
+    from maporl_cli.core.run_dir import RunDir
+
+    run = RunDir.of(job.config)
+    if run.is_there(otherwise=_ELSEWHERE) and not is_earlier_state(run, job, bucket):
         raise ConfigError(
-            f"The run {run.path} exists, where the job's would come to lie.",
-            fix="another --name; or --detach, and maporl jobs fetch to another --output-dir",
+            f"The run {run.path} is not the one that the job goes on with, or was gone on with here.",
+            why="its manifest is no earlier state of the one beside the job's checkpoints, and what the job "
+            "leaves would take its place",
+            fix=f"move {run.path} away; or --detach, and maporl jobs fetch to another --output-dir",
         )
 
 
@@ -157,6 +191,7 @@ def job_lines(job: JobPlan) -> Iterator[str]:
     region = str(settings.region)
     size = "unknown" if machine.bytes is None else f"{machine.bytes / 2**30:.0f} GiB"
     kind = f"{machine.gpus} GPUs of {size} each" if machine.gpus else f"no GPU, {size} of RAM"
+    kind += f", says {machine.source}" if machine.source else ""
     yield f"job {job.name}, run {job.config.run.name}, in {region}"
     yield (
         f"on {settings.instances} × {settings.instance} ({kind}){', spot capacity' if settings.spot else ''}"
@@ -164,7 +199,7 @@ def job_lines(job: JobPlan) -> Iterator[str]:
     yield f"image {job.image}"
     yield f"role {settings.role}"
     for side, asked in job.inputs.data.items():
-        yield f"{side} questions {asked.uri}{asked.name}"
+        yield f"{side} questions {asked.uri}"
     where = placement_part(job.placement)
     yield from placement_lines(where)
     yield from memory_lines(job.memory, where)
@@ -181,5 +216,5 @@ def price_lines(job: JobPlan) -> Iterator[str]:
     less = "; spot capacity costs less" if settings.spot else ""
     yield (
         f"price ${job.price.hourly:.4g} an hour on demand (list of {job.price.date}) × {hours:.3g} h × "
-        f"{settings.instances} = at most ${job.limit:,.2f}{less}"
+        f"{settings.instances} = at most ${job.limit:,.2f}, without storage and transfer{less}"
     )

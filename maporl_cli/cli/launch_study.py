@@ -10,7 +10,7 @@ from maporl_cli.cli.launch import job_lines
 from maporl_cli.cli.output import emit, result, say
 from maporl_cli.cli.study_tables import show_study
 from maporl_cli.cli.transfer import transfer
-from maporl_cli.core.errors import ConfigError, Interrupted, MissingError, UsageError
+from maporl_cli.core.errors import ConfigError, Interrupted, UsageError
 
 if TYPE_CHECKING:
     from maporl_cli.backends.sagemaker.plan import JobPlan
@@ -48,9 +48,8 @@ def launch_study(
     from maporl_cli.tuning.study_dir import StudyDir
 
     config = named(config)
-    job = plan_job(trial_job(config), resume=False, max_cost=None)
+    job = plan_job(trial_job(config), resume=False, max_cost=max_cost, trials=config.tune.max_trials)
     ranges = parameter_ranges(config)
-    _refuse_cost(job, config, max_cost)
     home = StudyDir.of(config).path
     if not (detach or overwrite) and home.exists():
         raise ConfigError(
@@ -111,26 +110,6 @@ def _bring_home(config: Config, name: str, session: Any, *, overwrite: bool, jso
     watch(session, name, say)
     found = bring_home(session, name, config, overwrite=overwrite, transfer=transfer, say=say)
     emit({**found, "tuning_job": name}) if json else show_study(found)
-
-
-def _refuse_cost(job: JobPlan, config: Config, most: float | None) -> None:
-    if most is None:
-        return
-    if job.limit is None:
-        raise MissingError(
-            f"Whether the study costs more than ${most:,.2f} is not known.",
-            where="--max-cost",
-            why=f"the price of {job.config.sagemaker.instance} is unknown: {job.price}",
-            fix="have pricing:GetProducts allowed, or leave --max-cost out",
-        )
-    limit = job.limit * config.tune.max_trials
-    if not limit <= most:
-        raise ConfigError(
-            f"The study may cost ${limit:,.2f}, which is more than ${most:,.2f}.",
-            where="--max-cost",
-            why=f"that is what {config.tune.max_trials} trials of sagemaker.max_runtime come to",
-            fix="fewer --trials, a shorter sagemaker.max_runtime, or a higher --max-cost",
-        )
 
 
 def _cost_line(job: JobPlan, config: Config) -> str:

@@ -48,7 +48,7 @@ def show_plan(loaded: Loaded, world_size: int, json: bool, measured: Measured | 
     from maporl_cli.training.placement import place
     from maporl_cli.worker.cautions import cautions
     from maporl_cli.worker.memory_plan import memory_part, placement_part, planned_device
-    from maporl_cli.worker.session import open_credit
+    from maporl_cli.worker.rules import open_credit
 
     if world_size > _MOST_RANKS:
         raise UsageError(

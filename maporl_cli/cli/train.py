@@ -44,7 +44,7 @@ from maporl_cli.cli.summary import summary
 from maporl_cli.core.errors import UsageError
 
 if TYPE_CHECKING:
-    pass
+    from maporl_cli.core.config import Config
 
 
 def train(
@@ -147,7 +147,8 @@ def train(
         if resume and preset is None and config is None:
             with TemporaryDirectory(prefix="maporl-") as folder:
                 begun = Path(folder) / "config.yaml"
-                begun.write_text(config_of_run(name, region), encoding="utf-8")
+                asked = _asked_of_run(sets or (), flags)
+                begun.write_text(config_of_run(asked.run.name, asked.sagemaker.region), encoding="utf-8")
                 told = resolve(None, begun, sets, flags).config
         else:
             told = resolve(preset, config, sets, flags).config
@@ -179,16 +180,23 @@ def train(
         result(summary(outcome))
 
 
+def _asked_of_run(sets: Sequence[str], flags: Mapping[str, Any]) -> Config:
+    """What is said of the run to go on with, and of where it is; its own config says the rest."""
+    from maporl_cli.core.config_sources import load_config
+
+    said = ("MAPORL_RUN__", "MAPORL_SAGEMAKER__REGION")
+    return load_config(
+        environ={key: value for key, value in os.environ.items() if key.startswith(said)},
+        sets=[item for item in sets if item.lstrip().startswith(("run.", "sagemaker.region"))],
+        flags=flags,
+    ).config
+
+
 def _config_of_run(sets: Sequence[str], flags: Mapping[str, Any]) -> Path:
     """The config of the run to go on with: a resumed run needs no other word than its name."""
-    from maporl_cli.core.config_sources import load_config
     from maporl_cli.core.run_dir import RunDir, run_names
 
-    place = load_config(
-        environ={key: value for key, value in os.environ.items() if key.startswith("MAPORL_RUN__")},
-        sets=[item for item in sets if item.startswith("run.")],
-        flags=flags,
-    ).config.run
+    place = _asked_of_run(sets, flags).run
     if place.name is None:
         names = ", ".join(run_names(place.output_dir))
         raise UsageError(

@@ -28,6 +28,8 @@ _EXPECTED = {
     "path_type": "a path",
 }
 
+_MAY_BE_SECRET = ("sagemaker.environment", "sagemaker.secrets", "sagemaker.tags")
+
 
 def check(values: Mapping[str, Any], origin: Mapping[str, str]) -> Config:
     """The config that `values` spell; keys not in `values` take their defaults.
@@ -52,11 +54,17 @@ def check(values: Mapping[str, Any], origin: Mapping[str, str]) -> Config:
 def mistyped(key: str, value: object, expected: str, source: str) -> ConfigError:
     """The error for a value of the wrong type, naming the key, the value and what is expected."""
     return ConfigError(
-        f"{key} cannot be {value!r}.",
+        f"{key} cannot be {_shown(key, value)}.",
         where=source,
         why=f"expected {expected}",
         fix=f"give {key} {expected}",
     )
+
+
+def _shown(key: str, value: object) -> str:
+    """A value in an error; but for where secrets are, or are mistaken to belong."""
+    hidden = key == "sagemaker" or key.startswith(_MAY_BE_SECRET)
+    return f"what it was given (a {type(value).__name__}, not shown here)" if hidden else repr(value)
 
 
 def _value_error(problems: Mapping[str, list[ErrorDetails]], origin: Mapping[str, str]) -> ConfigError:
@@ -71,14 +79,14 @@ def _value_error(problems: Mapping[str, list[ErrorDetails]], origin: Mapping[str
             return ConfigError(f"{key} is missing.", where=_sources(key, origin), fix=f"give {key} a value")
         if isinstance(found[0]["loc"][-1], int):
             return ConfigError(
-                f"An item of {key} cannot be {found[0]['input']!r}.",
+                f"An item of {key} cannot be {_shown(key, found[0]['input'])}.",
                 where=_sources(key, origin),
                 why=f"expected {told[key]}",
                 fix=f"let every item of {key} be {told[key]}",
             )
         return mistyped(key, found[0]["input"], told[key], _sources(key, origin))
     lines = [
-        f"{key} is {_given(problems[key][0])} ({_sources(key, origin)}); expected {text}"
+        f"{key} is {_given(key, problems[key][0])} ({_sources(key, origin)}); expected {text}"
         for key, text in told.items()
     ]
     return ConfigError(
@@ -88,8 +96,8 @@ def _value_error(problems: Mapping[str, list[ErrorDetails]], origin: Mapping[str
     )
 
 
-def _given(problem: ErrorDetails) -> str:
-    return "missing" if problem["type"] == "missing" else repr(problem["input"])
+def _given(key: str, problem: ErrorDetails) -> str:
+    return "missing" if problem["type"] == "missing" else _shown(key, problem["input"])
 
 
 def _expected(problem: ErrorDetails) -> str:

@@ -70,8 +70,16 @@ def refuse_changed_data(run: RunDir, sources: Mapping[str, str]) -> None:
         DataError: a file, benchmark or plug-in is not what the run was started on.
     """
     before: Mapping[str, str] | None = read_object(run.manifest).get("data")
-    if before is None:
-        return  # killed before it had a manifest: nothing was read yet
+    if before is not None:  # else killed before it had a manifest: nothing was read yet
+        refuse_other_data(before, sources)
+
+
+def refuse_other_data(before: Mapping[str, str], sources: Mapping[str, str]) -> None:
+    """Nothing, where both name the same content of the same data.
+
+    Raises:
+        DataError: a file, benchmark or plug-in is not what the run was started on.
+    """
     for name in dict.fromkeys([*before, *sources]):
         if before.get(name) != sources.get(name):
             raise DataError(

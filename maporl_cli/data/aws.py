@@ -35,6 +35,12 @@ THROTTLED = frozenset({"Throttling", "ThrottlingException", "TooManyRequestsExce
 FORBIDDEN = frozenset({"403", "AccessDenied", "AccessDeniedException", "Forbidden", "AllAccessDisabled"})
 _RETRIES: Any = {"mode": "standard", "max_attempts": 6}
 """Throttled or failing requests are tried again, at growing intervals."""
+_IN_PASSING: Any = {
+    "retries": {"mode": "standard", "max_attempts": 2},
+    "connect_timeout": 5,
+    "read_timeout": 20,
+}
+"""Of what would be good to know, nobody waits for long."""
 _UNKNOWN_KEY = frozenset(
     {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidClientTokenId"}
     | {"UnrecognizedClientException", "InvalidSignatureException"}
@@ -66,9 +72,9 @@ def aws_client(session: Session, service: str, *, patient: bool = True) -> Any:
     Raises:
         MissingError: there is no such region.
     """
-    retries: Any = _RETRIES if patient else {"mode": "standard", "max_attempts": 2}
+    told: Any = {"retries": _RETRIES} if patient else _IN_PASSING
     with aws_errors(f"{service} in {session.region_name}"):
-        return session.client(service, config=BotoConfig(retries=retries))  # pyright: ignore[reportCallIssue, reportArgumentType]
+        return session.client(service, config=BotoConfig(**told))  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def error_code(error: ClientError) -> str:

@@ -100,6 +100,23 @@ class Bucket:
             fix="run the same command again",
         )
 
+    def copy_from(self, uri: str, key: str) -> None:
+        """Copy an object of any bucket that may be read to here, without bringing it to this machine.
+
+        Raises:
+            MaporlError: as `aws_errors`.
+        """
+        bucket, source = place_of(uri)
+        with aws_errors(uri, _telling(bucket, uri)):
+            self._client.copy(
+                {"Bucket": bucket, "Key": source},
+                self.name,
+                key,
+                ExtraArgs={"ChecksumAlgorithm": "SHA256", **self._encrypted},
+                # In parts as an upload, so that its checksum is that of the upload.
+                Config=TransferConfig(multipart_threshold=PART, multipart_chunksize=PART),
+            )
+
     def refuse_other(self, key: str, path: Path | None, *, upload_as: str) -> None:
         """Nothing, where an object is what the file here is.
 

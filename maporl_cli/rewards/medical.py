@@ -32,6 +32,7 @@ from maporl_cli.rewards.safety import veto
 from maporl_cli.rewards.similarity import Similarity
 from maporl_cli.rewards.stances import is_judged
 
+EVIDENCE = "evidence_quality"
 GUARDED = "safety"
 """With this component's weight at 0, nothing is vetoed: the patients of a made-up world cannot be harmed."""
 
@@ -53,6 +54,34 @@ class _Task:
         return ((self.ok + self.medical) / 2 + weight * form) / (1 + weight)
 
 
+def component_weights(config: RewardConfig) -> dict[str, float]:
+    """What each component that is paid for weighs; no model is loaded.
+
+    Raises:
+        ConfigError: no registered component has a weight, or a weight names no component.
+    """
+    known = (ACCURACY, EVIDENCE, *components())
+    given: dict[str, float] = {**config.weights.model_dump(), **config.extra_weights}
+    unknown = sorted(set(config.extra_weights) - set(known))
+    if unknown:
+        raise ConfigError(
+            f"No reward component is called {unknown[0]!r}.",
+            where=f"reward.extra_weights.{unknown[0]}",
+            why=f"registered are: {', '.join(known)}",
+            fix="correct the name, or list the plug-in that registers it in run.plugins",
+        )
+    multipliers = {ACCURACY: config.medxpert_accuracy_weight, GUARDED: config.safety_penalty_weight}
+    weights = {name: given.get(name, 0.0) * multipliers.get(name, 1.0) for name in known}
+    paid = {name: weight for name, weight in weights.items() if weight > 0}
+    if not paid:
+        raise ConfigError(
+            "Every reward component has weight 0, so no episode could earn anything.",
+            where="reward.weights",
+            fix="give a component a positive weight, for example --set reward.weights.accuracy=1",
+        )
+    return paid
+
+
 class Reward:
     """Scores finished episodes, group by group.
 
@@ -61,38 +90,18 @@ class Reward:
         book: the team's role book, which knows the form of a turn.
 
     Raises:
-        ConfigError: no registered component has a weight, or a weight names no component.
+        ConfigError: as `component_weights`.
         MissingError: `reward.similarity_model` is not there.
     """
 
     def __init__(self, config: RewardConfig, book: RoleBook) -> None:
+        weights = component_weights(config)
         similarity = None if config.similarity_model is None else Similarity(config.similarity_model)
         self._accuracy = Accuracy(similarity)
         evidence = EvidenceQuality(similarity)
-        known: dict[str, Component] = {ACCURACY: self._accuracy, "evidence_quality": evidence, **components()}
-        weights: dict[str, float] = {**config.weights.model_dump(), **config.extra_weights}
-        unknown = sorted(set(config.extra_weights) - set(known))
-        if unknown:
-            raise ConfigError(
-                f"No reward component is called {unknown[0]!r}.",
-                where=f"reward.extra_weights.{unknown[0]}",
-                why=f"registered are: {', '.join(known)}",
-                fix="correct the name, or list the plug-in that registers it in run.plugins",
-            )
-        multipliers = {ACCURACY: config.medxpert_accuracy_weight, "safety": config.safety_penalty_weight}
-        self._weighted: dict[str, tuple[float, Component]] = {
-            name: (weights[name] * multipliers.get(name, 1.0), component)
-            for name, component in known.items()
-            if weights.get(name, 0.0) * multipliers.get(name, 1.0) > 0
-        }
-        used = [component for _, component in self._weighted.values()]
-        self._embedding = [self._accuracy, *([evidence] if evidence in used else [])]
-        if not self._weighted:
-            raise ConfigError(
-                "Every reward component has weight 0, so no episode could earn anything.",
-                where="reward.weights",
-                fix="give a component a positive weight, for example --set reward.weights.accuracy=1",
-            )
+        known: dict[str, Component] = {ACCURACY: self._accuracy, EVIDENCE: evidence, **components()}
+        self._weighted = {name: (weight, known[name]) for name, weight in weights.items()}
+        self._embedding = [self._accuracy, *([evidence] if EVIDENCE in weights else [])]
         share = self._weighted.get(ACCURACY, (0.0, None))[0] / sum(
             weight for weight, _ in self._weighted.values()
         )

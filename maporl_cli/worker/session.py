@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -28,10 +27,8 @@ from maporl_cli.core.systems import SINGLE
 from maporl_cli.core.timeline import Timeline
 from maporl_cli.core.types import Question
 from maporl_cli.data.benchmarks import ColdStarts
-from maporl_cli.rewards.medical import Reward
-from maporl_cli.training.advantage import AnyEstimator, CriticEstimator, estimators
+from maporl_cli.training.advantage import AnyEstimator, CriticEstimator
 from maporl_cli.training.checkpoint import copy_weights
-from maporl_cli.training.credit import Credit, credit_rules
 from maporl_cli.training.critic import Critic
 from maporl_cli.training.placement import Placement, place
 from maporl_cli.training.ranks import OneRank, Ranks
@@ -39,8 +36,8 @@ from maporl_cli.training.update import Learner
 from maporl_cli.training.verifier import Verifier
 from maporl_cli.worker.cold_starting import cold_start
 from maporl_cli.worker.narrator import Narrator
+from maporl_cli.worker.rules import has_verifier, refuse_untrained
 
-T = TypeVar("T")
 _AT_IT, _DONE = "at it", "done"
 
 
@@ -107,25 +104,6 @@ def open_session(
     return Session(config, book, policies, team, cold_starts, ranks, reader)
 
 
-def has_verifier(config: Config, book: RoleBook) -> bool:
-    """Whether the reward has one.
-
-    Raises:
-        ConfigError: it would have nothing to read by.
-    """
-    if config.reward.verifier == "none":
-        return False
-    if SINGLE not in book.roles:
-        raise ConfigError(
-            f"The role book {book.name!r} has no role {SINGLE!r}, and a verifier reads as that role does.",
-            where="reward.verifier=learned",
-            why="it has to see all that any agent may see",
-            fix=f"register the role {SINGLE!r} in a plug-in (agents.roles.register_role), or "
-            "--set reward.verifier=none",
-        )
-    return True
-
-
 def open_alone(config: Config, narrator: Narrator) -> Session:
     """A team with all its agents on this one rank."""
     ranks = OneRank(place(config.team.names, 1))
@@ -144,57 +122,6 @@ def team_placement(config: Config, job: Placement) -> Placement:
     return place(names, job.world_size, job.nodes, replicas=replicas)
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What a team is taught by: what an episode earns, who answers for it, what it is compared with."""
-
-    reward: Reward
-    credit: Credit
-    estimator: AnyEstimator
-
-
-def open_rules(config: Config, book: RoleBook) -> Rules:
-    """The rules that the config names.
-
-    Raises:
-        ConfigError: one of them is not there or does not fit, or no reward could ever be earned.
-    """
-    return Rules(
-        Reward(config.reward, book),
-        open_credit(config, book),
-        open_estimator(config),
-    )
-
-
-def open_estimator(config: Config) -> AnyEstimator:
-    """The advantage estimator that the config names.
-
-    Raises:
-        ConfigError: it is not there.
-    """
-    return _registered(estimators(), config.train.algorithm, "train.algorithm")
-
-
-def open_credit(config: Config, book: RoleBook) -> Credit:
-    """The credit rule that the config names.
-
-    Raises:
-        ConfigError: it is not there, or what it has to measure does not go with the config or the book.
-    """
-    credit = _registered(credit_rules(), config.train.credit, "train.credit")
-    if credit.measurement is not None:
-        credit.measurement.refuse(config, book)
-    return credit
-
-
-def _registered(rules: Mapping[str, T], name: str, key: str) -> T:
-    if name not in rules:
-        raise ConfigError(
-            f"There is no {key} {name!r}.", where=key, fix=f"use one of these: {', '.join(rules)}"
-        )
-    return rules[name]
-
-
 def open_learners(session: Session, estimator: AnyEstimator, *, steps: int) -> tuple[Learner, ...]:
     """A learner for each agent that is trained.
 
@@ -206,12 +133,7 @@ def open_learners(session: Session, estimator: AnyEstimator, *, steps: int) -> t
         ConfigError: no agent is trained, or one has no hidden states for a value head to read.
     """
     config = session.config
-    if not any(seat.trained for seat in config.team.agents):
-        raise ConfigError(
-            "No agent is trained.",
-            where="team.agents.*.trained",
-            fix="leave `trained` true for at least one agent, or use `maporl eval`",
-        )
+    refuse_untrained(config)
     return tuple(
         Learner(
             seat.name,

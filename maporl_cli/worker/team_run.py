@@ -42,8 +42,8 @@ from maporl_cli.training.trainer import Trainer
 from maporl_cli.training.update import Learner
 from maporl_cli.training.verifier import Verifier
 from maporl_cli.worker.narrator import Narrator
+from maporl_cli.worker.rules import Rules
 from maporl_cli.worker.session import (
-    Rules,
     Session,
     cold_start_session,
     open_learners,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
+from maporl_cli.agents.roles import role_book
 from maporl_cli.agents.stage import stopped
 from maporl_cli.core.atomic import atomic_write, discard
 from maporl_cli.core.batch_arithmetic import accumulation_steps
@@ -32,7 +33,8 @@ from maporl_cli.worker.cautions import cautions
 from maporl_cli.worker.job import describe, rank_line, refuse_unlike, waiting_hint
 from maporl_cli.worker.narrator import Narrator
 from maporl_cli.worker.plugins import load_plugins, plugin_hashes
-from maporl_cli.worker.session import Rules, open_rules, open_session
+from maporl_cli.worker.rules import Rules, open_rules, refuse_rules
+from maporl_cli.worker.session import open_session
 from maporl_cli.worker.team_run import Outcome, TeamRun
 
 
@@ -101,11 +103,10 @@ def _train_run(
     refuse_unlike(ranks, config, sources)
     if resume and ranks.rank == 0:
         refuse_changed_data(run, sources)
+    refuse_rules(config, role_book(config.team.roles))
     # Before a run is opened, since that may delete another: data and model may turn out to be bad.
     session = open_session(config, narrator, ranks, timeline)
     rules = open_rules(config, session.book)
-    for name in config.eval.baselines:
-        session.book.role(baseline_config(config, name).team.agents[0].name)
     if ranks.rank == 0:
         refuse_without_key(config.monitoring)
     topology = describe(ranks)

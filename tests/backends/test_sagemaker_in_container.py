@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from boto3.session import Session
@@ -19,9 +20,10 @@ from maporl_cli.backends.sagemaker.environment import Container
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_sources import load_config
 from maporl_cli.core.config_yaml import to_yaml
-from maporl_cli.core.errors import ConfigError, MissingError, RunFailed
+from maporl_cli.core.errors import ConfigError, Interrupted, MaporlError, MissingError, RunFailed
 from maporl_cli.core.run_dir import RunDir
 from maporl_cli.monitoring.job_lines import MetricLines
+from maporl_cli.training import checkpoint
 
 
 @pytest.fixture
@@ -39,9 +41,9 @@ def ml(tmp_path, monkeypatch) -> Iterator[Path]:
         signal.signal(number, handler)
 
 
-def told(ml: Path, **hyperparameters: str) -> dict[str, str]:
-    """SageMaker's files; its variables."""
-    resources = {"hosts": ["algo-2", "algo-1"], "current_host": "algo-2", "network_interface_name": "eth0"}
+def told(ml: Path, hosts: tuple[str, ...] = ("algo-2", "algo-1"), **hyperparameters: str) -> dict[str, str]:
+    """SageMaker's files, on the first of these hosts; its variables."""
+    resources = {"hosts": hosts, "current_host": hosts[0], "network_interface_name": "eth0"}
     (ml / "input" / "config" / "resourceconfig.json").write_text(json.dumps(resources))
     (ml / "input" / "config" / "hyperparameters.json").write_text(json.dumps(hyperparameters))
     return {"TRAINING_JOB_NAME": "ward", "SM_NUM_GPUS": "4"}
@@ -172,12 +174,32 @@ def clinic(ml: Path) -> Config:
     return load_config(preset="clinic", sets=sets).config
 
 
-def begin(ml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def begin(ml: Path, monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
     """What a container finds when it begins to run `clinic`."""
-    (ml / "input" / "data" / "config").mkdir(parents=True)
+    (ml / "input" / "data" / "config").mkdir(parents=True, exist_ok=True)
     (ml / "input" / "data" / "config" / "config.yaml").write_text(to_yaml(clinic(ml)))
-    for name, value in told(ml).items():
+    for name, value in told(ml, hosts or ("algo-1",)).items():
         monkeypatch.setenv(name, value)
+
+
+def ends(monkeypatch: pytest.MonkeyPatch, error: MaporlError | None, run: RunDir | None = None) -> list[Any]:
+    """Lets ranks train a step of a run, where one is given, and end so; what each start of them was told."""
+    starts: list[Any] = []
+
+    def train(config: Config, **options: Any) -> None:
+        starts.append((config, options, dict(os.environ)))
+        if run is not None:
+            with run.rank_log(0).open("a") as log:
+                log.write("step 1\n")
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(container, "train_on_ranks", train)
+    return starts
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def a_run(ml: Path) -> RunDir:
@@ -238,16 +260,12 @@ def test_a_disk_that_fills_up_at_the_end_is_a_failure_in_words(ml, monkeypatch, 
     """And it never hides why the job failed before that."""
     run = a_run(ml)
     begin(ml, monkeypatch)
-
-    def train(*_: object, **__: object) -> None:
-        if error is not None:
-            raise error
+    ends(monkeypatch, error)
 
     def full(*_: object) -> None:
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN, "a late stop would cost the results"
         raise OSError(28, "No space left on device", str(run.config))
 
-    monkeypatch.setattr(container, "train_on_ranks", train)
     monkeypatch.setattr(container, "deliver", full)
     assert container.main() == 1
     failure = (ml / "output" / "failure").read_text()
@@ -257,11 +275,7 @@ def test_a_disk_that_fills_up_at_the_end_is_a_failure_in_words(ml, monkeypatch, 
 def test_a_job_that_was_refused_hands_out_nothing_of_an_earlier_one(ml, monkeypatch) -> None:
     a_run(ml)
     begin(ml, monkeypatch)
-
-    def refuse(*_: object, **__: object) -> None:
-        raise ConfigError("The run was started with another value of run.seed.", fix="leave it out")
-
-    monkeypatch.setattr(container, "train_on_ranks", refuse)
+    ends(monkeypatch, ConfigError("The run was started with another value of run.seed.", fix="leave it out"))
     assert container.main() == 3
     assert "another value of run.seed" in (ml / "output" / "failure").read_text()
     assert not (ml / "model").exists()
@@ -272,11 +286,93 @@ def test_a_run_that_was_half_copied_is_mended_or_begun_anew(ml) -> None:
     config = clinic(ml)
     run = a_run(ml)
     run.config.unlink()
-    (run.checkpoints / "step_000002").mkdir(parents=True)
-    (run.checkpoints / "latest").write_text("step_000002")
-    container._mend(config, run)
+    whole = run.checkpoints / "step_000002"
+    whole.mkdir(parents=True)
+    (whole / "trainer.json").write_text("{}")
+    (whole / "manifest.json").write_text(json.dumps({"files": checkpoint._digests(whole)}))
+    container._mend(config, run)  # `latest` is not there either, and nobody needs it
     assert run.load_config() == config
     run.config.unlink()
-    (run.checkpoints / "latest").unlink()
+    (whole / "manifest.json").unlink()
     container._mend(config, run)
     assert not run.path.exists()
+
+
+def test_only_the_first_host_mends_the_run_and_each_hands_out_its_own_ranks(ml, monkeypatch) -> None:
+    run = a_run(ml)
+    run.config.unlink()
+    run.rank_log(5).write_text("rank 5\n")
+    begin(ml, monkeypatch, "algo-2", "algo-1")
+    ends(monkeypatch, None)
+    assert container.main() == 0
+    assert run.path.is_dir()
+    assert files(ml / "output" / "data") == ["logs/rank_5.log"]
+    begin(ml, monkeypatch, "algo-1", "algo-2")
+    assert container.main() == 0
+    assert not run.path.exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RunFailed("Rank 1 failed.", fix="lower it"),
+        ConfigError("No reward component applies to an episode.", fix="give one a weight"),
+        Interrupted("Stopped on all ranks.", fix="go on"),
+    ],
+)
+def test_what_a_job_did_before_it_ended_is_handed_out(ml, monkeypatch, error) -> None:
+    run = a_run(ml)
+    begin(ml, monkeypatch)
+    ends(monkeypatch, error, run)
+    assert container.main() == error.exit_code
+    assert (ml / "output" / "failure").exists() is not isinstance(error, Interrupted)
+    assert "step 1" in (ml / "output" / "data" / "logs" / "rank_0.log").read_text()
+    assert (ml / "model" / "final_model" / "planner" / "w").exists()
+
+
+def test_a_stop_before_the_ranks_began_hands_out_what_the_container_before_left(ml, monkeypatch) -> None:
+    a_run(ml)
+    begin(ml, monkeypatch)
+    ends(monkeypatch, Interrupted("Stopped before the ranks were started.", fix="start it again"))
+    assert container.main() == 130
+    assert (ml / "model" / "final_model" / "planner" / "w").exists()
+
+
+def test_a_disk_without_room_for_the_reason_keeps_no_result_back(ml, monkeypatch) -> None:
+    begin(ml, monkeypatch)
+    ends(monkeypatch, RunFailed("There is no room left.", fix="free some"), a_run(ml))
+    monkeypatch.setattr(delivery, "FAILURE", Path("/dev/full"))
+    assert container.main() == 1
+    assert (ml / "model" / "final_model" / "planner" / "w").exists()
+
+
+def test_damage_keeps_nothing_else_of_a_run_back(ml, monkeypatch) -> None:
+    run = a_run(ml)
+    for step in ("step_000001", "step_000002"):
+        (run.checkpoints / step).mkdir(parents=True)
+        (run.checkpoints / step / "trainer.json").write_text(step)
+    (run.checkpoints / "latest").write_bytes(b"\xff\xfe")
+    run.training_log.write_text("a line\n")
+    (ml / "output" / "data" / "logs" / "rank_0.log").mkdir(parents=True)  # in the way
+    begin(ml, monkeypatch)
+    ends(monkeypatch, None)
+    assert container.main() == 1
+    assert "The job met an error that it does not know" in (ml / "output" / "failure").read_text()
+    left = files(ml / "output" / "data")
+    assert {"checkpoints/step_000002/trainer.json", "logs/rank_1.log", "training.log.gz"} <= set(left)
+    assert "checkpoints/step_000001/trainer.json" not in left
+
+
+def test_ranks_have_the_time_and_the_variables_that_a_container_gives(ml, monkeypatch) -> None:
+    begin(ml, monkeypatch)
+    monkeypatch.delenv("HF_HOME", raising=False)
+    monkeypatch.setenv("SAGEMAKER_TRAINING_DEBUG", "1")
+    for name in container._VERBOSE:
+        monkeypatch.setenv(name, "")
+    starts = ends(monkeypatch, None)
+    assert container.main() == 0
+    ((_, options, environ),) = starts
+    assert options["hosts"].stop_within == 100
+    assert environ["HF_HOME"] == "/tmp/huggingface"
+    assert {name: environ[name] for name in container._VERBOSE} == container._VERBOSE
+    monkeypatch.delenv("HF_HOME")

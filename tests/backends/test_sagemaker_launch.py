@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import tarfile
 from importlib.metadata import version
 from typing import Any
 from zipfile import ZipFile
@@ -12,19 +11,32 @@ from zipfile import ZipFile
 import pytest
 import sagemaker_server as server
 from boto3.session import Session
-from conftest import AWS_SECRET
 from example_files import load
-from moto.core.exceptions import JsonRESTError
+from moto.core.exceptions import AccessDeniedError, JsonRESTError
+from moto.iam.models import IAMBackend
 from moto.sagemaker.models import SageMakerModelBackend
-from sagemaker_account import BUCKET, ROLE, TRUST, Requests, command, launch
+from sagemaker_account import (
+    BUCKET,
+    ROLE,
+    TRUST,
+    Requests,
+    command,
+    dry_run,
+    ends_at_once,
+    launch,
+    product,
+    refused,
+)
 from typer.testing import CliRunner
 
 from maporl_cli.backends.sagemaker.launch import launch_job
 from maporl_cli.cli.main import app
+from maporl_cli.core.config import RewardWeights
 from maporl_cli.core.config_sources import load_config
 from maporl_cli.core.errors import (
     ConfigError,
     DataError,
+    Interrupted,
     MaporlError,
     MissingError,
     RunFailed,
@@ -34,26 +46,9 @@ from maporl_cli.core.run_dir import RunDir
 
 HUB = "model.name=an-org/a-model"
 """One that reads questions in words, and which the job would pull."""
+NO_WEIGHT = tuple(f"reward.weights.{name}=0" for name in RewardWeights.model_fields if name != "accuracy")
+ONE_AGENT = "train.per_device_train_batch_size=32"
 ELSEWHERE = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
-
-
-def dry_run(*words: str, sets: tuple[str, ...] = ()) -> tuple[dict[str, Any], str]:
-    """The request that a dry run prints, and what it says beside."""
-    done = CliRunner().invoke(app, command("--dry-run", *words, sets=sets))
-    if isinstance(done.exception, MaporlError):
-        raise done.exception
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout), done.stderr
-
-
-def refused(kind: type[MaporlError], *words: str, sets: tuple[str, ...] = ()) -> str:
-    """What a launch is refused with; nothing was sent."""
-    with Requests("CreateTrainingJob") as sent:
-        done = CliRunner().invoke(app, command("--detach", "--yes", *words, sets=sets))
-    assert isinstance(done.exception, kind), (done.exception, done.output)
-    assert not sent
-    assert AWS_SECRET not in done.exception.message
-    return done.exception.message
 
 
 def test_a_dry_run_prints_the_request_and_sends_nothing(account) -> None:
@@ -62,7 +57,7 @@ def test_a_dry_run_prints_the_request_and_sends_nothing(account) -> None:
     assert (put, created, account.objects()) == ([], [], [])
     assert "job ward, run ward, in eu-west-1" in said
     assert "4 ranks, 1 host, 1 replica" in said
-    assert "on 1 × ml.g5.12xlarge (4 GPUs of 24 GiB each)" in said
+    assert "on 1 × ml.g5.12xlarge (4 GPUs of 22 GiB each, says EC2)" in said
     assert launch("--name", "ward") == request, "what is started is what the dry run showed"
     assert all(key.startswith("maporl/jobs/ward/input/") for key in account.objects())
     for channel in request["InputDataConfig"]:
@@ -76,6 +71,7 @@ def test_a_dry_run_needs_no_credentials_where_the_role_is_spelled_out(aws, monke
     request, said = dry_run("--name", "ward")
     assert request["RoleArn"] == ROLE
     assert "price unknown (There are no AWS credentials.); limit 24 h × 1" in said
+    assert "(4 GPUs of 24 GiB each, says the SageMaker SDK)" in said
     assert "There are no AWS credentials." in refused(MissingError, "--name", "ward")
 
 
@@ -128,17 +124,25 @@ def test_what_is_sent_is_encrypted_as_the_results_are(account) -> None:
 
 def test_the_price_is_shown_with_its_day_and_bounds_the_job(account) -> None:
     request, said = dry_run("--name", "ward", sets=("sagemaker.max_runtime=7200",))
-    assert "price $7.911 an hour on demand (list of 2026-11-20) × 2 h × 1 = at most $15.82" in said
+    assert (
+        "price $7.911 an hour on demand (list of 2026-11-20) × 2 h × 1 = at most $15.82, without storage"
+        in said
+    )
     assert {"Key": "maporl:usd-per-hour", "Value": "7.911"} in request["Tags"]
     assert {"Key": "maporl:price-date", "Value": "2026-11-20"} in request["Tags"]
     assert (
-        "= at most $15.82; spot capacity costs less"
+        "= at most $15.82, without storage and transfer; spot capacity costs less"
         in dry_run("--spot", sets=("sagemaker.max_runtime=7200",))[1]
     )
     told = refused(ConfigError, "--max-cost", "15", sets=("sagemaker.max_runtime=7200",))
     assert "may cost $15.82, which is more than $15.00" in told
     assert "--set sagemaker.max_runtime=6825" in told
     launch("--name", "cheap", "--max-cost", "15.83", sets=("sagemaker.max_runtime=7200",))
+    # Two instances that are kept for half an hour; and the dearer of two prices.
+    account.prices.listed += [product("EUW1-Train:ml.g5.12xlarge", dollars) for dollars in (8.0, 0.5)]
+    pair = ("sagemaker.instances=2", "train.per_device_train_batch_size=64")
+    said = dry_run(sets=(*pair, "sagemaker.max_runtime=5400", "sagemaker.keep_alive=1800"))[1]
+    assert "price $8 an hour on demand (list of 2026-11-20) × 2 h × 2 = at most $32.00" in said
 
 
 def test_a_price_that_is_not_known_bounds_nothing(account) -> None:
@@ -191,13 +195,22 @@ def test_questions_are_read_where_they_were_uploaded(account, tmp_path) -> None:
     uploading = ["data", "upload", str(file), "--channel", "train", "--bucket", BUCKET]
     assert CliRunner().invoke(app, uploading).exit_code == 0
     request = launch("--name", "mine", sets=sets)
-    assert account.channel(request, "train") == "maporl/train"
+    own = f"{account.channel(request, 'train')}/mine.jsonl"
+    began = file.read_bytes()
+    assert account.read(own) == began
     shipped = account.channel(request, "config")
     assert b"train: /opt/ml/input/data/train/mine.jsonl" in account.read(f"{shipped}/config.yaml")
     assert f"train: {file}".encode() in account.read(f"{shipped}/local.yaml")
     with file.open("a") as more:
         more.write(json.dumps({"id": "q9", "question": "Case 9?", "answer": "drug 9"}) + "\n")
     assert "has changed since it was uploaded" in refused(ConfigError, "--name", "mine2", sets=sets)
+    assert CliRunner().invoke(app, uploading).exit_code == 0
+    changed = launch("--name", "mine2", sets=sets)
+    assert account.read(f"{account.channel(changed, 'train')}/mine.jsonl") == file.read_bytes()
+    assert account.read(own) == began, "what is uploaded later is not what an earlier job reads"
+    assert CliRunner().invoke(app, [*uploading[:4], "eval", *uploading[5:]]).exit_code == 0
+    told = refused(DataError, "--name", "same", sets=(*sets, f"data.eval={file}"))
+    assert "Training and evaluation share 5 questions." in told
     other = file.rename(tmp_path / "other.jsonl")
     assert "not among what was uploaded" in refused(
         ConfigError, "--name", "mine3", sets=(f"data.train={other}", HUB)
@@ -211,7 +224,7 @@ def test_what_only_this_machine_has_is_refused(account, tmp_path) -> None:
     )
 
 
-def test_a_role_that_is_missing_unknown_or_not_trusted(account) -> None:
+def test_a_role_that_is_missing_unknown_or_not_trusted(account, monkeypatch) -> None:
     words = [word for word in command("--yes") if word not in ("--role", ROLE)]
     done = CliRunner().invoke(app, words)
     assert isinstance(done.exception, MissingError)
@@ -225,6 +238,12 @@ def test_a_role_that_is_missing_unknown_or_not_trusted(account) -> None:
     )
     account.iam.update_assume_role_policy(RoleName="SageMaker", PolicyDocument=lambdas)
     assert "trust policy does not name sagemaker.amazonaws.com" in refused(MissingError)
+
+    def forbid(*_: object, **__: object) -> None:
+        raise AccessDeniedError("arn:aws:iam::123456789012:user/me", "iam:GetRole")
+
+    monkeypatch.setattr(IAMBackend, "get_role", forbid)
+    launch("--name", "trusting")  # who may not look leaves it to SageMaker
 
 
 def test_a_bucket_that_is_missing_or_elsewhere(account) -> None:
@@ -255,7 +274,7 @@ def test_an_instance_that_does_not_exist_or_is_too_small(account) -> None:
     assert "Fix: --set" in told or "Fix: use" in told
     # Newer than the SDK's table, so EC2 is asked.
     assert "on 1 × ml.g6.12xlarge (4 GPUs of" in dry_run("--instance", "ml.g6.12xlarge")[1]
-    assert "(no GPU, 8 GiB of RAM)" in dry_run("--instance", "ml.m5.large")[1]
+    assert "(no GPU, 8 GiB of RAM, says EC2)" in dry_run("--instance", "ml.m5.large")[1]
     told = refused(ConfigError, "--instance", "ml.g5.xlarge", "--instances", "3")
     assert "4 agents cannot be placed evenly on 3 instances." in told
 
@@ -266,40 +285,26 @@ def test_a_name_is_taken_once(account) -> None:
     assert "There is a job twice already." in told
 
 
-def test_a_run_goes_on_only_where_it_left_checkpoints(account) -> None:
-    going_on = ("--name", "ward", "--resume", "--preset", "clinic")
-    assert "There are no checkpoints of a run ward." in refused(ConfigError, *going_on)
-    first = launch("--name", "first")
-    begun = account.read(f"{account.channel(first, 'config')}/config.yaml")
-    begun = begun.replace(b"name: first", b"name: ward")
-    account.s3.put_object(Bucket=BUCKET, Key="maporl/checkpoints/ward/ward/config.yaml", Body=begun)
-    assert "--resume goes on with that run" in refused(ConfigError, "--name", "ward")
-    told = refused(ConfigError, *going_on, sets=("train.learning_rate=0.5",))
-    assert "was started with another value of train.learning_rate" in told
-    assert first["CheckpointConfig"]["S3Uri"] == f"s3://{BUCKET}/maporl/checkpoints/first/"
-    request = launch(*going_on)
-    assert request["TrainingJobName"].startswith("ward-20")
-    assert request["CheckpointConfig"]["S3Uri"] == f"s3://{BUCKET}/maporl/checkpoints/ward/"
-
-
 @pytest.mark.parametrize(
-    ("code", "says"),
+    ("code", "words", "says"),
     [
-        ("ResourceLimitExceeded", "The account's quota does not allow the job."),
-        ("ResourceInUse", "There is a job ward already."),
-        ("ValidationException", "SageMaker refuses the job."),
-        ("ExpiredTokenException", "The AWS credentials have expired."),
-        ("AccessDeniedException", "AWS does not allow it."),
-        ("ThrottlingException", "AWS asks for a pause"),
+        ("ResourceLimitExceeded", (), "The account's quota does not allow the job."),
+        ("ResourceLimitExceeded", (), "“ml.g5.12xlarge for training job usage”"),
+        ("ResourceLimitExceeded", ("--spot",), "“ml.g5.12xlarge for spot training job usage”"),
+        ("ResourceInUse", (), "There is a job ward already."),
+        ("ValidationException", (), "SageMaker refuses the job."),
+        ("ExpiredTokenException", (), "The AWS credentials have expired."),
+        ("AccessDeniedException", (), "AWS does not allow it."),
+        ("ThrottlingException", (), "AWS asks for a pause"),
     ],
 )
-def test_what_sagemaker_answers(account, monkeypatch, code: str, says: str) -> None:
+def test_what_sagemaker_answers(account, monkeypatch, code: str, words: tuple[str, ...], says: str) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise JsonRESTError(code, "the account-level service limit is 0 Instances")
 
     monkeypatch.setattr(SageMakerModelBackend, "create_training_job", refuse)
     monkeypatch.setattr("maporl_cli.data.aws._RETRIES", {"mode": "standard", "max_attempts": 1})
-    done = CliRunner().invoke(app, command("--detach", "--yes", "--name", "ward"))
+    done = CliRunner().invoke(app, command("--detach", "--yes", "--name", "ward", *words))
     assert isinstance(done.exception, MissingError), done.exception
     assert says in done.exception.message
     assert done.exception.exit_code == 4
@@ -328,37 +333,8 @@ def test_the_same_launch_from_python(account, capsys) -> None:
     assert sent == []
 
 
-def ended(account, monkeypatch, *, status: str, secondary: str) -> None:
-    """Lets the server end a job as soon as it is created, with what such a job leaves."""
-    create = SageMakerModelBackend.create_training_job
-
-    def run(self: Any, *args: Any, **named: Any) -> Any:
-        job = create(self, *args, **named)
-        server.set_state(job, status, secondary, reason="AlgorithmError: no memory")
-        name = job.training_job_name
-        server.put_lines(f"{name}/algo-1-1", "[rank 0] step=1; train:loss=0.5;")
-        results = {
-            "run": "/opt/ml/checkpoints/ward",
-            "steps": 4,
-            "eval": {"after": {"accuracy": 0.5, "n": 12}},
-        }
-        left = io.BytesIO()
-        with tarfile.open(fileobj=left, mode="w:gz") as packed:
-            info = tarfile.TarInfo("training_results.json")
-            content = json.dumps(results).encode()
-            info.size = len(content)
-            packed.addfile(info, io.BytesIO(content))
-        account.s3.put_object(
-            Bucket=BUCKET, Key=f"maporl/jobs/{name}/output/output.tar.gz", Body=left.getvalue()
-        )
-        return job
-
-    monkeypatch.setattr(SageMakerModelBackend, "create_training_job", run)
-    monkeypatch.setattr("maporl_cli.backends.sagemaker.logs.POLL_SECONDS", 0.01)
-
-
 def test_a_launch_watches_its_job_and_brings_the_run_home(account, monkeypatch, tmp_path) -> None:
-    ended(account, monkeypatch, status="Completed", secondary="Completed")
+    ends_at_once(account, monkeypatch, status="Completed", secondary="Completed")
     done = CliRunner().invoke(app, command("--name", "ward", "--yes"))
     assert done.exception is None, done.exception
     assert "[rank 0] step=1; train:loss=0.5;" in done.stderr.splitlines()
@@ -372,7 +348,7 @@ def test_a_launch_watches_its_job_and_brings_the_run_home(account, monkeypatch, 
 def test_a_job_that_fails_is_no_success_and_what_it_left_comes_all_the_same(
     account, monkeypatch, tmp_path
 ) -> None:
-    ended(account, monkeypatch, status="Failed", secondary="Failed")
+    ends_at_once(account, monkeypatch, status="Failed", secondary="Failed")
     done = CliRunner().invoke(app, command("--name", "ward", "--yes"))
     assert isinstance(done.exception, RunFailed)
     assert done.exception.exit_code == 1
@@ -391,6 +367,14 @@ def test_a_job_that_fails_is_no_success_and_what_it_left_comes_all_the_same(
         ((), ("team.roles=nonsense",), "nonsense"),
         ((), ("model.name=/no/such/model",), "/no/such/model"),
         ((), ("model.name=nonsense",), "There is no model 'nonsense'"),
+        ((), (HUB, "team.agents.analyst.model=nonsense"), "There is no model 'nonsense'"),
+        ((), ("reward.extra_weights={nope: 1}",), "No reward component is called 'nope'"),
+        ((), ("reward.medxpert_accuracy_weight=0", *NO_WEIGHT), "Every reward component has weight 0"),
+        ((), ("team.agents=[{name: foo}]", ONE_AGENT), "has no role for the agent 'foo'"),
+        ((), ("team.agents=[{name: reporter, trained: false}]", ONE_AGENT), "No agent is trained."),
+        ((), ("model.dtype=fp16", "sagemaker.instance=ml.m5.4xlarge"), "Half precision (fp16) needs a GPU."),
+        ((), ("data.train=s3://maporl-jobs",), "s3://maporl-jobs is no address of a file."),
+        (("--dry-run",), ("data.train=s3://maporl-jobs/mine/",), "is no address of a file."),
         ((), ("sagemaker.environment.DB_PASSWD=hunter2",), "show DB_PASSWD"),
         ((), ("sagemaker.environment.HTTPS_PROXY=http://me:hunter2@proxy",), "show HTTPS_PROXY"),
         ((), ("sagemaker.tags.wandb_key=x",), "show wandb_key"),
@@ -456,30 +440,75 @@ def test_a_run_that_could_not_come_home_is_not_begun(account, tmp_path) -> None:
     launch("--name", "ward")  # detached, it need not come home
 
 
-def test_a_run_goes_on_with_its_own_config_and_comes_home_over_its_earlier_state(
-    account, monkeypatch, tmp_path
+def test_a_run_that_appears_meanwhile_is_not_lost(account, monkeypatch, tmp_path) -> None:
+    ends_at_once(account, monkeypatch, status="Completed", secondary="Completed")
+    run = RunDir(tmp_path / "runs" / "ward")
+    run.path.mkdir(parents=True)  # an empty folder is no run
+
+    def follow(*_: object, **__: object) -> None:
+        run.config.write_text("mine")
+
+    monkeypatch.setattr("maporl_cli.backends.sagemaker.logs.follow", follow)
+    done = CliRunner().invoke(app, command("--yes", "--name", "ward"))
+    assert isinstance(done.exception, ConfigError)
+    assert "runs/ward exists" in done.exception.message
+    assert run.config.read_text() == "mine"
+
+
+def interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("where", "says", "fix"),
+    [
+        ("launch.Bucket.upload", "ward was not started.", "the same command"),
+        (
+            "launch._create",
+            "ward may have started.",
+            "maporl jobs show ward tells; maporl jobs stop ward stops",
+        ),
+        ("fetch.fetch", "What ward leaves was not brought here.", "maporl jobs fetch ward brings its run"),
+    ],
+)
+def test_an_interruption_says_what_becomes_of_the_job(
+    account, monkeypatch, where: str, says: str, fix: str
 ) -> None:
-    ended(account, monkeypatch, status="Completed", secondary="Completed")
-    told = CliRunner().invoke(app, command("--yes", "--name", "ward", sets=("train.learning_rate=0.25",)))
-    assert told.exception is None, told.exception
-    account.s3.put_object(Bucket=BUCKET, Key="maporl/checkpoints/ward/ward/metrics.jsonl", Body=b"")
-    with Requests("CreateTrainingJob") as sent:
-        done = CliRunner().invoke(app, ["train", "--on", "sagemaker", "--resume", "--name", "ward", "--yes"])
-    assert done.exception is None, done.exception
-    shipped = account.read(f"{account.channel(sent[0], 'config')}/config.yaml")
-    assert b"learning_rate: 0.25" in shipped
-    assert RunDir.existing(tmp_path / "runs" / "ward").load_config().train.learning_rate == 0.25
-    nameless = CliRunner().invoke(app, ["train", "--on", "sagemaker", "--resume"])
-    assert isinstance(nameless.exception, UsageError)
+    ends_at_once(account, monkeypatch, status="Completed", secondary="Completed")
+    monkeypatch.setattr(f"maporl_cli.backends.sagemaker.{where}", interrupt)
+    done = CliRunner().invoke(app, command("--yes", "--name", "ward"))
+    assert isinstance(done.exception, Interrupted), done.exception
+    assert says in done.exception.message
+    assert fix in done.exception.fix
+    assert bool(server.backend("sagemaker").training_jobs) is (where == "fetch.fetch")
+
+
+def test_a_job_whose_start_was_answered_in_vain_is_started(account, monkeypatch) -> None:
+    create, tried = SageMakerModelBackend.create_training_job, []
+
+    def lossy(self: Any, *args: Any, **named: Any) -> Any:
+        tried.append(named)
+        if len(tried) > 1:
+            raise JsonRESTError("ResourceInUse", "Job name must be unique")
+        create(self, *args, **named)
+        lost = JsonRESTError("InternalFailure", "lost")
+        lost.code = 500
+        raise lost
+
+    monkeypatch.setattr(SageMakerModelBackend, "create_training_job", lossy)
+    launch("--name", "ward")
+    assert len(tried) == 2
 
 
 def test_questions_that_are_not_here_are_named_by_their_address(account, tmp_path) -> None:
     assert "There is no such file." in refused(DataError, sets=("data.train=elsewhere/q.jsonl",))
-    address = f"s3://{BUCKET}/mine/q.jsonl"
+    address = f"s3://{BUCKET}/q.jsonl"
     assert "not among what was uploaded" in refused(ConfigError, sets=(f"data.train={address}", HUB))
-    account.s3.put_object(Bucket=BUCKET, Key="mine/q.jsonl", Body=b"{}")
+    account.s3.put_object(Bucket=BUCKET, Key="q.jsonl", Body=b"{}")
     request = launch("--name", "far", sets=(f"data.train={address}", HUB))
-    assert account.channel(request, "train") == "mine"
+    channel = account.channel(request, "train")
+    assert [key for key in account.objects() if key.startswith(channel)] == [f"{channel}/q.jsonl"]
+    assert account.read(f"{channel}/q.jsonl") == b"{}"
 
 
 def test_the_requirements_leave_the_images_torch_alone_and_are_those_of_here(account) -> None:

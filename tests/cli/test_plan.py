@@ -15,7 +15,7 @@ import torch
 from profiles import profile, write_profile
 from support import tiny_policy
 
-from maporl_cli.cli import train
+from maporl_cli.backends import here
 from maporl_cli.core.config_sources import load_config
 from maporl_cli.core.config_yaml import to_yaml
 from maporl_cli.training import fit
@@ -34,7 +34,7 @@ def _elsewhere(monkeypatch, tmp_path) -> None:
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "no cache"))
-    monkeypatch.setattr(train, "_train", refuse)
+    monkeypatch.setattr(here, "train_here", refuse)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     has(monkeypatch, Device("RAM", 64 * GB, shared=True))

@@ -19,12 +19,12 @@ from maporl_cli.training.placement import place
 from maporl_cli.training.ranks import OneRank
 from maporl_cli.worker.baselines import baseline_config
 from maporl_cli.worker.narrator import Narrator
+from maporl_cli.worker.rules import open_rules
 from maporl_cli.worker.session import (
     Session,
     cold_start_session,
     open_alone,
     open_learners,
-    open_rules,
     team_placement,
 )
 

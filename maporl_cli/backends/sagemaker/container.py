@@ -12,6 +12,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from types import FrameType
 
@@ -34,6 +35,7 @@ from maporl_cli.core.errors import (
 )
 from maporl_cli.core.run_dir import RunDir
 from maporl_cli.core.trial_values import with_values
+from maporl_cli.training.checkpoint import Checkpoints
 from maporl_cli.training.stop import STOPS
 
 _STOP_WITHIN = 100
@@ -61,25 +63,38 @@ def main() -> int:
     except MaporlError as error:
         return _fail(error)
     code, run = 0, RunDir.of(config)
+    before = _state(run)
     try:
         _read_secrets(config.sagemaker.secrets)
         _train(here, config, run)
     except MaporlError as error:
         code = _fail(error)
-        if code not in (RunFailed.exit_code, Interrupted.exit_code):
-            return code  # it was refused, so what lies there is an earlier job's
+        refused = code not in (RunFailed.exit_code, Interrupted.exit_code)
+        if refused and _state(run) == before:
+            return code  # it never began, so what lies there is an earlier job's
     except Exception as error:  # noqa: BLE001 the last place where it can be told in words
         code = _fail(unforeseen("The job", error, fix=_SEE_ALL))
     for number in STOPS:  # nothing is left to stop, and the results are all there is
         signal.signal(number, signal.SIG_IGN)
     try:
         deliver(run, own_ranks(here, config))
-    except OSError as error:
-        lost = disk_error(error, str(error.filename2 or error.filename)) or unforeseen(
-            "The job", error, fix=_SEE_ALL
-        )
-        code = code or _fail(lost)
+    except Exception as error:  # noqa: BLE001 as above
+        named = str(error.filename2 or error.filename) if isinstance(error, OSError) else ""
+        lost = disk_error(error, named)
+        code = code or _fail(lost or unforeseen("The job", error, fix=_SEE_ALL))
     return code
+
+
+def _state(run: RunDir) -> Mapping[str, tuple[int, int]]:
+    """Size and time of each file of a run, but for what a run that is refused loses or gets anew: its config,
+    and what was half written."""
+    inside = {file: file.relative_to(run.path) for file in run.path.rglob("*")}
+    found = [
+        file
+        for file, name in inside.items()
+        if file.is_file() and file != run.config and not any(part.startswith(".") for part in name.parts)
+    ]
+    return {str(file): (file.stat().st_size, file.stat().st_mtime_ns) for file in found}
 
 
 def own_ranks(here: Container, config: Config) -> range:
@@ -129,7 +144,11 @@ def _mend(config: Config, run: RunDir) -> None:
     """Makes a run whole of which SageMaker had not copied all to S3 when its container ended."""
     if run.config.is_file() or not run.path.exists():
         return
-    if (run.checkpoints / "latest").is_file():
+    try:
+        begun = Checkpoints(run.checkpoints, keep=1).latest() is not None
+    except RunFailed:  # none is whole
+        begun = False
+    if begun:
         run.write_config(config)
     else:
         discard(run.path)
@@ -162,7 +181,8 @@ def _fail(error: MaporlError) -> int:
     if debugging(os.environ):
         traceback.print_exception(error)
     if not isinstance(error, Interrupted):
-        write_failure(error)
+        with suppress(OSError):  # on a full disk, too, what there is of the run has still to be handed out
+            write_failure(error)
     print(error.message, file=sys.stderr, flush=True)
     return error.exit_code
 

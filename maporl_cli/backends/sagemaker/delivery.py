@@ -9,9 +9,12 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from maporl_cli.backends.sagemaker.paths import (
+    CODE_CHANNEL,
     CONFIG_CHANNEL,
     FAILURE,
     MODEL,
@@ -23,12 +26,14 @@ from maporl_cli.backends.sagemaker.paths import (
 from maporl_cli.core.errors import MaporlError
 from maporl_cli.core.run_dir import RunDir
 
+_CODE = MODEL / "code"
+"""Where an endpoint looks for what it runs."""
 _SHOWN = 1024
 """Characters of the failure file that SageMaker shows."""
 
 
 def deliver(run: RunDir, ranks: range) -> None:
-    """Lay out what there is of a run, whole or not.
+    """Lay out what there is of a run, whole or not: what cannot be laid out keeps nothing else from it.
 
     Of several hosts only the first has the run; the others have what their ranks said, beside what SageMaker
     copied there when the job began.
@@ -37,31 +42,59 @@ def deliver(run: RunDir, ranks: range) -> None:
         ranks: of this host.
 
     Raises:
-        OSError: the disk is full, or cannot be written.
+        OSError: the first that went wrong: the disk is full, or cannot be written.
     """
-    if 0 not in ranks:
-        for log in map(run.rank_log, ranks):
-            _put(log, OUTPUT / log.parent.name / log.name)
-        return
+    lost: OSError | None = None
+    for source, target in _layout(run) if 0 in ranks else _logs(run, ranks):
+        try:
+            _link(source, target)
+        except OSError as error:
+            lost = lost or error
+    for finish in (_lead_to_wheel, partial(_pack, run.training_log)) if 0 in ranks else ():
+        try:
+            finish()
+        except OSError as error:
+            lost = lost or error
+    if lost is not None:
+        raise lost
+
+
+def _logs(run: RunDir, ranks: range) -> Iterator[tuple[Path, Path]]:
+    for log in map(run.rank_log, ranks):
+        yield from _files(log, OUTPUT / log.parent.name / log.name)
+
+
+def _layout(run: RunDir) -> Iterator[tuple[Path, Path]]:
+    """Each file of a run with its place, the models first."""
     if not run.path.is_dir():
         return
     if run.final_model.is_dir():
-        _put(run.final_model, MODEL / run.final_model.name)
-        _put(run.config, MODEL / run.config.name)
-        _put(channel(CONFIG_CHANNEL) / SHIPPED, RunDir(MODEL).files)
-        _put_code()
+        yield from _files(run.final_model, MODEL / run.final_model.name)
+        yield from _files(run.config, MODEL / run.config.name)
+        yield from _files(channel(CONFIG_CHANNEL) / SHIPPED, RunDir(MODEL).files)
+        yield from _files(channel(CODE_CHANNEL), _CODE)
     apart = (run.final_model, run.checkpoints, run.training_log)
-    for item in run.path.iterdir():
+    for item in sorted(run.path.iterdir()):
         if item not in apart and not item.name.startswith("."):
-            _put(item, OUTPUT / item.name)
+            yield from _files(item, OUTPUT / item.name)
+    for item in _last_checkpoint(run):
+        yield from _files(item, OUTPUT / run.checkpoints.name / item.name)
+
+
+def _last_checkpoint(run: RunDir) -> list[Path]:
+    """The checkpoint that `latest` names, where it names one, else the newest; and `latest`."""
     latest = run.checkpoints / "latest"
-    if latest.is_file():
-        for name in (latest.name, latest.read_text(encoding="utf-8").strip()):
-            _put(run.checkpoints / name, OUTPUT / run.checkpoints.name / name)
-    if run.training_log.is_file():
-        OUTPUT.mkdir(parents=True, exist_ok=True)
-        with run.training_log.open("rb") as log, gzip.open(OUTPUT / "training.log.gz", "wb") as packed:
-            shutil.copyfileobj(log, packed)
+    found = sorted(run.checkpoints.glob("step_*"))
+    name = latest.read_text(encoding="utf-8", errors="replace").strip() if latest.is_file() else ""
+    return [latest, *([one for one in found if one.name == name] or found[-1:])]
+
+
+def _pack(log: Path) -> None:
+    if not log.is_file():
+        return
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    with log.open("rb") as whole, gzip.open(OUTPUT / "training.log.gz", "wb") as packed:
+        shutil.copyfileobj(whole, packed)
 
 
 def write_failure(error: MaporlError) -> None:
@@ -74,32 +107,27 @@ def write_failure(error: MaporlError) -> None:
     FAILURE.write_text(told + fix, encoding="utf-8")
 
 
-def _put_code() -> None:
-    """The job's code beside its model, so that an endpoint can serve it as it is.
-
-    An endpoint installs the requirements from another folder than theirs, from which a path of their own
-    leads nowhere.
-    """
-    code = MODEL / "code"
-    _put(channel("code"), code)
-    if (requirements := code / REQUIREMENTS).is_file():
+def _lead_to_wheel() -> None:
+    """An endpoint installs the requirements from another folder, where a path of their own leads nowhere."""
+    if (requirements := _CODE / REQUIREMENTS).is_file():
         lines = requirements.read_text(encoding="utf-8").splitlines(keepends=True)
         requirements.unlink()  # it may be the channel's own file
-        here = (f"{code}/{line.removeprefix('./')}" if line.startswith("./") else line for line in lines)
+        here = (f"{_CODE}/{line.removeprefix('./')}" if line.startswith("./") else line for line in lines)
         requirements.write_text("".join(here), encoding="utf-8")
 
 
-def _put(source: Path, target: Path) -> None:
-    """A file or folder at a second place, without a second copy where both are on one disk."""
-    files = sorted(one for one in source.rglob("*") if one.is_file()) if source.is_dir() else [source]
-    for file in files:
+def _files(source: Path, target: Path) -> Iterator[tuple[Path, Path]]:
+    """Each file of a file or folder, and where it comes to lie; none where there is neither."""
+    if source.is_file():
+        yield source, target
+    for file in sorted(source.rglob("*")) if source.is_dir() else ():
         if file.is_file() and "__pycache__" not in file.parts:  # which Python left beside plug-ins
-            place = target / file.relative_to(source) if source.is_dir() else target
-            place.parent.mkdir(parents=True, exist_ok=True)
-            _link(file, place)
+            yield file, target / file.relative_to(source)
 
 
 def _link(source: Path, target: Path) -> None:
+    """A file at a second place, without a second copy where both are on one disk."""
+    target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
     try:
         os.link(source, target)

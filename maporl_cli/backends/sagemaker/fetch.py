@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from boto3.session import Session
 
 from maporl_cli.backends.sagemaker.archives import unpack
-from maporl_cli.backends.sagemaker.jobs import Job
+from maporl_cli.backends.sagemaker.jobs import Job, channel_uri
 from maporl_cli.backends.sagemaker.paths import CONFIG_CHANNEL, LOCAL_CONFIG
 from maporl_cli.core.atomic import atomic_dir, atomic_write, clean, disk_errors
 from maporl_cli.core.config import Config
@@ -132,7 +132,7 @@ def local_config(session: Session, job: Job, output_dir: Path | None) -> Config:
     Raises:
         MissingError: the job is not ours.
     """
-    uri = _config_uri(job.description)
+    uri = channel_uri(job.description, CONFIG_CHANNEL)
     if uri is None:
         raise _not_ours(job)
     bucket, key = _at(session, f"{uri}/{LOCAL_CONFIG}")
@@ -147,15 +147,6 @@ def local_config(session: Session, job: Job, output_dir: Path | None) -> Config:
         "output_dir": output_dir or config.run.output_dir,
     }
     return config.model_copy(update={"run": config.run.model_copy(update=places)})
-
-
-def _config_uri(description: Mapping[str, object]) -> str | None:
-    channels = description.get("InputDataConfig") or []
-    assert isinstance(channels, list)
-    for channel in channels:
-        if channel["ChannelName"] == CONFIG_CHANNEL:
-            return channel["DataSource"]["S3DataSource"]["S3Uri"].rstrip("/")
-    return None
 
 
 def _at(session: Session, uri: str) -> tuple[Bucket, str]:

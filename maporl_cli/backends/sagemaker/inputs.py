@@ -11,6 +11,7 @@ from maporl_cli.core.channel import Channel
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError, DataError
 from maporl_cli.data.benchmarks import benchmark_names
+from maporl_cli.data.s3 import place_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +19,17 @@ class Questions:
     """A side's questions in S3.
 
     Attributes:
-        uri: of the folder, which becomes a channel.
-        name: of the file in it.
+        uri: of the file.
         here: the file here, which has to be the same; None where the config names the address itself.
     """
 
     uri: str
-    name: str
     here: Path | None
+
+    @property
+    def name(self) -> str:
+        """Of the file, in the job's channel too."""
+        return self.uri.rpartition("/")[2]
 
 
 @dataclass(slots=True)
@@ -36,11 +40,18 @@ class Inputs:
         config: with the container's paths.
         files: what lies in the channel `config` beside it: the name there, and the file here.
         data: the channels of questions that the job reads.
+        here: what the container calls a file, and what it is called here.
     """
 
     config: Config
     files: dict[str, Path] = field(default_factory=dict[str, Path])
     data: dict[Channel, Questions] = field(default_factory=dict[Channel, Questions])
+    here: dict[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether there are questions that are only in S3."""
+        return any(asked.here is None for asked in self.data.values())
 
 
 def inputs_of(config: Config, uploaded: Mapping[str, str]) -> Inputs:
@@ -58,7 +69,7 @@ def inputs_of(config: Config, uploaded: Mapping[str, str]) -> Inputs:
     changed = {
         "run": {
             "output_dir": CHECKPOINTS,
-            "plugins": tuple(_ship(found, Path(name), "run.plugins") for name in config.run.plugins),
+            "plugins": tuple(_ship(found, name, "run.plugins") for name in config.run.plugins),
         },
         "data": {side.value: _data(found, config, side, uploaded) for side in Channel},
         "team": {"evidence": _evidence(found, config.team.evidence)},
@@ -74,9 +85,11 @@ def _data(found: Inputs, config: Config, side: Channel, uploaded: Mapping[str, s
     if value is None or value in benchmark_names():
         return value
     name = value.rpartition("/")[2]
+    there = str(channel(side.value) / name)
     if value.startswith("s3://"):
-        found.data[side] = Questions(value.removesuffix(name), name, None)
-        return str(channel(side.value) / name)
+        _refuse_no_object(value, side)
+        found.data[side] = Questions(value, None)
+        return there
     if not Path(value).is_file():
         raise DataError(
             "There is no such file.",
@@ -91,21 +104,36 @@ def _data(found: Inputs, config: Config, side: Channel, uploaded: Mapping[str, s
             why=f"no channel {side} was uploaded from this folder",
             fix=f"maporl data upload {value} --channel {side} --bucket B",
         )
-    found.data[side] = Questions(uploaded[side.value], name, Path(value))
-    return str(channel(side.value) / name)
+    found.data[side] = Questions(uploaded[side.value] + name, Path(value))
+    found.here[there] = str(Path(value))
+    return there
+
+
+def _refuse_no_object(uri: str, side: Channel) -> None:
+    bucket, key = place_of(uri)
+    if not bucket or not key or key.endswith("/"):
+        raise ConfigError(
+            f"{uri} is no address of a file.",
+            where=f"data.{side}",
+            why="it names no object of a bucket, and a job reads one file of questions a side",
+            fix=f"--set data.{side}=s3://BUCKET/KEY.jsonl",
+        )
 
 
 def _evidence(found: Inputs, value: str) -> str:
-    return value if value in ("pool", "none") else _ship(found, Path(value), "team.evidence")
+    return value if value in ("pool", "none") else _ship(found, value, "team.evidence")
 
 
-def _ship(found: Inputs, path: Path, key: str) -> str:
+def _ship(found: Inputs, told: str, key: str) -> str:
     """Put a file into the channel `config`; how the container names it."""
+    path = Path(told)
     if not path.is_file():
         raise DataError("There is no such file.", where=f"{path} ({key})", fix=f"correct {key}")
     name = f"{SHIPPED}/{len(found.files)}-{path.name}"
+    there = str(channel(CONFIG_CHANNEL) / name)
     found.files[name] = path
-    return str(channel(CONFIG_CHANNEL) / name)
+    found.here[there] = told
+    return there
 
 
 def _refuse_local_models(config: Config) -> None:

@@ -17,6 +17,7 @@ from maporl_cli.core.errors import MaporlError, MissingError
 from maporl_cli.data.aws import aws_client, aws_errors
 
 MIB = 2**20
+_ACCELERATED = ("ml.g", "ml.p", "ml.trn")
 _ANY_REGION = "us-east-1"
 """An instance type has the same GPUs everywhere, and the SDK's table is fullest here."""
 
@@ -28,48 +29,62 @@ class Machine:
     Attributes:
         gpus: how many; 0: they share the CPUs.
         bytes: of each GPU, or of the RAM where there is none; None: nobody knows.
+        source: who says so; empty where nobody does.
     """
 
     gpus: int
     bytes: int | None
+    source: str
 
 
 def machine_of(session: Session, instance: str) -> Machine:
     """An instance of a type.
 
-    From the SDK's table, or, of types that are newer than it, from EC2.
+    EC2 is asked, which tells what GPUs really leave to programs; the SDK's table, which has their nominal
+    memory, only where EC2 does not answer.
 
     Raises:
-        MissingError: there is no such type, or EC2 cannot be asked of one that the table does not have.
+        MissingError: there is no such type, it has no GPU that can be used, or EC2 cannot be asked of one
+            that the table does not have.
     """
     refuse_unknown(session, instance)
-    listed = instance_types_gpu_info.retrieve(_ANY_REGION).get(instance)
-    if listed is not None:
-        return Machine(listed["Count"], listed["TotalGpuMemoryInMiB"] * MIB // listed["Count"])
-    accelerated = instance.startswith(("ml.g", "ml.p", "ml.trn"))
     try:
         with aws_errors(f"EC2 in {session.region_name}"):
-            client = aws_client(session, "ec2", patient=accelerated)
+            client = aws_client(session, "ec2", patient=False)
             asked = client.describe_instance_types(InstanceTypes=[instance.removeprefix("ml.")])
     except MaporlError as error:
-        if not accelerated:
-            return Machine(0, None)
-        raise MissingError(
-            f"It is not known how many GPUs {instance} has.",
-            where="sagemaker.instance",
-            why=f"the SDK's table does not have it, and EC2 says: {error.what}",
-            fix="have ec2:DescribeInstanceTypes allowed, or take another --instance, such as ml.g5.12xlarge",
-        ) from error
-    if not accelerated:
-        return Machine(0, asked["InstanceTypes"][0]["MemoryInfo"]["SizeInMiB"] * MIB)
-    told: list[dict[str, Any]] = asked["InstanceTypes"][0].get("GpuInfo", {}).get("Gpus", [])
-    if not told:
+        return _listed(instance, error)
+    (found,) = asked["InstanceTypes"]
+    gpus: list[dict[str, Any]] = found.get("GpuInfo", {}).get("Gpus", [])
+    if gpus:
+        return Machine(gpus[0]["Count"], gpus[0]["MemoryInfo"]["SizeInMiB"] * MIB, "EC2")
+    if instance.startswith(_ACCELERATED):
         raise MissingError(
             f"{instance} has no GPU that maporl can train on.",
             where="sagemaker.instance",
             fix="take another --instance, such as ml.g5.12xlarge",
         )
-    return Machine(told[0]["Count"], told[0]["MemoryInfo"]["SizeInMiB"] * MIB)
+    return Machine(0, found["MemoryInfo"]["SizeInMiB"] * MIB, "EC2")
+
+
+def _listed(instance: str, error: MaporlError) -> Machine:
+    """What the SDK's table says of a type.
+
+    Args:
+        error: why EC2 does not tell of it.
+    """
+    listed = instance_types_gpu_info.retrieve(_ANY_REGION).get(instance)
+    if listed is not None:
+        bytes = listed["TotalGpuMemoryInMiB"] * MIB // listed["Count"]
+        return Machine(listed["Count"], bytes, "the SageMaker SDK")
+    if not instance.startswith(_ACCELERATED):
+        return Machine(0, None, "")
+    raise MissingError(
+        f"It is not known how many GPUs {instance} has.",
+        where="sagemaker.instance",
+        why=f"the SDK's table does not have it, and EC2 says: {error.what}",
+        fix="have ec2:DescribeInstanceTypes allowed, or take another --instance, such as ml.g5.12xlarge",
+    ) from error
 
 
 def refuse_unknown(session: Session, instance: str) -> None:

@@ -152,19 +152,31 @@ class Job:
         return self.description.get("ModelArtifacts", {}).get("S3ModelArtifacts") or None
 
 
-def our_jobs(session: Session, limit: int) -> list[Job]:
+def channel_uri(description: Mapping[str, Any], name: str) -> str | None:
+    """The address of a job's channel, of what was asked for or of what is told of it; None: it has none."""
+    for channel in description.get("InputDataConfig") or []:
+        if channel["ChannelName"] == name:
+            return channel["DataSource"]["S3DataSource"]["S3Uri"].rstrip("/")
+    return None
+
+
+def our_jobs(session: Session, limit: int, *, run: str | None = None) -> list[Job]:
     """The jobs that maporl launched, newest first: one request for a hundred of them, whatever else there is.
+
+    Args:
+        run: only those that train the run of that name.
 
     Raises:
         MaporlError: as `aws_errors`.
     """
+    wanted = {"Operator": "Exists"} if run is None else {"Operator": "Equals", "Value": run}
     with aws_errors(f"the training jobs in {session.region_name}"):
         pages = (
             aws_client(session, "sagemaker")
             .get_paginator("search")
             .paginate(
                 Resource="TrainingJob",
-                SearchExpression={"Filters": [{"Name": f"Tags.{RUN_TAG}", "Operator": "Exists"}]},
+                SearchExpression={"Filters": [{"Name": f"Tags.{RUN_TAG}", **wanted}]},
                 SortBy="CreationTime",
                 SortOrder="Descending",
                 PaginationConfig={"PageSize": min(limit, _A_PAGE)},

@@ -15,29 +15,22 @@ from typing import Any
 
 from boto3.session import Session
 
-from maporl_cli.agents.blueprint import blueprints
-from maporl_cli.agents.build import model_of
-from maporl_cli.agents.models import can_be_pulled
-from maporl_cli.agents.roles import role_book
 from maporl_cli.backends.sagemaker.inputs import Inputs, inputs_of
 from maporl_cli.backends.sagemaker.instances import Machine, machine_of
 from maporl_cli.backends.sagemaker.jobs import PRICE_DATE_TAG, PRICE_TAG, RUN_TAG
 from maporl_cli.backends.sagemaker.price import Price, price_of
-from maporl_cli.backends.sagemaker.ranks import ranks_of
+from maporl_cli.backends.sagemaker.ranks import placed
+from maporl_cli.backends.sagemaker.refusals import refuse_unfit, refuse_without_key, sources_here
 from maporl_cli.backends.sagemaker.request import build_request, image_of
 from maporl_cli.backends.sagemaker.roles import role_arn
-from maporl_cli.core.batch_arithmetic import accumulation_steps
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError, MissingError
 from maporl_cli.core.run_dir import named
 from maporl_cli.data.aws import aws_session
 from maporl_cli.data.channels import noted_channels
 from maporl_cli.data.s3 import place_of
-from maporl_cli.training.fit import Device
-from maporl_cli.training.placement import Placement, place
-from maporl_cli.worker.memory_plan import fix_of, memory_part, placement_part
+from maporl_cli.training.placement import Placement
 from maporl_cli.worker.plugins import load_plugins
-from maporl_cli.worker.session import open_credit, open_estimator
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +41,7 @@ class JobPlan:
         name: of the job; its run's, where it does not go on with one.
         config: as it is here, with a run name, role and bucket.
         inputs: what it reads.
+        sources: the SHA-256 of that, by its name here, as far as it is known.
         machine: one instance.
         memory: what each rank needs (`worker.memory_plan`).
         image: the container.
@@ -57,6 +51,7 @@ class JobPlan:
     name: str
     config: Config
     inputs: Inputs
+    sources: Mapping[str, str]
     session: Session
     machine: Machine
     memory: Mapping[str, Any]
@@ -66,7 +61,7 @@ class JobPlan:
     @property
     def placement(self) -> Placement:
         """Which rank has which agents."""
-        return _placed(self.config, self.machine)
+        return placed(self.config, self.machine.gpus)
 
     @property
     def limit(self) -> float | None:
@@ -98,21 +93,23 @@ class JobPlan:
         )
 
 
-def plan_job(config: Config, *, resume: bool, max_cost: float | None) -> JobPlan:
+def plan_job(config: Config, *, resume: bool, max_cost: float | None, trials: int = 1) -> JobPlan:
     """The job that trains as `config` does here; AWS is asked for the price and, of a bare role, its ARN.
 
     Args:
         resume: go on with the run of that name, from the checkpoints that it left in the bucket.
         max_cost: US dollars that it may cost at most; None: any.
+        trials: how many such jobs may cost that together.
 
     Raises:
         ConfigError: whatever would end the job at once: it names what only this machine has, its numbers do
             not come out even on the instances, it does not fit in their memory; or it costs more.
+        DataError: a file that it names is missing here, or holds what cannot be trained on.
         MissingError: a region, role, bucket or instance type is missing.
     """
     config = named(config)
     load_plugins(config.run.plugins)  # one may hold the benchmark that the config names
-    _refuse_without_key(config)
+    refuse_without_key(config)
     uploaded = noted_channels()
     inputs = inputs_of(config, uploaded)
     job = config.sagemaker
@@ -131,7 +128,8 @@ def plan_job(config: Config, *, resume: bool, max_cost: float | None) -> JobPlan
         )
     session = aws_session(job.region)
     machine = machine_of(session, job.instance)
-    memory = _refuse_unfit(config, machine)
+    memory = refuse_unfit(config, machine)
+    sources = sources_here(config, inputs, all_data=resume)
     role = job.role if job.role.startswith("arn:") else role_arn(session, job.role)
     found = config.model_copy(
         update={
@@ -144,94 +142,40 @@ def plan_job(config: Config, *, resume: bool, max_cost: float | None) -> JobPlan
         job_name(str(config.run.name), resume=resume),
         found,
         inputs,
+        sources,
         session,
         machine,
         memory,
         job.image or image_of(str(session.region_name), job.instance),
         price_of(session, job.instance),
     )
-    _refuse_cost(planned, max_cost)
+    _refuse_cost(planned, max_cost, trials)
     return planned
 
 
-def _refuse_cost(job: JobPlan, most: float | None) -> None:
+def _refuse_cost(job: JobPlan, most: float | None, trials: int) -> None:
     if most is None:
         return
+    what = "job" if trials == 1 else "study"
     if job.limit is None:
         raise MissingError(
-            f"Whether the job costs more than ${most:,.2f} is not known.",
+            f"Whether the {what} costs more than ${most:,.2f} is not known.",
             where="--max-cost",
             why=f"the price of {job.config.sagemaker.instance} is unknown: {job.price}",
             fix="have pricing:GetProducts allowed, or leave --max-cost out",
         )
-    if not job.limit <= most:
+    limit = job.limit * trials
+    if not limit <= most:
         settings = job.config.sagemaker
-        each = job.limit / settings.longest
+        each = limit / settings.longest
         seconds = int(most / each) - settings.keep_alive if most == most else 0
         shorter = f"--set sagemaker.max_runtime={seconds}, if that is enough, or " if seconds > 0 else ""
         raise ConfigError(
-            f"The job may cost ${job.limit:,.2f}, which is more than ${most:,.2f}.",
+            f"The {what} may cost ${limit:,.2f}, which is more than ${most:,.2f}.",
             where="--max-cost",
-            why="that is what sagemaker.max_runtime and sagemaker.keep_alive come to",
-            fix=f"{shorter}a smaller --instance, or a higher --max-cost",
-        )
-
-
-def _placed(config: Config, machine: Machine) -> Placement:
-    instances = config.sagemaker.instances
-    return place(config.team.names, ranks_of(config, machine.gpus, instances) * instances, instances)
-
-
-def _refuse_unfit(config: Config, machine: Machine) -> Mapping[str, Any]:
-    """What each rank needs, where the team can train on such instances; else a job would end at once.
-
-    Raises:
-        ConfigError: it cannot, or needs more memory than there is.
-        MissingError: there is no such model.
-    """
-    placement = _placed(config, machine)
-    accumulation_steps(config, placement.replicas)
-    open_credit(config, role_book(config.team.roles))
-    open_estimator(config)
-    name = config.sagemaker.instance
-    what = f"GPU of {name}" if machine.gpus else f"RAM of {name}"
-    device = Device(what, machine.bytes, shared=not machine.gpus) if machine.bytes else None
-    memory = memory_part(config, placement, device)
-    if "unknown" in memory:
-        _refuse_no_model(config)
-    if memory.get("advice"):
-        raise ConfigError(
-            f"The team does not fit on {name}.",
-            where="sagemaker.instance",
-            why=f"a rank needs up to {max(rank['peak'] for rank in memory['ranks']) / 1e9:.1f} GB, and the "
-            f"{what} has {(machine.bytes or 0) / 1e9:.1f} GB",
-            fix=fix_of(memory, placement_part(placement)),
-        )
-    return memory
-
-
-def _refuse_no_model(config: Config) -> None:
-    """Nothing, where the models that are not here can be pulled by the job.
-
-    Raises:
-        ConfigError, MissingError: one cannot be, or does not go with the rest.
-    """
-    try:
-        blueprints(config)
-    except MissingError:
-        if not all(can_be_pulled(model_of(seat, config)) for seat in config.team.agents):
-            raise
-
-
-def _refuse_without_key(config: Config) -> None:
-    """W&B online needs a key in the container, which must not stand in the request."""
-    if config.monitoring.wandb_mode == "online" and "WANDB_API_KEY" not in config.sagemaker.secrets:
-        raise ConfigError(
-            "The job would have no key for Weights & Biases.",
-            where="monitoring.wandb_mode=online",
-            why="keys are never sent with a job, where everybody who may see it could read them",
-            fix="keep the key in AWS Secrets Manager: --set sagemaker.secrets.WANDB_API_KEY=NAME-OF-SECRET; "
-            "or --set monitoring.wandb_mode=offline, and wandb sync what comes home",
+            why="that is what sagemaker.max_runtime and sagemaker.keep_alive come to"
+            + ("" if trials == 1 else f", {trials} times"),
+            fix=f"{shorter}{'' if trials == 1 else 'fewer --trials, '}a smaller --instance, or a higher --max-cost",
         )
 
 

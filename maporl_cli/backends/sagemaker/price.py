@@ -32,7 +32,8 @@ class Price:
     date: str
 
     def limit(self, seconds: int, instances: int) -> float:
-        """The most that so many instances cost in so many seconds, in US dollars."""
+        """The most that so many instances cost in so many seconds, in US dollars; without what they store and
+        move."""
         return self.hourly * seconds / 3600 * instances
 
 
@@ -56,7 +57,8 @@ def price_of(session: Session, instance: str) -> Price | str:
     except MaporlError as error:
         return error.what
     prices = [price for product in found if _is_training(product, instance) for price in _hourly(product)]
-    return min(prices, key=lambda price: price.hourly) if prices else f"the price list has no {instance} here"
+    # Where there are several, nobody knows which counts, and only the highest bounds the cost.
+    return max(prices, key=lambda price: price.hourly) if prices else f"the price list has no {instance} here"
 
 
 def _is_training(product: Mapping[str, Any], instance: str) -> bool:

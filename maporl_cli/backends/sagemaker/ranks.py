@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError
-from maporl_cli.training.placement import fits
+from maporl_cli.training.placement import Placement, fits, place
 
 
 def ranks_of(config: Config, gpus: int, instances: int) -> int:
@@ -23,3 +23,13 @@ def ranks_of(config: Config, gpus: int, instances: int) -> int:
         why=f"each has {gpus} GPUs, and every rank holds equally many agents",
         fix="--instances 1",
     )
+
+
+def placed(config: Config, gpus: int) -> Placement:
+    """Which rank of the job has which agents.
+
+    Raises:
+        ConfigError: as `ranks_of`.
+    """
+    instances = config.sagemaker.instances
+    return place(config.team.names, ranks_of(config, gpus, instances) * instances, instances)

@@ -48,6 +48,7 @@ from maporl_cli.backends.sagemaker.paths import (
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_yaml import to_yaml
 from maporl_cli.core.errors import ConfigError
+from maporl_cli.data.s3 import checksum_of
 
 _TORCH, _PYTHON = "2.10.0", "py313"
 """Of the newest of AWS's own training images that the SDK knows."""
@@ -116,7 +117,7 @@ def build_request(
     Args:
         config: as it is here, with a run name and a bucket.
         tags: beside those of the config.
-        send: gets every file that the job's own channels need.
+        send: gets every file that the job's own channels need, but for the questions, which are in S3.
     """
     job, bucket = config.sagemaker, str(config.sagemaker.bucket)
     here = f"{job.prefix.strip('/')}/jobs"
@@ -129,7 +130,7 @@ def build_request(
         write_code(code, config)
         _write_config(own, config, inputs)
         # So that of two launches under one name, the one that loses has not changed what the other reads.
-        place = f"{here}/{name}/input/{_digest(own)}"
+        place = f"{here}/{name}/input/{_digest(own, inputs)}"
         trainer = _Trainer(
             sagemaker_session=Staging(aws, bucket, place, send),
             base_job_name=name,
@@ -150,7 +151,7 @@ def build_request(
             ),
             stopping_condition=StoppingCondition(
                 max_runtime_in_seconds=job.max_runtime,
-                max_wait_time_in_seconds=(job.max_wait or 2 * job.max_runtime) if job.spot else None,
+                max_wait_time_in_seconds=job.waits,
             ),
             networking=Networking(
                 subnets=list(job.subnets) or None,
@@ -165,7 +166,10 @@ def build_request(
             tags=[Tag(key=key, value=value) for key, value in {**job.tags, **tags}.items()],
             input_data_config=[
                 InputData(channel_name=CONFIG_CHANNEL, data_source=str(own)),
-                *(InputData(channel_name=side, data_source=asked.uri) for side, asked in inputs.data.items()),
+                *(
+                    InputData(channel_name=side, data_source=f"s3://{bucket}/{place}/{side}/")
+                    for side in inputs.data
+                ),
             ],
         ).with_metric_definitions(
             [MetricDefinition(name=one, regex=rf"\b{one}=([-+.0-9eE]+);") for one in metric_names(config)]
@@ -214,8 +218,9 @@ def image_of(region: str, instance: str) -> str:
         ) from error
 
 
-def _digest(folder: Path) -> str:
-    content = hashlib.sha256()
+def _digest(folder: Path, inputs: Inputs) -> str:
+    questions = [asked.here for asked in inputs.data.values() if asked.here is not None]
+    content = hashlib.sha256("".join(map(checksum_of, questions)).encode())
     for file in sorted(one for one in folder.rglob("*") if one.is_file()):
         content.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes())
     return content.hexdigest()[:12]
