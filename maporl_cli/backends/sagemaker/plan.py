@@ -170,12 +170,13 @@ def _refuse_cost(job: JobPlan, most: float | None, trials: int) -> None:
         each = limit / settings.longest
         seconds = int(most / each) - settings.keep_alive if most == most else 0
         shorter = f"--set sagemaker.max_runtime={seconds}, if that is enough, or " if seconds > 0 else ""
+        fewer = "" if trials == 1 else "fewer --trials, "
         raise ConfigError(
             f"The {what} may cost ${limit:,.2f}, which is more than ${most:,.2f}.",
             where="--max-cost",
             why="that is what sagemaker.max_runtime and sagemaker.keep_alive come to"
             + ("" if trials == 1 else f", {trials} times"),
-            fix=f"{shorter}{'' if trials == 1 else 'fewer --trials, '}a smaller --instance, or a higher --max-cost",
+            fix=f"{shorter}{fewer}a smaller --instance, or a higher --max-cost",
         )
 
 
