@@ -46,6 +46,9 @@ def main() -> None:
             print(what, config.run.name, options.nproc, time.monotonic(), file=file)
 
     note("start")
+    if train.learning_rate == 0.5 and not (run.path.parent / "disk is back").exists():
+        Path(options.failure).write_text("There is no such disk.\nFix: put it back")
+        sys.exit(4)
     if train.learning_rate > 1:
         Path(options.failure).write_text("It diverged.\nFix: a lower train.learning_rate")
         sys.exit(1)

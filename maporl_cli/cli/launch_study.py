@@ -45,17 +45,12 @@ def launch_study(
     from maporl_cli.backends.sagemaker.tuning_job import create_tuning_job, tuning_name, tuning_request
     from maporl_cli.core.run_dir import named
     from maporl_cli.tuning.on_sagemaker import parameter_ranges, trial_job
-    from maporl_cli.tuning.study_dir import StudyDir
 
     config = named(config)
     job = plan_job(trial_job(config), resume=False, max_cost=max_cost, trials=config.tune.max_trials)
     ranges = parameter_ranges(config)
-    home = StudyDir.of(config).path
-    if not (detach or overwrite) and home.exists():
-        raise ConfigError(
-            f"{home} exists, where the study would come to lie.",
-            fix="another --name; or --overwrite, if it is a study that may be replaced",
-        )
+    if not detach:
+        _refuse_occupied(config, overwrite=overwrite)
     for line in job_lines(job):
         say(line.rstrip())
     say(_cost_line(job, config))
@@ -101,7 +96,19 @@ def watch_study(config: Config, *, overwrite: bool, json: bool) -> None:
     if config.run.name is None:
         raise UsageError("--resume needs to know which study.", fix="--resume --name NAME")
     name = tuning_name(job_name(config.run.name, resume=False))
+    _refuse_occupied(config, overwrite=overwrite)
     _bring_home(config, name, aws_session(config.sagemaker.region), overwrite=overwrite, json=json)
+
+
+def _refuse_occupied(config: Config, *, overwrite: bool) -> None:
+    from maporl_cli.tuning.study_dir import StudyDir
+
+    home = StudyDir.of(config).path
+    if home.exists() and not overwrite:
+        raise ConfigError(
+            f"{home} exists, where the study would come to lie.",
+            fix="--overwrite, if it is a study that may be replaced; or another --output-dir",
+        )
 
 
 def _bring_home(config: Config, name: str, session: Any, *, overwrite: bool, json: bool) -> None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from maporl_cli.backends.sagemaker.jobs import Job
 
 POLL_SECONDS = 20.0
+_MOST, _MOST_PARENTS = 30, 5
 _STATES = {"Completed": TrialState.COMPLETE, "Stopped": TrialState.PRUNED, "Failed": TrialState.FAIL}
 
 
@@ -58,6 +59,7 @@ def trial_job(config: Config) -> Config:
 
 def parameter_ranges(config: Config) -> dict[str, list[dict[str, Any]]]:
     """What is searched, as the ParameterRanges of SageMaker's API; all values are text there."""
+    _refuse_too_much(config)
     ranges: dict[str, list[dict[str, Any]]] = {
         f"{kind}ParameterRanges": [] for kind in ("Categorical", "Continuous", "Integer")
     }
@@ -71,6 +73,26 @@ def parameter_ranges(config: Config) -> dict[str, list[dict[str, Any]]]:
             scale = {"ScalingType": "Logarithmic" if kind.log else "Linear"}
             ranges[f"{which}ParameterRanges"].append({"Name": key, **ends, **scale})
     return {name: told for name, told in ranges.items() if told}
+
+
+def _refuse_too_much(config: Config) -> None:
+    """Nothing, where the API takes so much (ParameterRanges, HyperParameterTuningJobWarmStartConfig)."""
+    space = config.tune.space
+    counts = {f"{len(space)} keys are searched": len(space)}
+    counts |= {
+        f"{key} has {len(one)} choices": len(one) for key, one in space.items() if isinstance(one, tuple)
+    }
+    for told, count in counts.items():
+        if count > _MOST:
+            raise ConfigError(
+                f"{told}, and a tuning job may have {_MOST}.", where="tune.space", fix="search less at once"
+            )
+    if len(config.tune.warm_start) > _MOST_PARENTS:
+        raise ConfigError(
+            f"A tuning job learns from at most {_MOST_PARENTS} earlier ones.",
+            where="tune.warm_start",
+            fix="name the best of them",
+        )
 
 
 def watch(session: Session, name: str, say: Say) -> None:
@@ -166,9 +188,12 @@ def _record(
     measured = {one["MetricName"]: one["Value"] for one in final}.get(objective)
     if state is TrialState.COMPLETE and measured is None:
         state = TrialState.FAIL
+    if job.secondary == "MaxRuntimeExceeded":
+        state = TrialState.FAIL
     attributes: dict[str, Any] = {"seconds": job.description.get("TrainingTimeInSeconds")}
     if state is TrialState.FAIL:
-        attributes[FAILURE] = job.failure or f"{objective} was not read from its log"
+        late = "it ran for as long as it was allowed to" if job.secondary == "MaxRuntimeExceeded" else ""
+        attributes[FAILURE] = job.failure or late or f"{objective} was not read from its log"
     study.add_trial(
         create_trial(
             state=state,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,13 +15,20 @@ from typing import Any, Protocol
 
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_yaml import to_yaml
-from maporl_cli.core.errors import Interrupted
+from maporl_cli.core.errors import Interrupted, MissingError, RunFailed
 from maporl_cli.core.run_dir import RunDir, read_object
-from maporl_cli.training.stop import StopRequest
+from maporl_cli.core.run_lock import is_held
+from maporl_cli.training.stop import STOPS, StopRequest
 
 _PROGRAM = ("-m", "maporl_cli.tuning.trial")
 _LOOK_EVERY = 0.2
 """Seconds between two looks at the runs that go on."""
+_ROOM = 1 << 24
+"""Bytes; where a disk has less, it is the disk that a run failed for, and not its settings."""
+_TO_STOP = 60
+"""Seconds that runs have to write a checkpoint when the study cannot go on."""
+_ASKED = (Interrupted.exit_code, *(-number for number in STOPS))
+"""How a run ends that somebody asked to stop."""
 
 Place = Mapping[str, str]
 """Where a run's ranks are: what its environment says of GPUs and threads."""
@@ -76,26 +84,36 @@ def train_all(jobs: Iterator[Job], places: Sequence[Place], nproc: int, stop: St
 
     Raises:
         Interrupted: a stop was asked for; the runs that went on have written a checkpoint.
+        RunFailed, MissingError: a run failed for what the machine lacks; those beside it were stopped, too.
     """
     free = list(places)
     going: list[_Going] = []
+    next_one: Job | None = None
     with TemporaryDirectory(prefix="maporl-") as folder:
         try:
             while True:
-                while free and not stop.requested and (job := next(jobs, None)) is not None:
+                while free and not stop.requested:
+                    next_one = next_one or next(jobs, None)
+                    # That of a study that was killed is about to end.
+                    if next_one is None or is_held(RunDir.of(next_one.config)):
+                        break
+                    job, next_one = next_one, None
                     if results := read_object(RunDir.of(job.config).results):
                         job.done(results)
                     else:
                         going.append(_Going(job, free.pop(0), nproc, Path(folder)))
-                if not going:
+                if not going and (next_one is None or stop.requested):
                     break
                 for one in [one for one in going if one.ended(stopping=stop.requested)]:
                     going.remove(one)
                     free.append(one.place)
                 time.sleep(_LOOK_EVERY)
-        finally:
-            for one in going:  # a second Ctrl-C, or an error of our own
-                one.kill()
+        except BaseException as error:
+            for one in going:
+                one.stop()
+            for one in going:
+                one.end(0 if isinstance(error, KeyboardInterrupt) else _TO_STOP)
+            raise
     if stop.requested:
         raise Interrupted("The study was stopped.", fix="run the same command with --resume to go on")
 
@@ -125,23 +143,52 @@ class _Going:
         code = self._process.poll()
         if code is None:
             if not self._asked_to_stop and (stopping or not self._job.goes_on()):
-                self._asked_to_stop = True
-                self._process.send_signal(signal.SIGTERM)
+                self.stop()
             return False
         results = read_object(RunDir.of(self._job.config).results)
         if results:
             self._job.done(results)
-        elif self._asked_to_stop and code in (Interrupted.exit_code, -signal.SIGTERM):
+        elif code in _ASKED:
+            if not (stopping or self._asked_to_stop):
+                raise Interrupted(
+                    f"The run {RunDir.of(self._job.config).path} was asked to stop, and not by its study.",
+                    fix="run the same command with --resume to go on",
+                )
             if not stopping:
                 self._job.stopped()
         else:
+            self._refuse_machine(code)
             self._job.failed(self._why(code))
         return True
 
-    def kill(self) -> None:
-        """End it at once, with all of its ranks."""
-        self._process.kill()
-        self._process.wait()
+    def stop(self) -> None:
+        """Ask it to write a checkpoint, and to end."""
+        self._asked_to_stop = True
+        self._process.send_signal(signal.SIGTERM)
+
+    def end(self, within: float) -> None:
+        """Wait so many seconds for its end, which is then made."""
+        try:
+            self._process.wait(within)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _refuse_machine(self, code: int) -> None:
+        """Nothing, where other settings might have done better.
+
+        Raises:
+            RunFailed, MissingError: it failed for what the machine lacks, as all others would.
+        """
+        run = RunDir.of(self._job.config)
+        full = shutil.disk_usage(run.path.parent).free < _ROOM
+        if full or code == MissingError.exit_code:
+            kind = RunFailed if full else MissingError
+            raise kind(
+                f"The run {run.path} cannot go on.",
+                why="the disk is full" if full else self._why(code).splitlines()[0],
+                fix="mend that, and run the same command with --resume; nothing is lost",
+            )
 
     def _why(self, code: int) -> str:
         if code < 0:

@@ -122,6 +122,7 @@ class TrialJob:
         return self._hopeful
 
     def done(self, results: Mapping[str, Any]) -> None:
+        self.goes_on()  # what was measured since it was last asked
         value = objective(results, self.config.tune.objective)
         self._trial.set_user_attr("seconds", results["train_seconds"])
         self._study.tell(self._trial, value)

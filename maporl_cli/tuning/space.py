@@ -19,6 +19,9 @@ from maporl_cli.core.errors import ConfigError
 from maporl_cli.core.run_dir import renamed
 from maporl_cli.core.trial_values import value_at, with_values
 
+_NO_LEARNING = tuple(
+    f"train.{key}" for key in ("eval_every", "save_every", "keep_checkpoints", "guards", "guard_window")
+)
 Values = Mapping[str, Choice]
 """Of each searched key, what one trial has."""
 
@@ -29,6 +32,13 @@ def distributions(config: Config) -> dict[str, BaseDistribution]:
     Raises:
         ConfigError: a key that there is not, a value that it cannot have, or one that would change nothing.
     """
+    if idle := [key for key in _NO_LEARNING if key in config.tune.space]:
+        raise ConfigError(
+            f"Searching {idle[0]} would change nothing.",
+            where="tune.space",
+            why="a study sets it itself, or it does not decide what is learned",
+            fix=f"--set tune.space.{idle[0]}=null to leave it out",
+        )
     if "train.num_epochs" in config.tune.space and config.train.max_steps is not None:
         raise ConfigError(
             "Searching train.num_epochs would change nothing.",

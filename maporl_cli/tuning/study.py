@@ -33,10 +33,13 @@ def open_study(home: StudyDir, tune: TuneConfig) -> Generator[optuna.Study]:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    from sqlalchemy import URL
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        storage = RDBStorage(f"sqlite:///{home.storage}")
+        # Which spells what has a meaning in addresses, or to Optuna, in another way.
+        place = URL.create("sqlite", database=str(home.storage))
+        storage = RDBStorage(place.render_as_string())
         yield optuna.create_study(
             storage=storage,
             study_name=_NAME,
@@ -69,10 +72,10 @@ def sampler(tune: TuneConfig, seed: int, number: int) -> BaseSampler:
 
 def pruner(tune: TuneConfig) -> BasePruner:
     """Who stops trials early."""
-    if not tune.early_stopping:
-        return NopPruner()
     if tune.strategy == "hyperband":
         return HyperbandPruner(min_resource=1, max_resource=tune.evaluations)
+    if not tune.early_stopping:
+        return NopPruner()
     return MedianPruner(n_startup_trials=_FIRST_TO_THEIR_END)
 
 

@@ -43,10 +43,13 @@ class StudyDir:
         """
         home = StudyDir.of(config)
         with disk_errors(home.path):
+            home.path.parent.mkdir(parents=True, exist_ok=True)
+            clean(home.path.parent, deep=False)
+            clean(home.path, deep=False)
             if home.path.exists() and any(home.path.iterdir()):
                 home._refuse_to_lose(overwrite)
                 discard(home.path)
-            home.path.mkdir(parents=True, exist_ok=True)
+            home.path.mkdir(exist_ok=True)
         home.write_config(config)
         return home
 

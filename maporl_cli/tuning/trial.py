@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -27,6 +28,8 @@ def main() -> int:
     parser.add_argument("--failure", type=Path, required=True, help="a file for what went wrong, in words")
     parser.add_argument("--launcher", type=int, required=True, help="the study's process")
     options = parser.parse_args()
+    # A study under `nohup` ignores it, and so would its trials, which are told by it that it was killed.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         end_with_launcher(options.launcher)
         config = load_config(file=options.config, environ={}).config

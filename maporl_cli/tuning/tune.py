@@ -46,6 +46,12 @@ def tune(config: Config, *, nproc: int, gpus: int, resume: bool, overwrite: bool
     config = named(config)
     room = room_for(config, nproc, gpus)
     space = distributions(config)
+    if config.run.seed + config.tune.confirm_seeds >= 2**32:
+        raise ConfigError(
+            f"There are not {config.tune.confirm_seeds} fresh seeds above {config.run.seed}.",
+            where="run.seed",
+            fix="a smaller --seed",
+        )
     home = StudyDir.of(config)
     stop = StopRequest()
     with alone_in(RunDir.of(config)):

@@ -10,16 +10,22 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import optuna
+import psutil
 import pytest
 import quick_trial
+from optuna.distributions import FloatDistribution
+from optuna.pruners import HyperbandPruner, MedianPruner
+from optuna.samplers import RandomSampler, TPESampler
 from quick_trial import value_of
 from ranks import start_ranks
 from small_runs import SMALL
 
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_sources import load_config
-from maporl_cli.core.errors import ConfigError, MaporlError, RunFailed
+from maporl_cli.core.errors import ConfigError, MaporlError, MissingError, RunFailed
 from maporl_cli.tuning import runs
+from maporl_cli.tuning.study import pruner, sampler
 from maporl_cli.tuning.tune import tune
 
 QUICK = (quick_trial.__file__,)
@@ -176,8 +182,35 @@ class TestInterrupted:
         assert len(more["trials"]) == 3
         assert Counter(run for what, run, _ in starts(tmp_path) if what == "start").most_common(1)[0][1] == 1
 
+    def test_a_trial_that_somebody_else_stops_is_gone_on_with(self, tmp_path):
+        more = ("train.max_steps=40", "tune.evaluations=40", "tune.max_trials=1", "tune.confirm_seeds=0")
+        config = study(tmp_path, *more)
+        going = start_ranks(1, search, config)
+        wait_for(lambda: list(tmp_path.glob("study/trial_000/metrics.jsonl")))
+        (trial,) = psutil.Process(going.processes[0].pid).children()
+        trial.send_signal(signal.SIGTERM)
+        ((_, error),) = going.outcomes()
+        assert "was asked to stop, and not by its study." in str(error)
+        assert search(config, True)["trials"][0]["state"] == "finished"
+
+    def test_a_study_that_was_killed_as_it_began_can_be_begun(self, tmp_path):
+        (tmp_path / "study").mkdir()
+        (tmp_path / "study" / ".new-999999-0a1b2c3d.study.yaml").write_text("half")
+        assert search(study(tmp_path, "tune.max_trials=1", "tune.confirm_seeds=0"))["trials"]
+
 
 class TestBadTrials:
+    def test_what_the_machine_lacks_is_no_fault_of_the_settings(self, tmp_path):
+        config = study(
+            tmp_path, "tune.max_trials=2", "tune.confirm_seeds=0", space="train.learning_rate: [0.5]"
+        )
+        with pytest.raises(MissingError) as caught:
+            search(config)
+        assert "There is no such disk." in caught.value.message
+        (tmp_path / "study" / "disk is back").touch()
+        told = search(config, True)
+        assert [trial["state"] for trial in told["trials"]] == ["finished", "finished"]
+
     def test_one_that_is_worse_than_half_of_the_others_is_stopped_and_its_process_ends(self, tmp_path):
         long = ("train.max_steps=12", "tune.evaluations=12", "tune.strategy=random", "run.seed=3")
         config = study(tmp_path, *long, "tune.confirm_seeds=0", space=GOOD_OR_BAD)
@@ -281,6 +314,20 @@ class TestTheDirectory:
         error = self.refused(study(folder, "model.finetune=lora", "tune.eval_fraction=0.3"), resume=True)
         assert "another value of model.finetune, tune.eval_fraction" in error.message
 
+    def test_another_objective(self, found):
+        folder, _ = found
+        other = ("tune.objective=eval:sampled_accuracy", "tune.early_stopping=false", "tune.evaluations=3")
+        error = self.refused(study(folder, *other), resume=True)
+        assert "another value of tune.objective, tune.evaluations" in error.message
+
+    def test_any_name_of_a_folder(self, tmp_path):
+        folder = tmp_path / "a {b} ? c"
+        search(study(folder, "tune.max_trials=1", "tune.confirm_seeds=0"))
+        assert (folder / "study" / "study.db").is_file()
+
+    def test_no_fresh_seeds(self, tmp_path):
+        assert "There are not 3 fresh seeds" in self.refused(study(tmp_path, "run.seed=4294967294")).message
+
     def test_a_study_is_not_overwritten_unasked(self, found):
         folder, _ = found
         assert "--overwrite deletes it" in self.refused(study(folder)).message
@@ -317,6 +364,36 @@ class TestTheDirectory:
         error = self.refused(config, resume=True)
         assert "The record of the study's trials cannot be used." in error.message
         assert error.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("strategy", "chooses", "stops"),
+    [
+        ("bayesian", TPESampler, MedianPruner),
+        ("random", RandomSampler, MedianPruner),
+        ("hyperband", TPESampler, HyperbandPruner),
+    ],
+)
+def test_who_chooses_and_who_stops(strategy, chooses, stops):
+    tune = load_config(sets=[f"tune.strategy={strategy}"]).config.tune
+    assert isinstance(sampler(tune, 0, 0), chooses)
+    assert isinstance(pruner(tune), stops)
+
+
+def test_bayesian_looks_at_what_came_of_the_first_third():
+    """Trials say that .001 is best; of random draws only two in five would come so near to it."""
+    tune = load_config(sets=["tune.max_trials=12"]).config.tune
+    space = {"rate": FloatDistribution(1e-6, 1e-1, log=True)}
+    record = optuna.create_study(direction="maximize")
+    for exponent in range(-60, -9, 2):
+        rate = 10 ** (exponent / 10)
+        value = value_of(rate, 0)
+        record.add_trial(optuna.trial.create_trial(params={"rate": rate}, distributions=space, value=value))
+    chosen = []
+    for number in range(10):
+        record.sampler = sampler(tune, 0, 100 + number)
+        chosen.append(record.ask(space).params["rate"])
+    assert sum(1e-4 < rate < 1e-2 for rate in chosen) >= 7, chosen
 
 
 def wait_for(happened: Any) -> None:

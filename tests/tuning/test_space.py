@@ -55,6 +55,9 @@ class TestDistributions:
             "train.max_steps=4", space="train.num_epochs: [1, 2]"
         )
 
+    def test_what_a_study_sets_itself(self):
+        assert "Searching train.eval_every would change nothing." in refused(space="train.eval_every: [1, 2]")
+
     def test_an_unknown_key_names_the_nearest(self):
         assert "did you mean train.learning_rate?" in refused(space="train.learning_rat: [1]")
 

@@ -12,8 +12,8 @@ paths as addresses, and leave out encryption, kept instances and tags.
 
 from __future__ import annotations
 
+import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -72,13 +72,14 @@ def tuning_request(config: Config, job: Mapping[str, Any], ranges: Mapping[str, 
             "TrainingJobEarlyStoppingType": "Auto"
             if tune.early_stopping and tune.strategy != "hyperband"
             else "Off",
-            "RandomSeed": config.run.seed,
+            "RandomSeed": config.run.seed % 2**31,
         },
         "TrainingJobDefinition": trial,
         "Tags": job["Tags"],
     }
     if tune.strategy == "hyperband":
-        bounds = {"MinResource": 1, "MaxResource": tune.evaluations}
+        # It counts how often a trial tells its accuracy: before training, at each part, and at the end.
+        bounds = {"MinResource": 1, "MaxResource": tune.evaluations + 2}
         request["HyperParameterTuningJobConfig"]["StrategyConfig"] = {"HyperbandStrategyConfig": bounds}
     if tune.warm_start:
         parents = [{"HyperParameterTuningJobName": name} for name in tune.warm_start]
@@ -91,7 +92,11 @@ def tuning_request(config: Config, job: Mapping[str, Any], ranges: Mapping[str, 
 
 def tuning_name(job: str) -> str:
     """The name of a tuning job, which is shorter than that of a training job may be."""
-    return re.sub(r"-+$", "", job[:_LONGEST_NAME])
+    if len(job) <= _LONGEST_NAME:
+        return job
+    # Two studies whose names begin alike are two tuning jobs.
+    whole = hashlib.sha256(job.encode()).hexdigest()[:8]
+    return f"{job[: _LONGEST_NAME - 9].rstrip('-')}-{whole}"
 
 
 def create_tuning_job(session: Session, request: Mapping[str, Any]) -> None:
