@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 
 from maporl_cli.backends.sagemaker.paths import (
+    CODE_CHANNEL,
     CONFIG_CHANNEL,
     FAILURE,
     MODEL,
@@ -46,10 +47,9 @@ def deliver(run: RunDir, ranks: range) -> None:
     if not run.path.is_dir():
         return
     if run.final_model.is_dir():
-        _put(run.final_model, MODEL / run.final_model.name)
-        _put(run.config, MODEL / run.config.name)
-        _put(channel(CONFIG_CHANNEL) / SHIPPED, RunDir(MODEL).files)
-        _put_code()
+        lay_out_model(
+            MODEL, run.final_model, run.config, channel(CONFIG_CHANNEL) / SHIPPED, channel(CODE_CHANNEL)
+        )
     apart = (run.final_model, run.checkpoints, run.training_log)
     for item in run.path.iterdir():
         if item not in apart and not item.name.startswith("."):
@@ -64,6 +64,24 @@ def deliver(run: RunDir, ranks: range) -> None:
             shutil.copyfileobj(log, packed)
 
 
+def lay_out_model(target: Path, final_model: Path, config: Path, files: Path, code: Path) -> None:
+    """What becomes a `model.tar.gz`: a final model, with all that an endpoint needs to serve it as it is.
+
+    Args:
+        target: becomes the root of the archive, which an endpoint unpacks where a job lays it out.
+        config: names plug-ins and evidence by what `files` calls them.
+        files: their folder, which may be missing.
+        code: as `bundle.write_code` makes it.
+
+    Raises:
+        OSError: the disk is full, or cannot be written.
+    """
+    _put(final_model, target / "final_model")
+    _put(config, target / "config.yaml")
+    _put(files, RunDir(target).files)
+    _put_code(code, target / "code")
+
+
 def write_failure(error: MaporlError) -> None:
     """Tell SageMaker why the job failed; what is too long loses of its reason, never of its fix."""
     fix = f"\nFix: {error.fix}"[: _SHOWN // 2]
@@ -74,19 +92,19 @@ def write_failure(error: MaporlError) -> None:
     FAILURE.write_text(told + fix, encoding="utf-8")
 
 
-def _put_code() -> None:
-    """The job's code beside its model, so that an endpoint can serve it as it is.
+def _put_code(code: Path, target: Path) -> None:
+    """The code beside a model, so that an endpoint can serve it as it is.
 
     An endpoint installs the requirements from another folder than theirs, from which a path of their own
     leads nowhere.
     """
-    code = MODEL / "code"
-    _put(channel("code"), code)
-    if (requirements := code / REQUIREMENTS).is_file():
+    _put(code, target)
+    if (requirements := target / REQUIREMENTS).is_file():
         lines = requirements.read_text(encoding="utf-8").splitlines(keepends=True)
         requirements.unlink()  # it may be the channel's own file
-        here = (f"{code}/{line.removeprefix('./')}" if line.startswith("./") else line for line in lines)
-        requirements.write_text("".join(here), encoding="utf-8")
+        there = MODEL / target.name
+        told = (f"{there}/{line.removeprefix('./')}" if line.startswith("./") else line for line in lines)
+        requirements.write_text("".join(told), encoding="utf-8")
 
 
 def _put(source: Path, target: Path) -> None:

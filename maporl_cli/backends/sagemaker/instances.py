@@ -34,7 +34,26 @@ class Machine:
     bytes: int | None
 
 
-def machine_of(session: Session, instance: str) -> Machine:
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What an instance is for: AWS has other types for each.
+
+    Attributes:
+        name: in words.
+        key: of the config, that names the instance.
+        listed: the shape of AWS's API that lists them.
+    """
+
+    name: str
+    key: str
+    listed: str
+
+
+TRAINING = Use("training", "sagemaker.instance", "TrainingInstanceType")
+HOSTING = Use("hosting", "sagemaker.inference_instance", "ProductionVariantInstanceType")
+
+
+def machine_of(session: Session, instance: str, use: Use = TRAINING) -> Machine:
     """An instance of a type.
 
     From the SDK's table, or, of types that are newer than it, from EC2.
@@ -42,7 +61,7 @@ def machine_of(session: Session, instance: str) -> Machine:
     Raises:
         MissingError: there is no such type, or EC2 cannot be asked of one that the table does not have.
     """
-    refuse_unknown(session, instance)
+    refuse_unknown(session, instance, use)
     listed = instance_types_gpu_info.retrieve(_ANY_REGION).get(instance)
     if listed is not None:
         return Machine(listed["Count"], listed["TotalGpuMemoryInMiB"] * MIB // listed["Count"])
@@ -56,7 +75,7 @@ def machine_of(session: Session, instance: str) -> Machine:
             return Machine(0, None)
         raise MissingError(
             f"It is not known how many GPUs {instance} has.",
-            where="sagemaker.instance",
+            where=use.key,
             why=f"the SDK's table does not have it, and EC2 says: {error.what}",
             fix="have ec2:DescribeInstanceTypes allowed, or take another --instance, such as ml.g5.12xlarge",
         ) from error
@@ -65,28 +84,26 @@ def machine_of(session: Session, instance: str) -> Machine:
     told: list[dict[str, Any]] = asked["InstanceTypes"][0].get("GpuInfo", {}).get("Gpus", [])
     if not told:
         raise MissingError(
-            f"{instance} has no GPU that maporl can train on.",
-            where="sagemaker.instance",
+            f"{instance} has no GPU that maporl can use.",
+            where=use.key,
             fix="take another --instance, such as ml.g5.12xlarge",
         )
     return Machine(told[0]["Count"], told[0]["MemoryInfo"]["SizeInMiB"] * MIB)
 
 
-def refuse_unknown(session: Session, instance: str) -> None:
-    """Nothing, where training jobs may have such an instance.
+def refuse_unknown(session: Session, instance: str, use: Use = TRAINING) -> None:
+    """Nothing, where such an instance may be had for that.
 
     Raises:
-        MissingError: AWS has no such type for training; names the nearest.
+        MissingError: AWS has no such type for it; names the nearest.
     """
-    known: list[str] = (
-        aws_client(session, "sagemaker").meta.service_model.shape_for("TrainingInstanceType").enum
-    )
+    known: list[str] = aws_client(session, "sagemaker").meta.service_model.shape_for(use.listed).enum
     if instance in known:
         return
     meant = nearest(instance, known)
     raise MissingError(
-        f"There is no instance type {instance} for training.",
-        where="sagemaker.instance",
+        f"There is no instance type {instance} for {use.name}.",
+        where=use.key,
         why="AWS does not list it",
         fix=f"did you mean {meant}?" if meant else "--instance ml.g5.12xlarge, or another of AWS's list",
     )
