@@ -124,9 +124,9 @@ def _make(plan: EndpointPlan, run: RunDir | None, *, yes: bool) -> None:
             say(f"packing {run.final_model}, and sending it to {plan.model}")
             with transfer(None) as on_bytes:
                 send_model(run, place, plan, on_bytes)
-        create_endpoint(plan, say)
     except KeyboardInterrupt:
         raise unmade from None
+    create_endpoint(plan, say)
     say(f"{plan.name} is being made, which takes minutes. Ctrl-C leaves it alone.")
     wait(plan, say)
 

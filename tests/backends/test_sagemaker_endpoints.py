@@ -253,7 +253,7 @@ def test_one_that_fails_says_why_and_what_is_left(endpoints, run) -> None:
         patched.setattr(SageMakerModelBackend, "create_endpoint", create)
         done = run_command(*words(run.path, "--yes"), code=1)
     told = done.exception.message
-    assert "The endpoint run failed." in told
+    assert "The endpoint run is not there: its status is Failed." in told
     assert "The container did not pass the ping health check." in told
     assert "maporl endpoints delete run deletes it with its config and its model" in told
 
@@ -367,6 +367,23 @@ def test_jobs_that_cannot_be_deployed(endpoints, account, run) -> None:
     assert "was not launched by maporl" in refused(MissingError, "theirs")
 
 
+def test_ctrl_c_amid_the_requests_claims_nothing(endpoints, run, monkeypatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    make = endpoint_launch.aws_client
+
+    def client(*words: Any) -> Any:
+        made = make(*words)
+        made.meta.events.register("needs-retry.sagemaker.CreateEndpoint", interrupt)
+        return made
+
+    monkeypatch.setattr(endpoint_launch, "aws_client", client)
+    done = run_command(*words(run.path, "--yes"), code=130)
+    assert "may be made in part, or wholly, and cost" in done.exception.message
+    assert "run" in server.backend("sagemaker").endpoints, "it had arrived"
+
+
 @pytest.mark.parametrize(
     ("code", "says"),
     [
@@ -383,7 +400,7 @@ def test_what_sagemaker_answers(endpoints, run, monkeypatch, code: str, says: st
     monkeypatch.setattr(SageMakerModelBackend, "create_endpoint", refuse)
     done = run_command(*words(run.path, "--yes"), code=4)
     assert says in done.exception.message
-    assert "There is the Model and the EndpointConfig run without an endpoint" in done.stderr
+    assert "What there is of run: the config and the model." in done.stderr
     deleted = run_command("endpoints", "delete", "run", "--yes", code=0).stdout.splitlines()
     assert deleted == ["the config run is deleted", "the model run is deleted"]
 

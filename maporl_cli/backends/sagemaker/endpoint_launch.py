@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from maporl_cli.backends.sagemaker.endpoint_model import ARCHIVE, packed
 from maporl_cli.backends.sagemaker.endpoint_plan import EndpointPlan
-from maporl_cli.backends.sagemaker.endpoints import Endpoint, part
+from maporl_cli.backends.sagemaker.endpoints import Endpoint, our_parts, part
 from maporl_cli.backends.sagemaker.roles import check_role
 from maporl_cli.core.errors import Interrupted, MaporlError, MissingError, RunFailed
 from maporl_cli.core.run_dir import RunDir
@@ -20,6 +20,7 @@ from maporl_cli.data.s3 import Bucket
 
 _PAUSE = 15
 """Seconds between two looks."""
+_ON_ITS_WAY = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
 
 
 def check_endpoint(plan: EndpointPlan) -> Bucket:
@@ -56,23 +57,38 @@ def create_endpoint(plan: EndpointPlan, say: Callable[[str], None]) -> None:
         say: told what is there already, where one is refused.
 
     Raises:
-        MaporlError: AWS refuses; then nothing costs.
+        MaporlError: AWS refuses.
+        Interrupted: Ctrl-C.
     """
     client = aws_client(plan.session, "sagemaker")
-    made: list[str] = []
+    begun = False
     try:
         for operation, request in plan.requests.items():
             kind = operation.removeprefix("Create")
             with aws_errors(f"the {kind} {plan.name}", _telling(plan, kind)):
                 getattr(client, re.sub("(?<=[a-z])(?=[A-Z])", "_", operation).lower())(**request)
-            made.append(kind)
-    except (MaporlError, KeyboardInterrupt):
-        if made:
-            say(
-                f"There is the {' and the '.join(made)} {plan.name} without an endpoint. It costs nothing; "
-                f"maporl endpoints delete {plan.name} deletes it"
-            )
+            begun = True
+    except MaporlError:
+        if begun:
+            say(_left(plan))
         raise
+    except KeyboardInterrupt:  # a request may have arrived all the same
+        raise Interrupted(
+            f"{plan.name} may be made in part, or wholly, and cost.",
+            fix=f"maporl endpoints delete {plan.name} deletes what there is of it",
+        ) from None
+
+
+def _left(plan: EndpointPlan) -> str:
+    """What there is of an endpoint whose making came to nothing, as it seems."""
+    try:
+        found = our_parts(plan.session, plan.name)
+    except MaporlError:
+        found = ["model", "perhaps more"]
+    return (
+        f"What there is of {plan.name}: the {' and the '.join(found)}. "
+        f"maporl endpoints delete {plan.name} deletes it"
+    )
 
 
 def wait(plan: EndpointPlan, say: Callable[[str], None]) -> None:
@@ -98,10 +114,10 @@ def wait(plan: EndpointPlan, say: Callable[[str], None]) -> None:
                 say(f"{name}: {status}")
             if status == "InService":
                 return
-            if status == "Failed":
+            if status not in _ON_ITS_WAY:
                 region = plan.session.region_name
                 raise RunFailed(
-                    f"The endpoint {name} failed.",
+                    f"The endpoint {name} is not there: its status is {status}.",
                     where=f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}#logsV2:"
                     f"log-groups/log-group/$252Faws$252Fsagemaker$252FEndpoints$252F{name}",
                     why=found.failure or "SageMaker gives no reason",
