@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 import tarfile
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -51,23 +51,24 @@ def run(tmp_path_factory) -> RunDir:
 
 
 @pytest.fixture(scope="module")
-def unpacked(run, tmp_path_factory) -> Path:
-    """What an endpoint finds at /opt/ml/model."""
-    place = tmp_path_factory.mktemp("model")
-    with packed(run) as archive, tarfile.open(archive) as tar:
-        tar.extractall(place, filter="data")
-    return place
+def archive(run, tmp_path_factory) -> Path:
+    with packed(run) as made:
+        return shutil.copy(made, tmp_path_factory.mktemp("archive") / made.name)
 
 
 @pytest.fixture(scope="module")
-def team(unpacked) -> ServedTeam:
+def team(archive, tmp_path_factory) -> ServedTeam:
     """A team that knows nothing but the archive."""
-    return model_fn(unpacked)
+    place = tmp_path_factory.mktemp("model")
+    with tarfile.open(archive) as tar:
+        tar.extractall(place, filter="data")
+    return model_fn(place)
 
 
 @pytest.fixture
-def endpoints(account, team, monkeypatch) -> Any:
-    """The server, whose endpoints answer with that team."""
+def endpoints(account, archive, team, monkeypatch) -> Any:
+    """The server, whose endpoints answer with that team; it is packed once for all tests."""
+    monkeypatch.setattr(endpoint_launch, "packed", lambda _: nullcontext(archive))
     account.prices.listed += [
         product("EUW1-Host:ml.g5.2xlarge", 1.5),
         product("EUW1-Train:ml.g5.2xlarge", 99.0),
@@ -112,11 +113,12 @@ def job(account: Any, run: RunDir, name: str = "ward-1", **more: Any) -> Any:
     return made
 
 
-def test_what_is_sent_answers_by_the_handler_alone(endpoints, account, run, unpacked, tmp_path) -> None:
+def test_what_is_sent_answers_by_the_handler_alone(endpoints, account, run, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(endpoint_launch, "packed", packed)
     deployed(run.path)
     place = tmp_path / "ml"
-    archive = io.BytesIO(account.read("maporl/endpoints/run/model.tar.gz"))
-    with tarfile.open(fileobj=archive) as tar:
+    sent = io.BytesIO(account.read("maporl/endpoints/run/model.tar.gz"))
+    with tarfile.open(fileobj=sent) as tar:
         tar.extractall(place, filter="data")
     own = questions(3)
     asked = input_fn(body([row(one) for one in own]), "application/json")

@@ -175,7 +175,7 @@ def _refuse_unfit(
             why="half precision (fp16) needs one",
             fix="an --instance with a GPU, such as ml.g5.2xlarge",
         )
-    whole = isinstance(source, RunDir) and config.model.finetune == "full"
+    whole = config.model.finetune == "full"
     saved = of_folders(source, config) if whole and isinstance(source, RunDir) else config
     try:
         needs = serving_memory(saved, machine.gpus, questions)
