@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -102,8 +102,6 @@ def told(episode: Episode) -> dict[str, Any]:
 
 def conversation(episode: Episode) -> str:
     """An answered question as a conversation; the answer, its risk and a disclaimer last."""
-    from maporl_cli.core.harmless import harmless
-
     found = told(episode)
     rounds = max((turn.round for turn in episode.turns), default=0)
     texts = [*(turn.text for turn in episode.turns[:-1]), found["report"]]
@@ -111,9 +109,21 @@ def conversation(episode: Episode) -> str:
         f"{turn.agent}{f' (round {turn.round + 1})' if rounds else ''}: {text}"
         for turn, text in zip(episode.turns, texts, strict=True)
     ]
-    answer = "none that can be read" if episode.answer is None else episode.answer
-    meaning = episode.question.options.get(answer)
-    lines.append(f"answer: {answer}{f', {meaning}' if meaning else ''}")
-    lines.append("; ".join([f"risk: {found['risk']['level']}", *found["risk"]["reasons"]]))
-    # What a model wrote shall be read, and do nothing else to a terminal.
-    return "\n".join(harmless(line) for line in "\n".join(lines).split("\n"))
+    return "\n".join([harmless_lines("\n".join(lines)), closing(found, episode.question.options)])
+
+
+def closing(found: Mapping[str, Any], options: Mapping[str, str]) -> str:
+    """What an answered question comes to: its answer, and its risk."""
+    answer = "none that can be read" if found["answer"] is None else found["answer"]
+    meaning = options.get(answer)
+    return harmless_lines(
+        f"answer: {answer}{f', {meaning}' if meaning else ''}\n"
+        + "; ".join([f"risk: {found['risk']['level']}", *found["risk"]["reasons"]])
+    )
+
+
+def harmless_lines(text: str) -> str:
+    """What a model wrote: it shall be read, and do nothing else to a terminal."""
+    from maporl_cli.core.harmless import harmless
+
+    return "\n".join(harmless(line) for line in text.split("\n"))

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from maporl_cli.cli.log_lines import line_printer
 from maporl_cli.cli.options import Region
 from maporl_cli.cli.output import say
+from maporl_cli.cli.run_or_job import local_run, say_what_run_was_meant
 from maporl_cli.core.errors import MissingError
-
-if TYPE_CHECKING:
-    from maporl_cli.core.run_dir import RunDir
 
 
 def logs(
@@ -27,7 +24,7 @@ def logs(
     region: Region = None,
 ) -> None:
     """Show what a training job or a run says; exits with its outcome."""
-    run = _local_run(job)
+    run = local_run(job)
     if run is not None:
         from maporl_cli.monitoring import run_log
 
@@ -42,35 +39,8 @@ def logs(
         try:
             description = read(aws_session(region), job, rank=rank, show=line_printer(), say=say)
         except MissingError:
-            _say_what_run_was_meant(job)
+            say_what_run_was_meant(job)
             raise
         error = jobs.outcome(description)
     if error is not None:
         raise error
-
-
-def _local_run(name: str) -> RunDir | None:
-    """The run in that directory, or of that name below `runs`; None: it can only be a job.
-
-    Raises:
-        ConfigError: it can only be a run, and there is none.
-    """
-    from maporl_cli.core.config import RunConfig
-    from maporl_cli.core.run_dir import RunDir
-
-    for path in (Path(name), RunConfig().output_dir / name):
-        if RunDir(path).config.is_file():
-            return RunDir(path)
-    # No job has a slash or a dot in its name, so the error is that of a run.
-    return RunDir.existing(Path(name)) if set("/.") & set(name) else None
-
-
-def _say_what_run_was_meant(name: str) -> None:
-    from maporl_cli.core.config import RunConfig
-    from maporl_cli.core.config_keys import nearest
-    from maporl_cli.core.run_dir import run_names
-
-    output_dir = RunConfig().output_dir
-    meant = nearest(name, run_names(output_dir))
-    if meant is not None:
-        say(f"{output_dir} holds no run of that name; did you mean {meant}?")

@@ -14,8 +14,9 @@ import typer
 from typer.exceptions import TyperException
 
 from maporl_cli import __version__
-from maporl_cli.cli import config, data, jobs, model
+from maporl_cli.cli import config, data, endpoints, jobs, model
 from maporl_cli.cli.ask import ask
+from maporl_cli.cli.deploy import deploy
 from maporl_cli.cli.evaluation import evaluate
 from maporl_cli.cli.logs import logs
 from maporl_cli.cli.output import show_error, show_unexpected
@@ -59,9 +60,11 @@ app.command("eval")(evaluate)
 app.command("evaluate", hidden=True)(evaluate)
 app.command()(ask)
 app.command()(serve)
+app.command()(deploy)
 app.command()(reward)
 app.command()(logs)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(data.app, name="data")
 app.add_typer(model.app, name="model")
 app.add_typer(config.app, name="config")

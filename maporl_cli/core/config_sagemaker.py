@@ -22,15 +22,16 @@ VariableText = Annotated[Text, Field(max_length=512)]
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,511}$")]
 TagKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_ .:/=+@-]{1,128}$")]
 TagValue = Annotated[Text, Field(pattern=r"^[A-Za-z0-9_ .:/=+@-]{0,256}$")]
+Instance = Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")]
 Role = Annotated[str, Field(pattern=r"^(arn:aws[a-z-]*:iam::\d{12}:role/\S+|[\w+=,.@-]{1,64})$")]
 _LONGEST_JOB = 28 * 86_400
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,32}$")]
 
 
 class SageMakerConfig(Section):
-    """The jobs of `maporl train --on sagemaker`."""
+    """The jobs of `maporl train --on sagemaker`, and the endpoints of `maporl deploy`."""
 
-    instance: Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")] = "ml.g5.12xlarge"
+    instance: Instance = "ml.g5.12xlarge"
     instances: Annotated[int, Field(ge=1, le=512)] = 1
     role: Role | None = None
     """The execution role: its ARN, or its name."""
@@ -42,6 +43,10 @@ class SageMakerConfig(Section):
     """None: as the AWS configuration says."""
     image: Annotated[str, Field(pattern=r"^\w\S{0,254}$")] | None = None
     """The container; None: AWS's PyTorch training image."""
+    inference_instance: Instance = "ml.g5.2xlarge"
+    """Of an endpoint. It costs until it is deleted, so the default is a smaller one."""
+    inference_image: str | None = None
+    """An endpoint's container; None: AWS's Hugging Face inference image."""
     spot: bool = False
     """Spare capacity at a lower price, which AWS may take back: the job goes on from its last checkpoint."""
     max_runtime: Annotated[int, Field(ge=1, le=_LONGEST_JOB)] = 86_400
@@ -58,7 +63,7 @@ class SageMakerConfig(Section):
     encrypt_traffic: bool = False
     """Between the instances."""
     kms_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9:/_-]{1,2048}$")] | None = None
-    """Encrypts what is uploaded and the results."""
+    """Encrypts what is uploaded, the results, and the disk of an endpoint that has none of its own."""
     tags: Annotated[dict[TagKey, TagValue], Field(max_length=40)] = Field(default_factory=dict)
     environment: Annotated[dict[Variable, VariableText], Field(max_length=100)] = Field(default_factory=dict)
     """Variables of the container, such as PYTORCH_CUDA_ALLOC_CONF; never a secret."""

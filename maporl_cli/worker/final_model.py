@@ -38,10 +38,7 @@ def open_final_model(home: RunDir, narrator: Narrator) -> Session:
         ConfigError: an agent's policy comes from a plug-in, which alone knows how to load it.
         MissingError: the run has no final model, or a file of it is missing or damaged.
     """
-    config = _with_files_in(home.files, home.load_config())
-    load_plugins(config.run.plugins)
-    _refuse_plugins(config)
-    refuse_unfinished(home, config)
+    config = servable(home)
     by_device: dict[torch.device, list[str]] = {}
     for name, device in zip(config.team.names, devices(len(config.team.names)), strict=True):
         by_device.setdefault(device, []).append(name)
@@ -52,6 +49,20 @@ def open_final_model(home: RunDir, narrator: Narrator) -> Session:
     team = build_team(config, policies, ranks.stage(Floor(Timeline(), narrator.stopping), narrator.stopping))
     book = role_book(config.team.roles)
     return Session(config, book, policies, team, cold_starts_of(config), ranks, None)
+
+
+def servable(home: RunDir) -> Config:
+    """The config of a run whose final model can be loaded, with the plug-ins and evidence as they lie here.
+
+    Raises:
+        ConfigError: an agent's policy comes from a plug-in, which alone knows how to load it.
+        MissingError: the run has no final model, or a file of it is missing or damaged.
+    """
+    config = _with_files_in(home.files, home.load_config())
+    load_plugins(config.run.plugins)
+    _refuse_plugins(config)
+    refuse_unfinished(home, config)
+    return config
 
 
 def devices(agents: int) -> list[torch.device]:
@@ -93,12 +104,17 @@ def _load(
         for name, policy in policies.items():
             copy_weights(_adapter(home.final_model / name, "fetch or train the run again"), policy)
         return policies
+    return build_policies(of_folders(home, config), None, device, narrator.say, names)
+
+
+def of_folders(home: RunDir, config: Config) -> Config:
+    """`config` with each agent's model as it was saved whole, in its folder of the final model."""
     seats = [
         seat.model_copy(update={"model": str((home.final_model / seat.name).resolve())})
         for seat in config.team.agents
     ]
     team = config.team.model_copy(update={"agents": tuple(seats)})
-    return build_policies(config.model_copy(update={"team": team}), None, device, narrator.say, names)
+    return config.model_copy(update={"team": team})
 
 
 def _adapter(folder: Path, fix: str) -> dict[str, Tensor]:

@@ -26,8 +26,6 @@ from maporl_cli.backends.sagemaker.paths import (
 from maporl_cli.core.errors import MaporlError
 from maporl_cli.core.run_dir import RunDir
 
-_CODE = MODEL / "code"
-"""Where an endpoint looks for what it runs."""
 _SHOWN = 1024
 """Characters of the failure file that SageMaker shows."""
 
@@ -50,7 +48,9 @@ def deliver(run: RunDir, ranks: range) -> None:
             _link(source, target)
         except OSError as error:
             lost = lost or error
-    for finish in (_lead_to_wheel, partial(_pack, run.training_log)) if 0 in ranks else ():
+    for finish in (
+        (partial(_lead_to_wheel, MODEL / "code"), partial(_pack, run.training_log)) if 0 in ranks else ()
+    ):
         try:
             finish()
         except OSError as error:
@@ -69,10 +69,9 @@ def _layout(run: RunDir) -> Iterator[tuple[Path, Path]]:
     if not run.path.is_dir():
         return
     if run.final_model.is_dir():
-        yield from _files(run.final_model, MODEL / run.final_model.name)
-        yield from _files(run.config, MODEL / run.config.name)
-        yield from _files(channel(CONFIG_CHANNEL) / SHIPPED, RunDir(MODEL).files)
-        yield from _files(channel(CODE_CHANNEL), _CODE)
+        yield from _model(
+            MODEL, run.final_model, run.config, channel(CONFIG_CHANNEL) / SHIPPED, channel(CODE_CHANNEL)
+        )
     apart = (run.final_model, run.checkpoints, run.training_log)
     for item in sorted(run.path.iterdir()):
         if item not in apart and not item.name.startswith("."):
@@ -97,6 +96,32 @@ def _pack(log: Path) -> None:
         shutil.copyfileobj(whole, packed)
 
 
+def lay_out_model(target: Path, final_model: Path, config: Path, files: Path, code: Path) -> None:
+    """What becomes a `model.tar.gz`: a final model, with all that an endpoint needs to serve it as it is.
+
+    Args:
+        target: becomes the root of the archive, which an endpoint unpacks where a job lays it out.
+        config: names plug-ins and evidence by what `files` calls them.
+        files: their folder, which may be missing.
+        code: as `bundle.write_code` makes it.
+
+    Raises:
+        OSError: the disk is full, or cannot be written.
+    """
+    for source, place in _model(target, final_model, config, files, code):
+        _link(source, place)
+    _lead_to_wheel(target / "code")
+
+
+def _model(
+    target: Path, final_model: Path, config: Path, files: Path, code: Path
+) -> Iterator[tuple[Path, Path]]:
+    yield from _files(final_model, target / "final_model")
+    yield from _files(config, target / "config.yaml")
+    yield from _files(files, RunDir(target).files)
+    yield from _files(code, target / "code")
+
+
 def write_failure(error: MaporlError) -> None:
     """Tell SageMaker why the job failed; what is too long loses of its reason, never of its fix."""
     fix = f"\nFix: {error.fix}"[: _SHOWN // 2]
@@ -107,13 +132,14 @@ def write_failure(error: MaporlError) -> None:
     FAILURE.write_text(told + fix, encoding="utf-8")
 
 
-def _lead_to_wheel() -> None:
+def _lead_to_wheel(code: Path) -> None:
     """An endpoint installs the requirements from another folder, where a path of their own leads nowhere."""
-    if (requirements := _CODE / REQUIREMENTS).is_file():
+    if (requirements := code / REQUIREMENTS).is_file():
         lines = requirements.read_text(encoding="utf-8").splitlines(keepends=True)
         requirements.unlink()  # it may be the channel's own file
-        here = (f"{_CODE}/{line.removeprefix('./')}" if line.startswith("./") else line for line in lines)
-        requirements.write_text("".join(here), encoding="utf-8")
+        there = MODEL / code.name
+        told = (f"{there}/{line.removeprefix('./')}" if line.startswith("./") else line for line in lines)
+        requirements.write_text("".join(told), encoding="utf-8")
 
 
 def _files(source: Path, target: Path) -> Iterator[tuple[Path, Path]]:

@@ -37,7 +37,26 @@ class Machine:
     source: str
 
 
-def machine_of(session: Session, instance: str) -> Machine:
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What an instance is for: AWS has other types for each.
+
+    Attributes:
+        name: in words.
+        key: of the config, that names the instance.
+        listed: the shape of AWS's API that lists them.
+    """
+
+    name: str
+    key: str
+    listed: str
+
+
+TRAINING = Use("training", "sagemaker.instance", "TrainingInstanceType")
+HOSTING = Use("hosting", "sagemaker.inference_instance", "ProductionVariantInstanceType")
+
+
+def machine_of(session: Session, instance: str, use: Use = TRAINING) -> Machine:
     """An instance of a type.
 
     EC2 is asked, which tells what GPUs really leave to programs; the SDK's table, which has their nominal
@@ -47,27 +66,27 @@ def machine_of(session: Session, instance: str) -> Machine:
         MissingError: there is no such type, it has no GPU that can be used, or EC2 cannot be asked of one
             that the table does not have.
     """
-    refuse_unknown(session, instance)
+    refuse_unknown(session, instance, use)
     try:
         with aws_errors(f"EC2 in {session.region_name}"):
             client = aws_client(session, "ec2", patient=False)
             asked = client.describe_instance_types(InstanceTypes=[instance.removeprefix("ml.")])
     except MaporlError as error:
-        return _listed(instance, error)
+        return _listed(instance, error, use)
     (found,) = asked["InstanceTypes"]
     gpus: list[dict[str, Any]] = found.get("GpuInfo", {}).get("Gpus", [])
     if gpus:
         return Machine(gpus[0]["Count"], gpus[0]["MemoryInfo"]["SizeInMiB"] * MIB, "EC2")
     if instance.startswith(_ACCELERATED):
         raise MissingError(
-            f"{instance} has no GPU that maporl can train on.",
-            where="sagemaker.instance",
+            f"{instance} has no GPU that maporl can use.",
+            where=use.key,
             fix="take another --instance, such as ml.g5.12xlarge",
         )
     return Machine(0, found["MemoryInfo"]["SizeInMiB"] * MIB, "EC2")
 
 
-def _listed(instance: str, error: MaporlError) -> Machine:
+def _listed(instance: str, error: MaporlError, use: Use) -> Machine:
     """What the SDK's table says of a type.
 
     Args:
@@ -81,27 +100,25 @@ def _listed(instance: str, error: MaporlError) -> Machine:
         return Machine(0, None, "")
     raise MissingError(
         f"It is not known how many GPUs {instance} has.",
-        where="sagemaker.instance",
+        where=use.key,
         why=f"the SDK's table does not have it, and EC2 says: {error.what}",
         fix="have ec2:DescribeInstanceTypes allowed, or take another --instance, such as ml.g5.12xlarge",
     ) from error
 
 
-def refuse_unknown(session: Session, instance: str) -> None:
-    """Nothing, where training jobs may have such an instance.
+def refuse_unknown(session: Session, instance: str, use: Use = TRAINING) -> None:
+    """Nothing, where such an instance may be had for that.
 
     Raises:
-        MissingError: AWS has no such type for training; names the nearest.
+        MissingError: AWS has no such type for it; names the nearest.
     """
-    known: list[str] = (
-        aws_client(session, "sagemaker").meta.service_model.shape_for("TrainingInstanceType").enum
-    )
+    known: list[str] = aws_client(session, "sagemaker").meta.service_model.shape_for(use.listed).enum
     if instance in known:
         return
     meant = nearest(instance, known)
     raise MissingError(
-        f"There is no instance type {instance} for training.",
-        where="sagemaker.instance",
+        f"There is no instance type {instance} for {use.name}.",
+        where=use.key,
         why="AWS does not list it",
         fix=f"did you mean {meant}?" if meant else "--instance ml.g5.12xlarge, or another of AWS's list",
     )

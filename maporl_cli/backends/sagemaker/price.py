@@ -37,11 +37,14 @@ class Price:
         return self.hourly * seconds / 3600 * instances
 
 
-def price_of(session: Session, instance: str) -> Price | str:
-    """The price of a training instance in the session's region; why it is not known, where it is not.
+def price_of(session: Session, instance: str, usage: str = "Train") -> Price | str:
+    """The price of an instance in the session's region; why it is not known, where it is not.
 
     AWS Price List Query API, service AmazonSageMaker. Of a product's usage types, such as
-    `USE1-Train:ml.g5.12xlarge`, only training's counts: hosting and notebooks cost otherwise.
+    `USE1-Train:ml.g5.12xlarge`, only one counts: training, hosting and notebooks cost differently.
+
+    Args:
+        usage: `Train`, or `Host` for an endpoint.
     """
     try:
         with aws_errors("the AWS price list"):
@@ -56,14 +59,14 @@ def price_of(session: Session, instance: str) -> Price | str:
             found = [json.loads(text) for page in pages for text in page["PriceList"]]
     except MaporlError as error:
         return error.what
-    prices = [price for product in found if _is_training(product, instance) for price in _hourly(product)]
+    prices = [price for product in found if _is_for(usage, product, instance) for price in _hourly(product)]
     # Where there are several, nobody knows which counts, and only the highest bounds the cost.
     return max(prices, key=lambda price: price.hourly) if prices else f"the price list has no {instance} here"
 
 
-def _is_training(product: Mapping[str, Any], instance: str) -> bool:
-    usage, _, name = str(product["product"]["attributes"].get("usagetype", "")).partition(":")
-    return usage.split("-")[-1] == "Train" and name == instance
+def _is_for(usage: str, product: Mapping[str, Any], instance: str) -> bool:
+    told, _, name = str(product["product"]["attributes"].get("usagetype", "")).partition(":")
+    return told.split("-")[-1] == usage and name == instance
 
 
 def _hourly(product: Mapping[str, Any]) -> Iterator[Price]:

@@ -1,0 +1,42 @@
+"""What each GPU of an endpoint needs to hold a team and to answer with it: an estimate, from shapes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from maporl_cli.agents.blueprint import blueprints
+from maporl_cli.agents.build import model_of
+from maporl_cli.core.config import Config
+from maporl_cli.training.memory import RankMemory, prompt_tokens, sampling
+
+
+def serving_memory(config: Config, gpus: int, questions: int) -> Sequence[RankMemory]:
+    """What each GPU needs, or the RAM where there is none, as `worker.final_model` places agents.
+
+    Weights are in fp32, as they are loaded, but for the base that adapters share. Nothing learns.
+
+    Args:
+        questions: of the largest request; `eval.batch_size` of them are answered at once.
+
+    Raises:
+        ConfigError: as `blueprints`.
+        MissingError: a model is not on this machine, so its shapes are not known.
+    """
+    if config.model.dtype == "auto":  # what this machine would choose is of no matter
+        dtype = "bf16" if gpus else "fp32"
+        config = config.model_copy(update={"model": config.model.model_copy(update={"dtype": dtype})})
+    prints = blueprints(config)
+    rows = min(questions, config.eval.batch_size)
+    seats = [(seat, prints[model_of(seat, config)]) for seat in config.team.agents]
+    devices = [seats[place::gpus] for place in range(min(gpus, len(seats)))] if gpus else [seats]
+    return [
+        RankMemory(
+            model=sum({one.model: one.shared_bytes for _, one in held}.values())
+            + sum(one.own_bytes for _, one in held),
+            # Agents answer one after the other, so the largest call counts.
+            cache=max(
+                sampling(one, rows, prompt_tokens(seat, one), seat.max_new_tokens) for seat, one in held
+            ),
+        )
+        for held in devices
+    ]
