@@ -171,7 +171,7 @@ def test_a_dry_run_prints_the_requests_and_sends_nothing(endpoints, account, run
         "maporl:words": "clinic",
     }
     assert "endpoint ward, run run, in eu-west-1" in said
-    assert "on ml.g5.2xlarge (1 × GPU of 24 GiB), one worker" in said
+    assert "on ml.g5.2xlarge (1 × GPU of 22 GiB), one worker" in said
     assert "price $1.5 an hour (list of 2026-11-20): $36.00 a day, $1,095.00 a month of 730 h" in said
     assert "GPU 0: " in said
     assert "up to 64 questions of 50,000 characters, 1 MiB, 60 s; one at a time" in said

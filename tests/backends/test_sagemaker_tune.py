@@ -132,7 +132,7 @@ def test_strategies(account, tmp_path, sets, strategy, early) -> None:
     assert (settings["Strategy"], settings["TrainingJobEarlyStoppingType"]) == (strategy, early)
     if strategy == "Hyperband":
         bounds = settings["StrategyConfig"]["HyperbandStrategyConfig"]
-        assert bounds == {"MinResource": 1, "MaxResource": 4}
+        assert bounds == {"MinResource": 1, "MaxResource": 6}
 
 
 def test_warm_start(account, tmp_path) -> None:
