@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any
@@ -124,6 +125,7 @@ def test_a_run_goes_on_with_the_plug_ins_and_questions_that_it_began_with(accoun
     data = load_split(load_config(preset="clinic", sets=sets).config).sources | hashes
     begun(account, request, MANIFEST | {"data": data})
     launch(*GOING_ON, sets=sets)
+    time.sleep(1)  # jobs that go on with a run are named by the second
     second.write_text("# changed\n")
     told = refused(DataError, *GOING_ON, sets=sets)
     assert f"The data of the run has changed since it was started.\nWhere: {second}" in told
