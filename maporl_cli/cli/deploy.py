@@ -180,8 +180,9 @@ def _settings(text: str, sets: Sequence[str], flags: dict[str, Any]) -> SageMake
 def _lines(plan: EndpointPlan) -> Iterator[str]:
     """What the endpoint is, what it needs, what it costs, and what may be asked of it."""
     from maporl_cli.backends.sagemaker.endpoint_ask import AT_ONCE
-    from maporl_cli.backends.sagemaker.endpoint_plan import DAY, MONTH, device_of
+    from maporl_cli.backends.sagemaker.endpoint_plan import DAY, MONTH
     from maporl_cli.backends.sagemaker.endpoint_request import ANSWERING
+    from maporl_cli.backends.sagemaker.instances import device_of
     from maporl_cli.serving.requests import BODY, CHARACTERS, ROWS
 
     settings, machine = plan.settings, plan.machine

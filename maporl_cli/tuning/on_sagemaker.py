@@ -183,17 +183,18 @@ def _record(
     space: Mapping[str, BaseDistribution],
     objective: str,
 ) -> None:
-    state = _STATES.get(job.status, TrialState.FAIL)
+    from maporl_cli.backends.sagemaker.jobs import OUT_OF_TIME
+
+    late = job.secondary == "MaxRuntimeExceeded"  # no search has judged it
+    state = TrialState.FAIL if late else _STATES.get(job.status, TrialState.FAIL)
     final = job.description.get("FinalMetricDataList", [])
     measured = {one["MetricName"]: one["Value"] for one in final}.get(objective)
     if state is TrialState.COMPLETE and measured is None:
         state = TrialState.FAIL
-    if job.secondary == "MaxRuntimeExceeded":
-        state = TrialState.FAIL
     attributes: dict[str, Any] = {"seconds": job.description.get("TrainingTimeInSeconds")}
     if state is TrialState.FAIL:
-        late = "it ran for as long as it was allowed to" if job.secondary == "MaxRuntimeExceeded" else ""
-        attributes[FAILURE] = job.failure or late or f"{objective} was not read from its log"
+        why = OUT_OF_TIME[job.secondary] if late else f"{objective} was not read from its log"
+        attributes[FAILURE] = job.failure or why
     study.add_trial(
         create_trial(
             state=state,

@@ -15,7 +15,7 @@ from maporl_cli.agents.build import cold_starts_of
 from maporl_cli.backends.sagemaker.endpoint_model import ARCHIVE
 from maporl_cli.backends.sagemaker.endpoint_request import endpoint_requests, inference_image
 from maporl_cli.backends.sagemaker.endpoints import INSTANCE_TAG, WORDS_TAG
-from maporl_cli.backends.sagemaker.instances import HOSTING, Machine, machine_of
+from maporl_cli.backends.sagemaker.instances import HOSTING, Machine, device_of, machine_of
 from maporl_cli.backends.sagemaker.jobs import PRICE_DATE_TAG, PRICE_TAG, RUN_TAG
 from maporl_cli.backends.sagemaker.price import Price, price_of
 from maporl_cli.backends.sagemaker.roles import role_arn
@@ -25,7 +25,6 @@ from maporl_cli.core.errors import ConfigError, MaporlError, MissingError
 from maporl_cli.core.run_dir import RunDir
 from maporl_cli.data.channels import noted_channels
 from maporl_cli.data.s3 import place_of
-from maporl_cli.training.fit import Device
 from maporl_cli.training.memory import RankMemory
 from maporl_cli.worker.final_model import of_folders
 from maporl_cli.worker.serving_memory import serving_memory
@@ -146,12 +145,6 @@ def plan_endpoint(
     )
     _refuse_cost(planned, max_cost)
     return planned
-
-
-def device_of(machine: Machine, instance: str) -> Device | None:
-    """What holds the team; None: nobody knows how much that can hold."""
-    what = f"GPU of {instance}" if machine.gpus else f"RAM of {instance}"
-    return None if machine.bytes is None else Device(what, machine.bytes, shared=not machine.gpus)
 
 
 def _known_bucket(source: RunDir | str) -> str | None:

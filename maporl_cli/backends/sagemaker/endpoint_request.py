@@ -12,10 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sagemaker.core import image_uris
-
+from maporl_cli.backends.sagemaker.images import aws_image
 from maporl_cli.core.config_sagemaker import SageMakerConfig
-from maporl_cli.core.errors import ConfigError
 
 _TRANSFORMERS, _TORCH, _PYTHON = "5.5.3", "pytorch2.6.0", "py312"
 """Of the newest of AWS's Hugging Face inference images that the SDK knows. All others have transformers 4,
@@ -103,20 +101,6 @@ def inference_image(region: str, instance: str) -> str:
     Raises:
         ConfigError: there is none for the region or instance.
     """
-    try:
-        return image_uris.retrieve(
-            "huggingface",
-            region,
-            version=_TRANSFORMERS,
-            base_framework_version=_TORCH,
-            py_version=_PYTHON,
-            instance_type=instance,
-            image_scope="inference",
-        )
-    except ValueError as error:
-        raise ConfigError(
-            "AWS has no inference image for that.",
-            where=f"{instance} in {region}",
-            why=str(error).splitlines()[0],
-            fix="correct --instance or --region, or give sagemaker.inference_image",
-        ) from error
+    versions = {"version": _TRANSFORMERS, "base_framework_version": _TORCH, "py_version": _PYTHON}
+    key = "sagemaker.inference_image"
+    return aws_image("huggingface", "inference", region, instance, key=key, **versions)

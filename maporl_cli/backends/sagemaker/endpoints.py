@@ -15,7 +15,7 @@ from typing import Any
 from boto3.session import Session
 from botocore.exceptions import ClientError
 
-from maporl_cli.backends.sagemaker.jobs import PRICE_TAG, RUN_TAG
+from maporl_cli.backends.sagemaker.jobs import RUN_TAG, price_in
 from maporl_cli.core.config_keys import nearest
 from maporl_cli.core.errors import MaporlError, MissingError, RunFailed, UsageError
 from maporl_cli.core.harmless import harmless
@@ -74,10 +74,7 @@ class Endpoint:
     @property
     def usd_per_hour(self) -> float | None:
         """The price when it was made; None: unknown."""
-        try:
-            return float(self.tags[PRICE_TAG])
-        except (KeyError, ValueError):
-            return None
+        return price_in(self.tags)
 
     @property
     def usd(self) -> float | None:

@@ -15,6 +15,7 @@ from sagemaker.core import instance_types_gpu_info
 from maporl_cli.core.config_keys import nearest
 from maporl_cli.core.errors import MaporlError, MissingError
 from maporl_cli.data.aws import aws_client, aws_errors
+from maporl_cli.training.fit import Device
 
 MIB = 2**20
 _ACCELERATED = ("ml.g", "ml.p", "ml.trn")
@@ -104,6 +105,12 @@ def _listed(instance: str, error: MaporlError, use: Use) -> Machine:
         why=f"the SDK's table does not have it, and EC2 says: {error.what}",
         fix="have ec2:DescribeInstanceTypes allowed, or take another --instance, such as ml.g5.12xlarge",
     ) from error
+
+
+def device_of(machine: Machine, instance: str) -> Device | None:
+    """What holds a team on an instance of that type; None: nobody knows how much that can hold."""
+    what = f"GPU of {instance}" if machine.gpus else f"RAM of {instance}"
+    return None if machine.bytes is None else Device(what, machine.bytes, shared=not machine.gpus)
 
 
 def refuse_unknown(session: Session, instance: str, use: Use = TRAINING) -> None:

@@ -29,7 +29,7 @@ _RETAINED = "ResourceRetainedBillableTimeInSeconds"
 ENDED = frozenset({"Completed", "Failed", "Stopped"})
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _A_PAGE = 100
-_OUT_OF_TIME = {
+OUT_OF_TIME = {
     "MaxRuntimeExceeded": "it ran for as long as it was allowed to",
     "MaxWaitTimeExceeded": "no spot instance was to be had within the time allowed for waiting",
     "Interrupted": "its spot instance was taken away, and no time was left to wait for another",
@@ -110,10 +110,7 @@ class Job:
     @property
     def usd_per_hour(self) -> float | None:
         """The on-demand price of one instance; None: unknown."""
-        try:
-            return float(self.tags[PRICE_TAG])
-        except (KeyError, ValueError):
-            return None
+        return price_in(self.tags)
 
     @property
     def usd(self) -> float | None:
@@ -158,6 +155,14 @@ def channel_uri(description: Mapping[str, Any], name: str) -> str | None:
         if channel["ChannelName"] == name:
             return channel["DataSource"]["S3DataSource"]["S3Uri"].rstrip("/")
     return None
+
+
+def price_in(tags: Mapping[str, str]) -> float | None:
+    """US dollars an hour, as a job or an endpoint was tagged when it was made; None: unknown."""
+    try:
+        return float(tags[PRICE_TAG])
+    except (KeyError, ValueError):
+        return None
 
 
 def our_jobs(session: Session, limit: int, *, run: str | None = None) -> list[Job]:
@@ -262,7 +267,7 @@ def outcome(description: Mapping[str, Any]) -> MaporlError | None:
     if job.status == "Stopped":
         return RunFailed(
             f"The job {job.name} was stopped.",
-            why=_OUT_OF_TIME.get(job.secondary, "somebody stopped it before it was done"),
+            why=OUT_OF_TIME.get(job.secondary, "somebody stopped it before it was done"),
             fix=f"maporl jobs fetch {job.name} brings what it wrote up to then",
         )
     return None

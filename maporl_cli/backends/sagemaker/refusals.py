@@ -11,13 +11,12 @@ from maporl_cli.agents.models import can_be_pulled
 from maporl_cli.agents.policy import plugin_policy
 from maporl_cli.agents.roles import role_book
 from maporl_cli.backends.sagemaker.inputs import Inputs
-from maporl_cli.backends.sagemaker.instances import Machine
+from maporl_cli.backends.sagemaker.instances import Machine, device_of
 from maporl_cli.backends.sagemaker.ranks import placed
 from maporl_cli.core.batch_arithmetic import accumulation_steps
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError, MissingError
 from maporl_cli.data.splits import load_split
-from maporl_cli.training.fit import Device
 from maporl_cli.worker.memory_plan import fix_of, memory_part, placement_part
 from maporl_cli.worker.plugins import plugin_hashes
 from maporl_cli.worker.rules import refuse_rules
@@ -72,17 +71,16 @@ def refuse_unfit(config: Config, machine: Machine) -> Mapping[str, Any]:
     placement = placed(config, machine.gpus)
     accumulation_steps(config, placement.replicas)
     refuse_rules(config, role_book(config.team.roles))
-    what = f"GPU of {name}" if machine.gpus else f"RAM of {name}"
-    device = Device(what, machine.bytes, shared=not machine.gpus) if machine.bytes else None
+    device = device_of(machine, name)
     memory = memory_part(config, placement, device)
     if "unknown" in memory:
         _refuse_no_model(config)
-    if memory.get("advice"):
+    if device is not None and memory.get("advice"):
         raise ConfigError(
             f"The team does not fit on {name}.",
             where="sagemaker.instance",
             why=f"a rank needs up to {max(rank['peak'] for rank in memory['ranks']) / 1e9:.1f} GB, and the "
-            f"{what} has {(machine.bytes or 0) / 1e9:.1f} GB",
+            f"{device.name} has {device.bytes / 1e9:.1f} GB",
             fix=fix_of(memory, placement_part(placement)),
         )
     return memory

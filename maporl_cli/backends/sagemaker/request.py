@@ -20,7 +20,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from boto3.session import Session as AwsSession
-from sagemaker.core import image_uris
 from sagemaker.core.helper.session_helper import Session
 from sagemaker.core.training.configs import (
     CheckpointConfig,
@@ -36,6 +35,7 @@ from sagemaker.core.training.configs import (
 from sagemaker.train.model_trainer import ModelTrainer
 
 from maporl_cli.backends.sagemaker.bundle import write_code
+from maporl_cli.backends.sagemaker.images import aws_image
 from maporl_cli.backends.sagemaker.inputs import Inputs
 from maporl_cli.backends.sagemaker.paths import (
     CHECKPOINTS,
@@ -47,7 +47,6 @@ from maporl_cli.backends.sagemaker.paths import (
 )
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_yaml import to_yaml
-from maporl_cli.core.errors import ConfigError
 from maporl_cli.data.s3 import checksum_of
 
 _TORCH, _PYTHON = "2.10.0", "py313"
@@ -200,22 +199,8 @@ def image_of(region: str, instance: str) -> str:
     Raises:
         ConfigError: there is none for the region or instance.
     """
-    try:
-        return image_uris.retrieve(
-            "pytorch",
-            region,
-            version=_TORCH,
-            py_version=_PYTHON,
-            instance_type=instance,
-            image_scope="training",
-        )
-    except ValueError as error:
-        raise ConfigError(
-            "AWS has no training image for that.",
-            where=f"{instance} in {region}",
-            why=str(error).splitlines()[0],
-            fix="correct --instance or --region, or give sagemaker.image",
-        ) from error
+    versions = {"version": _TORCH, "py_version": _PYTHON}
+    return aws_image("pytorch", "training", region, instance, key="sagemaker.image", **versions)
 
 
 def _digest(folder: Path, inputs: Inputs) -> str:
