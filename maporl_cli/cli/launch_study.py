@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json as jsonlib
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from maporl_cli.cli.confirm import confirm
@@ -41,13 +44,16 @@ def launch_study(
     """
     from maporl_cli.backends.sagemaker.checks import check_job
     from maporl_cli.backends.sagemaker.launch import send_inputs
+    from maporl_cli.backends.sagemaker.paths import STUDY_CONFIG
     from maporl_cli.backends.sagemaker.plan import plan_job
     from maporl_cli.backends.sagemaker.tuning_job import create_tuning_job, tuning_name, tuning_request
+    from maporl_cli.core.config_yaml import to_yaml
     from maporl_cli.core.run_dir import named
     from maporl_cli.tuning.on_sagemaker import parameter_ranges, trial_job
 
     config = named(config)
     job = plan_job(trial_job(config), resume=False, max_cost=max_cost, trials=config.tune.max_trials)
+    job.inputs.notes[STUDY_CONFIG] = to_yaml(config)
     ranges = parameter_ranges(config)
     if not detach:
         _refuse_occupied(config, overwrite=overwrite)
@@ -82,22 +88,35 @@ def launch_study(
         result(name)
 
 
-def watch_study(config: Config, *, overwrite: bool, json: bool) -> None:
+def watch_study(place: Config, told: Callable[[Path], Config], *, overwrite: bool, json: bool) -> None:
     """Watch a tuning job that was started before, and bring home what it finds.
+
+    Args:
+        place: what is said of the study's name, of where it comes to lie, and of the region.
+        told: the settings that were typed, laid over those of a file; these are the study's own.
 
     Raises:
         UsageError: it is not said which.
+        ConfigError: it was started with other settings than those that were typed.
         MaporlError: there is none of that name, or none of its trials came to anything.
     """
     from maporl_cli.backends.sagemaker.plan import job_name
-    from maporl_cli.backends.sagemaker.tuning_job import tuning_name
+    from maporl_cli.backends.sagemaker.tuning_job import described_tuning, tuning_name
+    from maporl_cli.core.config_sources import load_config
     from maporl_cli.data.aws import aws_session
+    from maporl_cli.tuning.on_sagemaker import study_config
+    from maporl_cli.tuning.study_dir import refuse_other_search
 
-    if config.run.name is None:
+    if place.run.name is None:
         raise UsageError("--resume needs to know which study.", fix="--resume --name NAME")
-    name = tuning_name(job_name(config.run.name, resume=False))
+    session = aws_session(place.sagemaker.region)
+    name = tuning_name(job_name(place.run.name, resume=False))
+    with TemporaryDirectory(prefix="maporl-") as folder:
+        file = study_config(session, described_tuning(session, name), Path(folder))
+        config = told(file)
+        refuse_other_search(load_config(file=file).config, config, where=name)
     _refuse_occupied(config, overwrite=overwrite)
-    _bring_home(config, name, aws_session(config.sagemaker.region), overwrite=overwrite, json=json)
+    _bring_home(config, name, session, overwrite=overwrite, json=json)
 
 
 def _refuse_occupied(config: Config, *, overwrite: bool) -> None:

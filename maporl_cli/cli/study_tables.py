@@ -16,11 +16,11 @@ def show_study(found: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from maporl_cli.monitoring.study_page import sureness
+    from maporl_cli.monitoring.study_page import objective_name, sureness
 
     console, best, keys = Console(), found["best"], list(found["space"])
     table = Table(box=box.SIMPLE_HEAD)
-    for column in ("trial", "accuracy", *_short(keys)):
+    for column in ("trial", objective_name(found), *_short(keys)):
         table.add_column(column, justify="right", overflow="fold")
     for trial in found["trials"]:
         value = trial["state"] if trial["value"] is None else f"{trial['value']:.3f}"

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -35,6 +35,9 @@ from maporl_cli.cli.place import (
     refuse_misplaced,
 )
 from maporl_cli.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from maporl_cli.core.config import Config
 
 
 def tune(
@@ -93,12 +96,23 @@ def tune(
     if remote:
         from maporl_cli.cli.launch_study import launch_study, watch_study
 
-        told = resolve(preset, config, sets, flags).config
         if resume:
-            watch_study(told, overwrite=overwrite, json=json)
+
+            def told(study: Path) -> Config:
+                own = study if preset is None and config is None else config
+                return resolve(preset, own, sets, flags).config
+
+            place = _place(sets or (), flags, "run", "sagemaker")
+            watch_study(place, told, overwrite=overwrite, json=json)
             return
         launch_study(
-            told, overwrite=overwrite, dry_run=dry_run, json=json, yes=yes, detach=detach, max_cost=max_cost
+            resolve(preset, config, sets, flags).config,
+            overwrite=overwrite,
+            dry_run=dry_run,
+            json=json,
+            yes=yes,
+            detach=detach,
+            max_cost=max_cost,
         )
         return
     if resume and preset is None and config is None:
@@ -131,16 +145,24 @@ def tune(
         show_study(found)
 
 
+def _place(sets: Sequence[str], flags: Mapping[str, Any], *sections: str) -> Config:
+    """What is said of these sections alone, before it is known which study's config lies below."""
+    from maporl_cli.core.config_sources import load_config
+
+    keys = tuple(f"{section}." for section in sections)
+    variables = tuple(f"MAPORL_{section.upper()}__" for section in sections)
+    return load_config(
+        environ={key: value for key, value in os.environ.items() if key.startswith(variables)},
+        sets=[item for item in sets if item.startswith(keys)],
+        flags={key: value for key, value in flags.items() if key.startswith(keys)},
+    ).config
+
+
 def _config_of_study(sets: Sequence[str], flags: Mapping[str, Any]) -> Path:
     """The config of the study to go on with: it needs no other word than its name."""
-    from maporl_cli.core.config_sources import load_config
     from maporl_cli.tuning.study_dir import StudyDir, study_names
 
-    place = load_config(
-        environ={key: value for key, value in os.environ.items() if key.startswith("MAPORL_RUN__")},
-        sets=[item for item in sets if item.startswith("run.")],
-        flags={key: value for key, value in flags.items() if key.startswith("run.")},
-    ).config
+    place = _place(sets, flags, "run")
     if place.run.name is None:
         names = ", ".join(study_names(place.run.output_dir))
         raise UsageError(

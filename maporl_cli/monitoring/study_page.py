@@ -28,6 +28,7 @@ def write_study(path: Path, found: Mapping[str, Any], seeds: Sequence[Interval])
         "study.html.j2",
         name=Path(found["study"]).name,
         found=found,
+        objective=objective_name(found),
         sure=sureness(found),
         seeds=interval_plot("seeds", seeds) if len(seeds) > 1 else "",
         importance=bar_plot(
@@ -37,6 +38,11 @@ def write_study(path: Path, found: Mapping[str, Any], seeds: Sequence[Interval])
         else "",
         seconds={trial["trial"]: duration(trial["seconds"]) for trial in found["trials"] if trial["seconds"]},
     )
+
+
+def objective_name(found: Mapping[str, Any]) -> str:
+    """What a study made as high as could be, as the head of a column."""
+    return str(found["objective"]).removeprefix("eval:").replace("_", " ")
 
 
 def sureness(found: Mapping[str, Any]) -> str:

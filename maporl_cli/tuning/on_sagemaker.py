@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna import Study
@@ -18,7 +19,7 @@ from optuna.trial import TrialState, create_trial
 
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_yaml import parse_value
-from maporl_cli.core.errors import ConfigError, Interrupted, MaporlError
+from maporl_cli.core.errors import ConfigError, Interrupted, MaporlError, MissingError
 from maporl_cli.core.trial_values import value_at, with_values
 from maporl_cli.data.splits import load_split
 from maporl_cli.training.questions import total_steps
@@ -93,6 +94,30 @@ def _refuse_too_much(config: Config) -> None:
             where="tune.warm_start",
             fix="name the best of them",
         )
+
+
+def study_config(session: Session, tuning_job: Mapping[str, Any], folder: Path) -> Path:
+    """The config that a tuning job's study was started with, as a file in `folder`.
+
+    Raises:
+        MissingError: the tuning job is not ours.
+        MaporlError: as `aws_errors`.
+    """
+    from maporl_cli.backends.sagemaker.jobs import channel_uri
+    from maporl_cli.backends.sagemaker.paths import CONFIG_CHANNEL, STUDY_CONFIG
+    from maporl_cli.data.s3 import Bucket, place_of
+
+    uri = channel_uri(tuning_job.get("TrainingJobDefinition", {}), CONFIG_CHANNEL)
+    name, key = place_of(f"{uri}/{STUDY_CONFIG}")
+    bucket = Bucket(name, session)
+    if uri is None or bucket.size(key) is None:
+        raise MissingError(
+            f"The tuning job {tuning_job['HyperParameterTuningJobName']} was not started by maporl.",
+            why=f"it has no channel {CONFIG_CHANNEL!r} with a {STUDY_CONFIG}",
+            fix="give the --name, and the --region, of a study that `maporl tune --on sagemaker` started",
+        )
+    bucket.download(key, folder / STUDY_CONFIG, lambda _: None)
+    return folder / STUDY_CONFIG
 
 
 def watch(session: Session, name: str, say: Say) -> None:

@@ -15,7 +15,7 @@ from maporl_cli.evaluation.statistics import wilson
 from maporl_cli.monitoring.row_plots import Interval
 from maporl_cli.monitoring.wording import percent
 from maporl_cli.tuning.confirm import Confirmation, mean_interval
-from maporl_cli.tuning.search import FAILURE, trial_name
+from maporl_cli.tuning.search import FAILURE, TWIN, trial_name
 from maporl_cli.tuning.study import finished
 from maporl_cli.tuning.study_dir import StudyDir
 
@@ -113,5 +113,6 @@ def _trial(home: StudyDir, trial: FrozenTrial) -> Mapping[str, Any]:
         "on_the_way": {str(part): value for part, value in trial.intermediate_values.items()},
         "seconds": trial.user_attrs.get("seconds"),
         "failure": trial.user_attrs.get(FAILURE),
-        "run": str(home.run(trial_name(trial.number)).path),
+        "same_as": trial.user_attrs.get(TWIN),
+        "run": str(home.run(trial_name(trial.user_attrs.get(TWIN, trial.number))).path),
     }

@@ -98,7 +98,7 @@ def train_all(jobs: Iterator[Job], places: Sequence[Place], nproc: int, stop: St
                     if next_one is None or is_held(RunDir.of(next_one.config)):
                         break
                     job, next_one = next_one, None
-                    if results := read_object(RunDir.of(job.config).results):
+                    if results := _results(RunDir.of(job.config)):
                         job.done(results)
                     else:
                         going.append(_Going(job, free.pop(0), nproc, Path(folder)))
@@ -116,6 +116,28 @@ def train_all(jobs: Iterator[Job], places: Sequence[Place], nproc: int, stop: St
             raise
     if stop.requested:
         raise Interrupted("The study was stopped.", fix="run the same command with --resume to go on")
+
+
+def _results(run: RunDir) -> Mapping[str, Any]:
+    """What a run came to; empty where it has not come to its end.
+
+    Raises:
+        RunFailed: the file was damaged.
+    """
+    try:
+        found = read_object(run.results)
+        if found and not found["eval"]["after"]:
+            raise KeyError
+    except (RunFailed, KeyError, TypeError) as error:
+        missing = "it does not say how the team answered in the end"
+        raise RunFailed(
+            f"The results of the run {run.path} cannot be read.",
+            where=str(run.results),
+            why=error.why if isinstance(error, RunFailed) else missing,
+            fix="delete that file, and run the same command with --resume: the run is measured again from "
+            "its last checkpoint, and no other is touched",
+        ) from error
+    return found
 
 
 class _Going:
@@ -145,7 +167,7 @@ class _Going:
             if not self._asked_to_stop and (stopping or not self._job.goes_on()):
                 self.stop()
             return False
-        results = read_object(RunDir.of(self._job.config).results)
+        results = _results(RunDir.of(self._job.config))
         if results:
             self._job.done(results)
         elif code in _ASKED:

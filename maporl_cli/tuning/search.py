@@ -12,7 +12,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import ConfigError, RunFailed
@@ -30,6 +30,8 @@ _HOPELESS = 3
 """So many trials have failed, and none has done anything else: another would fail as well."""
 FAILURE = "failure"
 """Of a failed trial, why: the name under which the study keeps it."""
+TWIN = "same_as"
+"""Of a trial that was not trained, the number of the one that had its values before."""
 Say = Callable[[str], None]
 
 
@@ -72,6 +74,9 @@ class Search:
         values = {key: suggested(trial, key, kind) for key, kind in self._space.items()}
         told = ", ".join(f"{key} {setting(value)}" for key, value in values.items())
         self._say(f"trial {trial.number}: {told}")
+        if twin := self._twin(values):
+            self._tell_as(trial, twin)
+            return
         try:
             config = self._config_of(trial, values)
         except ConfigError as error:
@@ -85,6 +90,22 @@ class Search:
         steps = total_steps(plain.train, self._questions)
         between = -(-steps // self._config.tune.evaluations)
         return trial_config(self._config, values, name=name, steps_between=between)
+
+    def _twin(self, values: Values) -> FrozenTrial | None:
+        """The trial that had these values and came to an end: a seed learns the same from them again."""
+        ended = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        alike = (one for one in ended if one.params == values and TWIN not in one.user_attrs)
+        return next(alike, None)
+
+    def _tell_as(self, trial: Trial, twin: FrozenTrial) -> None:
+        trial.set_user_attr(TWIN, twin.number)
+        if twin.state is TrialState.PRUNED:
+            self._study.tell(trial, state=TrialState.PRUNED)
+            became = "stopped early"
+        else:
+            self._study.tell(trial, twin.value)
+            became = f"{twin.value:.3f}"
+        self._say(f"trial {trial.number}: {became}, as trial {twin.number} was, which had the same values")
 
     def _refuse_hopeless(self) -> None:
         trials = self._study.get_trials(deepcopy=False)

@@ -46,7 +46,9 @@ def distributions(config: Config) -> dict[str, BaseDistribution]:
             why=f"train.max_steps={config.train.max_steps} takes its place",
             fix="--set train.max_steps=null, or --set tune.space.train.num_epochs=null to leave it out",
         )
-    return {key: _distribution(config, key, values) for key, values in config.tune.space.items()}
+    found = {key: _distribution(config, key, values) for key, values in config.tune.space.items()}
+    _refuse_two_names(config)
+    return found
 
 
 def trial_config(config: Config, values: Values, *, name: str, steps_between: int = 0) -> Config:
@@ -80,9 +82,35 @@ def found_config(config: Config, values: Values) -> Config:
     return renamed(with_values(config, values, "the study"), None)
 
 
+def _refuse_two_names(config: Config) -> None:
+    """Nothing, where no agent goes by its name in one key and by its number in another."""
+    names = list(config.team.names)
+    seen: dict[str, str] = {}
+    for key in config.tune.space:
+        parts = key.split(".")
+        if parts[:2] == ["team", "agents"] and parts[2] in names:
+            parts[2] = str(names.index(parts[2]))
+        first = seen.setdefault(".".join(parts), key)
+        if first != key:
+            raise ConfigError(
+                f"{first} and {key} are one key.",
+                where="tune.space",
+                why="an agent goes by its name or by its number",
+                fix=f"--set tune.space.{key}=null to leave one out",
+            )
+
+
 def _distribution(config: Config, key: str, values: tuple[Choice, ...] | Range) -> BaseDistribution:
     if isinstance(values, tuple):
-        return CategoricalDistribution([_taken(config, key, value) for value in values])
+        choices = [_taken(config, key, value) for value in values]
+        if twice := [choice for choice in choices if choices.count(choice) > 1]:
+            raise ConfigError(
+                f"{key} has the choice {twice[0]} twice.",
+                where=f"tune.space.{key}",
+                why="that is how it takes them, however they are written",
+                fix="name each once",
+            )
+        return CategoricalDistribution(choices)
     low, high = _taken(config, key, values.low), _taken(config, key, values.high)
     if _takes(config, key, math.nextafter(values.low, values.high)):
         return FloatDistribution(float(low), float(high), log=values.log)

@@ -61,17 +61,7 @@ class StudyDir:
             ConfigError: there is no such study, or it searches something else; names each key.
         """
         home = StudyDir.existing(StudyDir.of(config).path)
-        old = home.load_config()
-        changed = changed_science_fields(old, config)
-        changed += [
-            f"tune.{key}" for key in _SEARCHED_BY if getattr(old.tune, key) != getattr(config.tune, key)
-        ]
-        if changed:
-            raise ConfigError(
-                f"The study {home.path} was started with another value of {', '.join(changed)}.",
-                why="its trials could not be compared with new ones",
-                fix=f"leave out what changes it, or start another study with --name {config.run.name}-2",
-            )
+        refuse_other_search(home.load_config(), config, where=str(home.path))
         with disk_errors(home.path):
             clean(home.path, deep=False)
         home.write_config(config)
@@ -149,6 +139,25 @@ class StudyDir:
                 f"The study {self.path} exists.",
                 fix="--resume goes on with it, --overwrite deletes it, another --name leaves it alone",
             )
+
+
+def refuse_other_search(old: Config, new: Config, *, where: str) -> None:
+    """Nothing, where a study that goes on searches what it was started to search.
+
+    Args:
+        where: the study.
+
+    Raises:
+        ConfigError: names each key that was changed.
+    """
+    changed = changed_science_fields(old, new)
+    changed += [f"tune.{key}" for key in _SEARCHED_BY if getattr(old.tune, key) != getattr(new.tune, key)]
+    if changed:
+        raise ConfigError(
+            f"The study {where} was started with another value of {', '.join(changed)}.",
+            why="its trials could not be compared with new ones",
+            fix=f"leave out what changes it, or start another study with --name {new.run.name}-2",
+        )
 
 
 def study_names(output_dir: Path) -> list[str]:

@@ -202,7 +202,35 @@ def trial(
     return name
 
 
+def by_name(folder: Path, *words: str) -> Result:
+    told = ["tune", "--on", "sagemaker", "--resume", "--name", "ward", "--output-dir", str(folder), *words]
+    return CliRunner().invoke(app, told)
+
+
+def test_it_goes_on_with_no_other_settings(account, tmp_path) -> None:
+    started(tmp_path)
+    sets = ("train.learning_rate=1e-4", "tune.eval_fraction=0.3")
+    done = tune(tmp_path, "--resume", sets=sets)
+    assert isinstance(done.exception, MaporlError)
+    assert (
+        "ward was started with another value of train.learning_rate, tune.eval_fraction"
+        in done.exception.message
+    )
+    assert not (tmp_path / "ward").exists()
+
+
+def test_a_tuning_job_of_somebody_else(account, tmp_path) -> None:
+    request = started(tmp_path)
+    key = f"{account.channel(request['TrainingJobDefinition'], 'config')}/study.yaml"
+    account.s3.delete_object(Bucket=BUCKET, Key=key)
+    done = by_name(tmp_path)
+    assert isinstance(done.exception, MaporlError)
+    assert "The tuning job ward was not started by maporl." in done.exception.message
+    assert done.exception.exit_code == 4
+
+
 def test_what_it_finds_comes_home_as_a_study(account, tmp_path, monkeypatch) -> None:
+    """Its name alone says which: it knows its settings."""
     started(tmp_path)
     config = load_config(preset="clinic", sets=[*SMALL, *NONE, *SPACE]).config
     tried = [("1e-04", "3", "0.0", "rloo"), ("0.001", "9", "0.05", "grpo"), ("0.009", "0", "0.0", "rloo")]
@@ -218,7 +246,7 @@ def test_what_it_finds_comes_home_as_a_study(account, tmp_path, monkeypatch) -> 
         lambda self: server.ActionResult({"TrainingJobSummaries": [summary(name) for name in names]}),
         raising=False,
     )
-    done = tune(tmp_path, "--resume", "--json")
+    done = by_name(tmp_path, "--json")
     assert done.exit_code == 0, (done.output, done.exception)
     event = json.loads(done.stdout.splitlines()[-1])
     assert [(one["state"], one["value"]) for one in event["trials"]] == [

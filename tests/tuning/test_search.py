@@ -8,6 +8,7 @@ import signal
 import time
 from collections import Counter
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import optuna
@@ -25,6 +26,7 @@ from maporl_cli.core.config import Config
 from maporl_cli.core.config_sources import load_config
 from maporl_cli.core.errors import ConfigError, MaporlError, MissingError, RunFailed
 from maporl_cli.tuning import runs
+from maporl_cli.tuning.search import TrialJob
 from maporl_cli.tuning.study import pruner, sampler
 from maporl_cli.tuning.tune import tune
 
@@ -173,6 +175,19 @@ class TestInterrupted:
         assert search(config, resume=True)["trials"][0]["state"] == "finished"
         assert [what for what, _, _ in starts(tmp_path)] == ["start", "start", "end"]
 
+    def test_a_second_request_to_stop_waits_for_no_trial(self, tmp_path):
+        """The trial of this rate never heeds one."""
+        one = ("tune.max_trials=1", "tune.confirm_seeds=0", "train.max_steps=600", "tune.evaluations=600")
+        going = start_ranks(1, search, study(tmp_path, *one, space="train.learning_rate: [0.25]"))
+        wait_for(lambda: list(tmp_path.glob("study/trial_000/metrics.jsonl")))
+        (trial,) = psutil.Process(going.processes[0].pid).children()
+        os.kill(going.processes[0].pid, signal.SIGTERM)
+        time.sleep(0.5)
+        assert trial.is_running()
+        os.kill(going.processes[0].pid, signal.SIGTERM)
+        wait_for(lambda: not trial.is_running())
+        going.processes[0].kill()
+
     def test_more_trials_can_be_added(self, tmp_path):
         fewer = search(study(tmp_path, "tune.max_trials=2", "tune.confirm_seeds=0", "tune.strategy=random"))
         more = search(
@@ -213,12 +228,15 @@ class TestBadTrials:
 
     def test_one_that_is_worse_than_half_of_the_others_is_stopped_and_its_process_ends(self, tmp_path):
         long = ("train.max_steps=12", "tune.evaluations=12", "tune.strategy=random", "run.seed=3")
-        config = study(tmp_path, *long, "tune.confirm_seeds=0", space=GOOD_OR_BAD)
-        told = search(config)
-        by_rate = {trial["values"]["train.learning_rate"]: trial for trial in told["trials"]}
+        told = search(study(tmp_path, *long, "tune.confirm_seeds=0", "tune.max_trials=8"))
+        earlier: list[float] = []
+        for trial in told["trials"]:
+            value = value_of(trial["values"]["train.learning_rate"], 0)
+            worse = len(earlier) >= 3 and value < median(earlier)
+            assert trial["state"] == ("stopped early" if worse else "finished"), told["trials"]
+            earlier += [] if worse else [value]
         stopped = [trial for trial in told["trials"] if trial["state"] == "stopped early"]
-        assert stopped, by_rate
-        assert {trial["values"]["train.learning_rate"] for trial in stopped} == {1e-6}
+        assert stopped
         assert all(len(trial["on_the_way"]) < 11 for trial in stopped)
         assert all(trial["value"] is None for trial in stopped)
         assert not any(
@@ -233,6 +251,48 @@ class TestBadTrials:
         told = search(study(tmp_path, *every, space=GOOD_OR_BAD))
         assert {trial["value"] for trial in told["trials"]} == {0.25, 1.0}
         assert {trial["state"] for trial in told["trials"]} == {"finished"}
+
+    def test_values_that_were_tried_before_are_not_trained_again(self, tmp_path):
+        every = ("tune.early_stopping=false", "tune.strategy=random", "tune.confirm_seeds=0")
+        told = search(study(tmp_path, *every, space=GOOD_OR_BAD))
+        first: dict[float, int] = {}
+        for trial in told["trials"]:
+            rate = trial["values"]["train.learning_rate"]
+            original = first.setdefault(rate, trial["trial"])
+            assert trial["value"] == pytest.approx(value_of(rate, 0))
+            assert trial["same_as"] == (None if original == trial["trial"] else original)
+            assert trial["run"].endswith(f"trial_{original:03d}")
+        assert sorted(run for what, run, _ in starts(tmp_path) if what == "start") == sorted(
+            f"trial_{number:03d}" for number in first.values()
+        )
+        assert told["best"]["trial"] == first[1e-3]
+
+    def test_one_that_was_found_hopeless_is_hopeless_after_a_kill(self, tmp_path):
+        config = study(tmp_path)
+        record = optuna.create_study(direction="maximize", pruner=MedianPruner(n_startup_trials=1))
+        good, bad = record.ask(), record.ask()
+        good.report(0.9, 1)
+        record.tell(good, 0.9)
+        assert TrialJob(config, bad, record, print).goes_on()
+        bad.report(0.1, 1)
+        assert not TrialJob(config, bad, record, print).goes_on()
+
+    @pytest.mark.parametrize("damage", ["{", "[]", '{"eval": {}}', '{"eval": null}'])
+    def test_results_that_were_damaged_cost_their_own_trial_only(self, tmp_path, damage):
+        config = study(tmp_path, "tune.max_trials=1", "tune.confirm_seeds=1")
+        before = search(config)
+        results = tmp_path / "study" / "trial_000_seed_1" / "training_results.json"
+        results.write_text(damage)
+        with pytest.raises(RunFailed) as caught:
+            search(config, resume=True)
+        assert str(results) in caught.value.message
+        assert "delete that file, and run the same command with --resume" in caught.value.message
+        results.unlink()
+        assert search(config, resume=True)["best"] == before["best"]
+        assert Counter(run for what, run, _ in starts(tmp_path) if what == "end") == {
+            "trial_000": 1,
+            "trial_000_seed_1": 2,
+        }
 
     def test_one_that_fails_has_no_value_and_the_others_go_on(self, tmp_path):
         random = ("tune.strategy=random", "tune.confirm_seeds=0", "run.seed=3")

@@ -50,6 +50,18 @@ class TestDistributions:
         found = distributions(config(space="team.agents.planner.temperature: [0.5, 1]"))
         assert found == {"team.agents.planner.temperature": CategoricalDistribution((0.5, 1.0))}
 
+    def test_an_agent_by_its_name_and_by_its_number(self):
+        space = "team.agents.planner.temperature: [0.5, 1], team.agents.0.temperature: [0.7]"
+        refused = "team.agents.planner.temperature and team.agents.0.temperature are one key"
+        with pytest.raises(ConfigError, match=refused):
+            distributions(config(space=space))
+        other = "team.agents.planner.temperature: [0.5, 1], team.agents.1.temperature: [0.7]"
+        assert len(distributions(config(space=other))) == 2
+
+    def test_choices_that_its_key_takes_for_one(self):
+        with pytest.raises(ConfigError, match=r"train.learning_rate has the choice 0.001 twice"):
+            distributions(config(space="train.learning_rate: [1e-3, '0.001']"))
+
     def test_epochs_where_steps_are_given(self):
         assert "train.max_steps=4 takes its place" in refused(
             "train.max_steps=4", space="train.num_epochs: [1, 2]"

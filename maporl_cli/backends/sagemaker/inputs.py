@@ -39,12 +39,14 @@ class Inputs:
     Attributes:
         config: with the container's paths.
         files: what lies in the channel `config` beside it: the name there, and the file here.
+        notes: what else lies there, for those who ask the job later: the name there, and the text.
         data: the channels of questions that the job reads.
         here: what the container calls a file, and what it is called here.
     """
 
     config: Config
     files: dict[str, Path] = field(default_factory=dict[str, Path])
+    notes: dict[str, str] = field(default_factory=dict[str, str])
     data: dict[Channel, Questions] = field(default_factory=dict[Channel, Questions])
     here: dict[str, str] = field(default_factory=dict[str, str])
 

@@ -35,6 +35,8 @@ REQUIREMENTS = "requirements.txt"
 """In the channel `code`."""
 LOCAL_CONFIG = "local.yaml"
 """In that channel: the config as it was where the job was launched."""
+STUDY_CONFIG = "study.yaml"
+"""In that channel, of a tuning job: the config of the study, as `maporl tune` took it."""
 
 
 def channel(name: str) -> Path:

@@ -217,4 +217,5 @@ def _write_config(folder: Path, config: Config, inputs: Inputs) -> None:
         (folder / name).write_bytes(file.read_bytes())
     folder.mkdir(exist_ok=True)
     (folder / CONFIG).write_text(to_yaml(inputs.config), encoding="utf-8")
-    (folder / LOCAL_CONFIG).write_text(to_yaml(config), encoding="utf-8")
+    for name, text in {LOCAL_CONFIG: to_yaml(config), **inputs.notes}.items():
+        (folder / name).write_text(text, encoding="utf-8")
