@@ -67,13 +67,19 @@ class Trainer:
     timeline: Timeline
     verifier: Verifier | None = None
 
-    def run(self, progress: Progress) -> Progress:
+    def run(self, progress: Progress, *, unmeasured: bool = False) -> Progress:
         """Train from `progress` to the last step.
+
+        Args:
+            unmeasured: the step of `progress` lacks its evaluation still, in which an earlier sitting was
+                stopped.
 
         Raises:
             Interrupted: a rank was asked to stop; a checkpoint of the last finished step is on disk.
             RunFailed: a probability, loss or gradient is not finite, a guard stopped it, or a rank is lost.
         """
+        if unmeasured:
+            self.monitor.log(progress.step, self.evaluator())
         while progress.step < self.steps:
             try:
                 progress = self._step(progress)
@@ -121,7 +127,7 @@ class Trainer:
         told = progress.after(metrics, seconds), alarms
         progress, alarms = self.ranks.broadcast(told, f"the end of step {step}")
         if self.config.train.eval_every and step % self.config.train.eval_every == 0:
-            with suppress(Interrupted):  # the step is done, and its checkpoint is written below
+            with suppress(Interrupted):  # the step is done and gets its checkpoint, and is measured on resume
                 metrics |= self.evaluator()
         self.monitor.log(step, metrics | {"train:seconds": seconds})
         self.guards.heed(step, alarms)

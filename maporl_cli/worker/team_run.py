@@ -132,8 +132,11 @@ class TeamRun:
             self._narrator.say(f"{self._label}going on from step {progress.step}")
             if ranks.rank == 0:
                 self._forget_after(progress.step)
-        if progress.step < steps:
-            progress = self._train(session, learners, verifier, steps, progress, before)
+        unmeasured = begun and ranks.broadcast(
+            self._lacks_evaluation(progress.step) if ranks.rank == 0 else None, "whether a step was measured"
+        )
+        if progress.step < steps or unmeasured:
+            progress = self._train(session, learners, verifier, steps, progress, before, unmeasured)
         after = self._measure(session, "after")
         if self._speaks_metrics():
             MetricLines(ranks.rank).log(progress.step, as_metrics(after))
@@ -164,6 +167,14 @@ class TeamRun:
         for path in self._run.episodes.glob("step_*.jsonl"):
             if int(path.stem.removeprefix("step_")) > step:
                 path.unlink()
+
+    def _lacks_evaluation(self, step: int) -> bool:
+        """Whether a sitting was stopped while it evaluated that step, of which it left a checkpoint."""
+        every = self._config.train.eval_every
+        if not (step and every) or step % every:
+            return False
+        row = next((row for row in read_metrics(self._run.metrics) if row["step"] == step), {})
+        return "eval:accuracy" not in row
 
     def _measure(self, session: Session, when: str) -> dict[str, Any]:
         """Greedy and sampled accuracy, from the run's records if they were measured before."""
@@ -213,6 +224,7 @@ class TeamRun:
         steps: int,
         progress: Progress,
         before: Mapping[str, Any],
+        unmeasured: bool,
     ) -> Progress:
         monitor = self._monitor(steps)
         try:
@@ -238,7 +250,7 @@ class TeamRun:
                 verifier=verifier,
             )
             with self._timeline.phase("training", of=self._team):
-                progress = trainer.run(progress)
+                progress = trainer.run(progress, unmeasured=unmeasured)
         finally:
             monitor.close()
         if self._ranks.rank == 0:

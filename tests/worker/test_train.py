@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import sys
@@ -21,14 +22,17 @@ from maporl_cli.agents.causal import CausalPolicy
 from maporl_cli.agents.policy import OutOfMemory, register_policy
 from maporl_cli.agents.roles import Role, register_role_book, role_book
 from maporl_cli.core.atomic import discard
-from maporl_cli.core.errors import ConfigError, DataError, MissingError, RunFailed
+from maporl_cli.core.errors import ConfigError, DataError, Interrupted, MissingError, RunFailed
+from maporl_cli.core.run_dir import RunDir
 from maporl_cli.core.types import Episode
+from maporl_cli.monitoring.jsonl import read_metrics
 from maporl_cli.rewards.component import Measure, register_component
 from maporl_cli.worker import Request, evaluate_run, train
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 TRAIN = sys.modules[train.__module__]  # its name in the package is the function's
+TEAM_RUN = sys.modules[TRAIN.TeamRun.__module__]
 
 
 @pytest.fixture(scope="module")
@@ -401,3 +405,39 @@ def test_a_resumed_run_repeats_no_line_of_its_metrics(finished, tmp_path, last):
     go(small(tmp_path, "eval.baselines=[]"), resume=True)
     rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("step", [2, 4])
+def test_an_evaluation_on_the_way_that_was_stopped_is_made_up_for(tmp_path, monkeypatch, step):
+    """The step keeps its checkpoint, so that no later step would ever evaluate it."""
+    sets = ("eval.baselines=[]", "train.eval_every=2", "train.max_steps=4")
+    go(small(tmp_path / "whole", *sets))
+    evaluated = TEAM_RUN.evaluate
+    on_the_way = iter(range(2, 5, 2))
+
+    def struck(*given: Any, **named: Any) -> Any:
+        if named["records"].name == "during.records.jsonl" and next(on_the_way) == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return evaluated(*given, **named)
+
+    config = small(tmp_path / "broken", *sets)
+    with monkeypatch.context() as patched:
+        patched.setattr(TEAM_RUN, "evaluate", struck)
+        with pytest.raises(Interrupted):
+            go(config)
+    run = RunDir.of(config)
+    assert [row["step"] for row in read_metrics(run.metrics) if "eval:accuracy" not in row][-1] == step
+    go(config, resume=True)
+    whole = tmp_path / "whole" / "run"
+    assert measured(run.metrics) == measured(whole / "metrics.jsonl")
+    assert set(measured(run.metrics)) == {0, 2, 4}
+    records = "eval/during.records.jsonl"
+    assert (run.path / records).read_bytes() == (whole / records).read_bytes()
+    before = run.metrics.read_bytes()
+    go(config, resume=True)
+    assert run.metrics.read_bytes() == before, "what is measured is not measured again"
+
+
+def measured(metrics: Path) -> dict[int, tuple[float, float]]:
+    rows = [row for row in read_metrics(metrics) if "eval:accuracy" in row]
+    return {row["step"]: (row["eval:accuracy"], row["eval:invalid"]) for row in rows}
