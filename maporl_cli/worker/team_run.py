@@ -133,7 +133,7 @@ class TeamRun:
             if ranks.rank == 0:
                 self._forget_after(progress.step)
         unmeasured = begun and ranks.broadcast(
-            self._lacks_evaluation(progress.step) if ranks.rank == 0 else None, "whether a step was measured"
+            self._lacks_evaluation(progress.step) if ranks.rank == 0 else False, "whether a step was measured"
         )
         if progress.step < steps or unmeasured:
             progress = self._train(session, learners, verifier, steps, progress, before, unmeasured)
