@@ -241,8 +241,8 @@ def _refuse_variables(config: Config, settings: SageMakerConfig) -> None:
             f"The endpoint would have no {keys[0]} to pull the base of its adapters with.",
             where=f"sagemaker.secrets.{keys[0]}",
             why="an endpoint's container reads no secrets",
-            fix="take it out of the run's config.yaml, if the base is public (maporl jobs fetch makes a run of "
-            "a job); else train with model.finetune=full, whose final model needs no base",
+            fix="take it out of the run's config.yaml, if the base is public (maporl jobs fetch makes a run "
+            "of a job); else train with model.finetune=full, whose final model needs no base",
         )
 
 
