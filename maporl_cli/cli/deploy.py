@@ -18,6 +18,7 @@ from maporl_cli.cli.transfer import transfer
 from maporl_cli.core.errors import Interrupted, MissingError, UsageError
 
 if TYPE_CHECKING:
+    from maporl_cli.backends.sagemaker.endpoint_model import JobModel
     from maporl_cli.backends.sagemaker.endpoint_plan import EndpointPlan
     from maporl_cli.core.config import Config
     from maporl_cli.core.config_sagemaker import SageMakerConfig
@@ -65,13 +66,15 @@ def deploy(
         "sagemaker.bucket": bucket,
         "sagemaker.region": region,
     }
-    run, config, settings, session, model = _team_of(source, sets or (), flags)
+    team, config, settings, session = _team_of(source, sets or (), flags)
 
     from maporl_cli.backends.sagemaker.endpoint_plan import plan_endpoint
     from maporl_cli.backends.sagemaker.endpoints import refuse_no_name
     from maporl_cli.backends.sagemaker.plan import job_name
+    from maporl_cli.core.run_dir import RunDir
     from maporl_cli.serving.requests import ROWS
 
+    run = team if isinstance(team, RunDir) else None
     called = name or job_name(source if run is None else str(config.run.name), resume=False)
     refuse_no_name(called)
     plan = plan_endpoint(
@@ -79,7 +82,7 @@ def deploy(
         settings,
         session,
         name=called,
-        source=run or model,
+        source=team,
         asynchronous=asynchronous,
         questions=ROWS,
         max_cost=max_cost,
@@ -95,7 +98,7 @@ def deploy(
         emit({"event": "done", **done})
     else:
         result(called)
-    say(f"maporl endpoints test {called} asks it; maporl endpoints delete {called} ends what it costs")
+    say(f"{plan.command('test')} asks it; {plan.command('delete')} ends what it costs")
 
 
 def _make(plan: EndpointPlan, run: RunDir | None, *, yes: bool) -> None:
@@ -133,8 +136,8 @@ def _make(plan: EndpointPlan, run: RunDir | None, *, yes: bool) -> None:
 
 def _team_of(
     source: str, sets: Sequence[str], flags: dict[str, str | None]
-) -> tuple[RunDir | None, Config, SageMakerConfig, Any, str]:
-    """The run, if it is one that is here; the team's config; how to deploy it; where; and a job's model.
+) -> tuple[RunDir | JobModel, Config, SageMakerConfig, Any]:
+    """The run that is here, or the job's model; the team's config; how to deploy it; and where.
 
     Raises:
         UsageError: something else is set than how to deploy it.
@@ -154,15 +157,26 @@ def _team_of(
     if run is not None:
         config = config_of_run(run)
         settings = _settings(run.config.read_text(encoding="utf-8"), sets, flags)
-        return run, config, settings, aws_session(settings.region), ""
-    # Where the job is has to be known before its own config is.
-    session = aws_session(flags["sagemaker.region"] or os.environ.get("MAPORL_SAGEMAKER__REGION"))
+        return run, config, settings, aws_session(settings.region)
+    session = aws_session(_region(sets, flags))
     try:
         config, model = config_of_job(session, source)
     except MissingError:
         say_what_run_was_meant(source)
         raise
-    return None, config, _settings(to_yaml(config), sets, flags), session, model
+    return model, config, _settings(to_yaml(config), sets, flags), session
+
+
+def _region(sets: Sequence[str], flags: dict[str, Any]) -> str | None:
+    """The region where a job is, which has to be known before its own config is; None: as AWS's says."""
+    from maporl_cli.core.config_sources import load_config
+
+    key, variable = "sagemaker.region", "MAPORL_SAGEMAKER__REGION"
+    return load_config(
+        environ={name: value for name, value in os.environ.items() if name == variable},
+        sets=[item for item in sets if item.partition("=")[0].strip() == key],
+        flags={key: flags[key]},
+    ).config.sagemaker.region
 
 
 def _settings(text: str, sets: Sequence[str], flags: dict[str, Any]) -> SageMakerConfig:
@@ -193,6 +207,8 @@ def _lines(plan: EndpointPlan) -> Iterator[str]:
     yield f"image {plan.image}"
     yield f"role {settings.role}"
     yield f"model {plan.model}"
+    if settings.secrets:
+        yield f"without sagemaker.secrets ({', '.join(settings.secrets)}), which only jobs read"
     if isinstance(plan.memory, str):
         yield f"memory unknown: {plan.memory}"
     else:

@@ -131,6 +131,21 @@ def atomic_dir(path: Path) -> Generator[Path]:
             shutil.rmtree(aside)
 
 
+@contextmanager
+def passing_dir(path: Path) -> Generator[Path]:
+    """A directory beside `path` that is gone at the end; `clean` removes what a killed process leaves of it.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    folder = _temporary("new", path)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def discard(path: Path) -> None:
     """Removes a directory so that a process killed on the way leaves no half of it at `path`.
 

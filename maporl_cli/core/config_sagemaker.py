@@ -45,7 +45,7 @@ class SageMakerConfig(Section):
     """The container; None: AWS's PyTorch training image."""
     inference_instance: Instance = "ml.g5.2xlarge"
     """Of an endpoint. It costs until it is deleted, so the default is a smaller one."""
-    inference_image: str | None = None
+    inference_image: Annotated[str, Field(pattern=r"^\w\S{0,254}$")] | None = None
     """An endpoint's container; None: AWS's Hugging Face inference image."""
     spot: bool = False
     """Spare capacity at a lower price, which AWS may take back: the job goes on from its last checkpoint."""

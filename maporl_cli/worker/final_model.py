@@ -60,7 +60,7 @@ def servable(home: RunDir) -> Config:
     """
     config = _with_files_in(home.files, home.load_config())
     load_plugins(config.run.plugins)
-    _refuse_plugins(config)
+    refuse_plugin_policies(config)
     refuse_unfinished(home, config)
     return config
 
@@ -130,7 +130,12 @@ def _adapter(folder: Path, fix: str) -> dict[str, Tensor]:
         ) from error
 
 
-def _refuse_plugins(config: Config) -> None:
+def refuse_plugin_policies(config: Config) -> None:
+    """Refuses a team with a policy of a plug-in; the plug-ins have to be loaded.
+
+    Raises:
+        ConfigError: names the agent.
+    """
     for seat in config.team.agents:
         if plugin_policy(name := model_of(seat, config)) is not None:
             raise ConfigError(

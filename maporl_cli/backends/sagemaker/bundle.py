@@ -12,7 +12,6 @@ from wheel.wheelfile import WheelFile
 
 import maporl_cli
 from maporl_cli.backends.sagemaker.paths import REQUIREMENTS
-from maporl_cli.core.atomic import disk_errors
 from maporl_cli.core.config import Config
 from maporl_cli.core.errors import MissingError
 from maporl_cli.rewards.similarity import PACKAGED
@@ -76,7 +75,7 @@ def _wheel(found: Distribution, folder: Path) -> Path:
         "WHEEL": "Wheel-Version: 1.0\nGenerator: maporl\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     path = folder / f"{stem}-py3-none-any.whl"
-    with disk_errors(path), WheelFile(str(path), "w") as wheel:
+    with WheelFile(str(path), "w") as wheel:
         for file in sorted(package.rglob("*")):
             if file.is_file() and "__pycache__" not in file.parts:
                 wheel.write(str(file), file.relative_to(package.parent).as_posix())

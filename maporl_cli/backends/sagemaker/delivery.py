@@ -142,13 +142,20 @@ def _lead_to_wheel(code: Path) -> None:
         requirements.write_text("".join(told), encoding="utf-8")
 
 
-def _files(source: Path, target: Path) -> Iterator[tuple[Path, Path]]:
-    """Each file of a file or folder, and where it comes to lie; none where there is neither."""
+def _files(source: Path, target: Path, around: tuple[Path, ...] = ()) -> Iterator[tuple[Path, Path]]:
+    """Each file of a file or folder, and where it comes to lie; none where there is neither.
+
+    Links are followed: where they lead to is not there any more where the files come to lie.
+
+    Args:
+        around: the folders that this one is in; one that is linked into itself is left out there.
+    """
     if source.is_file():
         yield source, target
-    for file in sorted(source.rglob("*")) if source.is_dir() else ():
-        if file.is_file() and "__pycache__" not in file.parts:  # which Python left beside plug-ins
-            yield file, target / file.relative_to(source)
+    elif source.is_dir() and (place := source.resolve()) not in around:
+        for item in sorted(source.iterdir()):
+            if item.name != "__pycache__":  # which Python left beside plug-ins
+                yield from _files(item, target / item.name, (*around, place))
 
 
 def _link(source: Path, target: Path) -> None:
@@ -156,6 +163,6 @@ def _link(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
     try:
-        os.link(source, target)
+        os.link(source.resolve(), target)  # of a link, what it leads to
     except OSError:  # another disk, or one that has no links
         shutil.copy2(source, target)

@@ -24,6 +24,11 @@ ANSWERING = 3600
 """Seconds that an answer may take, the most that an asynchronous endpoint allows. The model server gives
 loading the team as long, and kills a worker that takes longer, which then loads it anew: so it is as long for
 a real-time endpoint, though whoever asks it hears nothing after 60 seconds."""
+MODEL_SERVER = {
+    "SAGEMAKER_MODEL_SERVER_WORKERS": "1",  # each loads the team
+    "SAGEMAKER_MODEL_SERVER_TIMEOUT": str(ANSWERING),
+}
+"""The container's own variables."""
 _OWN_DISK = re.compile(r"ml\.(g[4-9]|gr|p[4-9]|p3dn|trn|[a-z]+\d[a-z]*d)[a-z0-9-]*\.")
 """Types with a disk in the machine. It is encrypted by itself, and SageMaker refuses a key for it
 (CreateEndpointConfig, `KmsKeyId`)."""
@@ -54,10 +59,7 @@ def endpoint_requests(
         "PrimaryContainer": {
             "Image": image,
             "ModelDataUrl": model,
-            "Environment": {
-                "SAGEMAKER_MODEL_SERVER_WORKERS": "1",  # each loads the team
-                "SAGEMAKER_MODEL_SERVER_TIMEOUT": str(ANSWERING),
-            },
+            "Environment": {**settings.environment, **MODEL_SERVER},
         },
         "Tags": labels,
     }
