@@ -51,7 +51,7 @@ def ask_endpoint(session: Session, endpoint: Endpoint, request: bytes) -> Any:
             fix=f"maporl endpoints ls shows how it fares; maporl endpoints delete {endpoint.name} deletes it",
         )
     # Nothing is asked twice: the one worker would answer both, one after the other.
-    settings: Any = {"read_timeout": AT_ONCE + 10, "retries": {"mode": "standard", "max_attempts": 1}}
+    settings: Any = {"read_timeout": AT_ONCE + 10, "retries": {"mode": "standard", "total_max_attempts": 1}}
 
     def failed(message: str) -> MaporlError:
         return _failed(endpoint, message)
