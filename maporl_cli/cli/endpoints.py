@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json as jsonlib
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Mapping
 from datetime import UTC
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from maporl_cli.cli.confirm import confirm
 from maporl_cli.cli.options import Json, Region
 from maporl_cli.cli.output import emit, result, say
-from maporl_cli.core.errors import DataError, Interrupted, RunFailed
+from maporl_cli.core.errors import DataError, Interrupted, MaporlError, RunFailed
+from maporl_cli.core.harmless import harmless
 
 if TYPE_CHECKING:
     from maporl_cli.backends.sagemaker.endpoints import Endpoint
     from maporl_cli.core.types import Question
+    from maporl_cli.serving.answers import Answer
+    from maporl_cli.serving.requests import Asked
 
 app = typer.Typer(no_args_is_help=True, help="List, try and delete endpoints on SageMaker.")
 
@@ -43,9 +47,11 @@ _SAMPLE = {
 def list_endpoints(region: Region = None, json: Json = False) -> None:
     """List the endpoints that maporl made, newest first, and what each cost so far."""
     from maporl_cli.backends.sagemaker.endpoints import our_endpoints
-    from maporl_cli.data.aws import aws_session
 
-    found = our_endpoints(aws_session(region))
+    session = _session(region)
+    found, hidden = our_endpoints(session)
+    if hidden:
+        say(f"left out, as their tags may not be read (sagemaker:ListTags): {', '.join(hidden)}")
     if json:
         emit({"endpoints": [_facts(one) for one in found]})
     elif found:
@@ -54,8 +60,8 @@ def list_endpoints(region: Region = None, json: Json = False) -> None:
         for row in rows:
             cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             result("  ".join(cells).rstrip())
-    else:
-        say("There is no endpoint of maporl's here. maporl deploy makes one.")
+    elif not hidden:
+        say(f"There is no endpoint of maporl's in {session.region_name}. maporl deploy makes one.")
 
 
 @app.command("test")
@@ -71,25 +77,23 @@ def ask(
     """Ask an endpoint a question, and show what it answers."""
     from maporl_cli.backends.sagemaker.endpoint_ask import ask_endpoint
     from maporl_cli.backends.sagemaker.endpoints import our_endpoint
-    from maporl_cli.data.aws import aws_session
     from maporl_cli.serving.requests import JSON, read_request
 
     # Before AWS is asked for anything: what the endpoint would refuse need not be sent.
     request = None if file is None else _content(file)
-    asked = None if request is None else read_request(request, JSON)
-    session = aws_session(region)
+    asked = None if file is None or request is None else _asked(file, request)
+    session = _session(region)
     endpoint = our_endpoint(session, name)
     if request is None or asked is None:
         request = jsonlib.dumps(_sample(endpoint)).encode()
         asked = read_request(request, JSON)
-    answer = ask_endpoint(session, endpoint, request)
-    replies = cast("list[dict[str, Any]]", answer if isinstance(answer, list) else [answer])
-    _refuse_unlike_answers(name, replies, asked.questions)
+    # All of it is looked at before anything is shown.
+    answers = _answers(name, ask_endpoint(session, endpoint, request), asked)
     if json:
-        emit({"endpoint": name, "answers": replies})
+        emit({"endpoint": name, "answers": [one.model_dump() for one in answers]})
         return
-    for question, reply in zip(asked.questions, replies, strict=True):
-        _show(question, reply, named=len(replies) > 1)
+    for question, answer in zip(asked.questions, answers, strict=True):
+        _show(question, answer, named=len(answers) > 1)
 
 
 @app.command()
@@ -100,9 +104,8 @@ def delete(
 ) -> None:
     """Delete an endpoint, its config and its model, whatever there is of them; files in S3 stay."""
     from maporl_cli.backends.sagemaker.endpoints import delete_parts, our_parts, part
-    from maporl_cli.data.aws import aws_session
 
-    session = aws_session(region)
+    session = _session(region)
     found = our_parts(session, name)
     kept = part(session, "model", name) if "model" in found else None
     if not yes:
@@ -111,10 +114,29 @@ def delete(
             command=f"maporl endpoints delete {name} --yes",
             otherwise=Interrupted(f"{name} stays, and costs.", fix=f"maporl endpoints delete {name}"),
         )
-    for kind, was_there in delete_parts(session, name, found):
-        result(f"the {kind} {name} {'is deleted' if was_there else 'was gone already'}")
+    left = list(found)
+    try:
+        for kind, was_there in delete_parts(session, name, found):
+            result(f"the {kind} {name} {'is deleted' if was_there else 'was gone already'}")
+            left.remove(kind)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"The {' and the '.join(left)} {name} may be there still.",
+            why="the endpoint costs until it is deleted" if "endpoint" in left else "",
+            fix=f"maporl endpoints delete {name} deletes what is left",
+        ) from None
+    except MaporlError:
+        say(f"What is there still of {name}: the {' and the '.join(left)}.")
+        raise
     if kept is not None:
         say(f"its files stay: {kept['PrimaryContainer']['ModelDataUrl']}")
+
+
+def _session(region: str | None) -> Any:
+    """A session where `maporl deploy` makes endpoints, as far as no run says otherwise."""
+    from maporl_cli.data.aws import aws_session
+
+    return aws_session(region or os.environ.get("MAPORL_SAGEMAKER__REGION"))
 
 
 def _content(file: Path) -> bytes:
@@ -124,6 +146,21 @@ def _content(file: Path) -> bytes:
         raise DataError(
             "The question cannot be read.", where=str(file), why=error.strerror or "", fix="correct FILE"
         ) from error
+
+
+def _asked(file: Path, request: bytes) -> Asked:
+    """The questions of a file.
+
+    Raises:
+        DataError: it has none, or other things than questions.
+    """
+    from maporl_cli.serving.requests import JSON, read_request
+
+    try:
+        return read_request(request, JSON)
+    except DataError as error:
+        where = f"{file}, {error.where}" if error.where else str(file)
+        raise DataError(error.what, where=where, why=error.why, fix=error.fix) from error
 
 
 def _sample(endpoint: Endpoint) -> Mapping[str, Any]:
@@ -142,43 +179,42 @@ def _sample(endpoint: Endpoint) -> Mapping[str, Any]:
     if words not in benchmark_names():
         raise DataError(
             f"No sample fits the team of {endpoint.name}.",
-            why=f"it knows only the words of the benchmark {words}, which a plug-in brings",
+            why=f"it knows only the words of the benchmark {harmless(words)}, which a plug-in brings",
             fix=f"maporl endpoints test {endpoint.name} FILE, with a question of that benchmark",
         )
     row = to_row(next(iter(benchmark(words).evaluation(0))))
     return {key: value for key, value in row.items() if key not in ("label", "rationale")}
 
 
-def _refuse_unlike_answers(
-    name: str, replies: Sequence[Mapping[str, Any]], questions: Sequence[Question]
-) -> None:
-    """Nothing, where there is an answer to each question.
+def _answers(name: str, body: bytes, asked: Asked) -> list[Answer]:
+    """The answers to the questions, in their order.
 
     Raises:
         RunFailed: what came is something else, or is to something else.
     """
-    lacking = [
-        key
-        for reply in replies
-        for key in ("id", "answer", "report", "risk")
-        if not isinstance(reply, dict) or key not in reply
-    ]
-    if lacking or len(replies) != len(questions):
+    from maporl_cli.serving.answers import read_answers
+
+    try:
+        return read_answers(body, asked)
+    except ValueError as error:
         raise RunFailed(
             f"The endpoint {name} answered something else than was asked.",
-            why=f"{len(replies)} answers came to {len(questions)} questions"
-            + (f", without {lacking[0]}" if lacking else ""),
+            why=str(error),
             fix="see whether another model was put behind that name; maporl deploy makes a new one",
-        )
+        ) from None
 
 
-def _show(question: Question, reply: Mapping[str, Any], *, named: bool) -> None:
+def _show(question: Question, answer: Answer, *, named: bool) -> None:
     from maporl_cli.cli.ask import closing, harmless_lines
 
+    sure = "not stated" if answer.confidence is None else f"{answer.confidence:g}, as the report states it"
     if named:
-        result(harmless_lines(f"id: {reply['id']}"))
-    result(harmless_lines(f"report: {reply['report']}"))
-    result(closing(reply, question.options))
+        result(harmless_lines(f"id: {answer.id}"))
+    result(harmless_lines(f"report: {answer.report}"))
+    result(closing(answer.model_dump(), question.options))
+    result(f"confidence: {sure}")
+    result(f"evidence: {harmless(', '.join(answer.evidence)) or 'none cited'}")
+    result(f"disclaimer: {harmless(answer.disclaimer)}")
 
 
 def _row(one: Endpoint) -> tuple[str, ...]:

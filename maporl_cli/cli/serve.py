@@ -36,17 +36,18 @@ def serve(
     home = RunDir.existing(run)
 
     from maporl_cli.serving.served_team import open_team
-    from maporl_cli.serving.server import Service, address_of, bound, serve_until_stopped
+    from maporl_cli.serving.server import Service, address_of, bound, is_local, serve_until_stopped
 
     with bound(host, port) as listening:
         tell(f"loading {home.path}")
-        service = Service(open_team(home, display_now), tell)
+        local = is_local(listening)
+        service = Service(open_team(home, display_now), tell, host if local else None)
         listening.listen()
         address = address_of(listening)
         if json:
             emit({"event": "serving", "run": str(home.path), "address": address})
         tell(f"serving {home.path} at {address}; Ctrl-C ends it")
-        if host not in ("127.0.0.1", "::1", "localhost"):
+        if not local:
             tell("caution: whoever reaches this address may ask, and nothing is encrypted")
         try:
             serve_until_stopped(service, listening)

@@ -33,10 +33,11 @@ EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", 
 """What AWS says of credentials that were good once."""
 THROTTLED = frozenset({"Throttling", "ThrottlingException", "TooManyRequestsException", "SlowDown"})
 FORBIDDEN = frozenset({"403", "AccessDenied", "AccessDeniedException", "Forbidden", "AllAccessDisabled"})
-_RETRIES: Any = {"mode": "standard", "max_attempts": 6}
-"""Throttled or failing requests are tried again, at growing intervals."""
+_RETRIES: Any = {"mode": "standard", "total_max_attempts": 6}
+"""Throttled or failing requests are tried again, at growing intervals, six times in all. (botocore's
+`max_attempts` would not count the first.)"""
 _IN_PASSING: Any = {
-    "retries": {"mode": "standard", "max_attempts": 2},
+    "retries": {"mode": "standard", "total_max_attempts": 2},
     "connect_timeout": 5,
     "read_timeout": 20,
 }
@@ -67,7 +68,7 @@ def aws_client(session: Session, service: str, *, patient: bool = True) -> Any:
     """A client that tries throttled and failing requests again.
 
     Args:
-        patient: several times; else once, where an answer would be good to have and no more.
+        patient: up to five times; else once, where an answer would be good to have and no more.
 
     Raises:
         MissingError: there is no such region.

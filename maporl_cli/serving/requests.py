@@ -14,18 +14,13 @@ from typing import cast
 
 from maporl_cli.core.errors import DataError
 from maporl_cli.core.harmless import harmless
+from maporl_cli.core.request_limits import BODY, CHARACTERS, ROWS
 from maporl_cli.core.types import Question
 from maporl_cli.data.fields import RowError
 from maporl_cli.data.formats import RESERVED_FIELDS, read_row
 from maporl_cli.data.json_stream import parse
 from maporl_cli.serving.refusals import TooLarge
 
-BODY = 1 << 20
-"""Bytes of a request."""
-ROWS = 64
-"""Questions of a request."""
-CHARACTERS = 50_000
-"""Of a question, with all that belongs to it."""
 DEPTH = 8
 """Of lists and objects in one another, within a question; the published shapes have at most 4."""
 JSON = "application/json"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
+from maporl_cli.agents.policy import OutOfMemory
 from maporl_cli.core.randomness import Greedy
 from maporl_cli.core.run_dir import RunDir
-from maporl_cli.core.types import Episode
+from maporl_cli.core.types import Episode, Question
 from maporl_cli.monitoring.console import Display
 from maporl_cli.serving.answers import answered
 from maporl_cli.serving.requests import Asked
@@ -43,23 +45,42 @@ class ServedTeam:
     def answer(self, requests: Sequence[Asked]) -> list[Reply | Exception]:
         """The reply to each request, or the error that it ended in: nobody shares another one's.
 
-        Where something fails, it is looked for by halves. Too little memory ends in smaller batches so.
+        Where something fails, it is looked for by halves.
         """
         try:
             return self._together(requests)
         except Exception as error:  # noqa: BLE001 whose it is shows once they are asked apart
             if len(requests) == 1:
                 return [error]
-            half = len(requests) // 2
-            return [*self.answer(requests[:half]), *self.answer(requests[half:])]
+        half = len(requests) // 2
+        return [*self.answer(requests[:half]), *self.answer(requests[half:])]
 
     def _together(self, requests: Sequence[Asked]) -> list[Reply | Exception]:
-        episodes = [[Episode(question, sample=0, step=0) for question in one.questions] for one in requests]
-        everything = [episode for one in episodes for episode in one]
-        for start in range(0, len(everything), self.most):
-            self.graph_runs += 1
-            self._session.team.play(everything[start : start + self.most], Greedy())
-        return [_reply(asked, own) for asked, own in zip(requests, episodes, strict=True)]
+        questions = [question for one in requests for question in one.questions]
+        played: list[Episode] = []
+        for start in range(0, len(questions), self.most):
+            played += self._played(questions[start : start + self.most])
+        episodes = iter(played)
+        return [_reply(asked, list(islice(episodes, len(asked.questions)))) for asked in requests]
+
+    def _played(self, questions: Sequence[Question]) -> list[Episode]:
+        """The finished episodes of questions that travel at once; or by halves, where memory is too short.
+
+        Raises:
+            OutOfMemory: it is too short for one of them alone.
+        """
+        episodes = [Episode(question, sample=0, step=0) for question in questions]
+        self.graph_runs += 1
+        try:
+            self._session.team.play(episodes, Greedy())
+        except OutOfMemory:
+            if len(questions) == 1:
+                raise
+        else:
+            return episodes
+        # Not while the error is handled, which holds what filled the memory.
+        half = len(questions) // 2
+        return [*self._played(questions[:half]), *self._played(questions[half:])]
 
 
 def open_team(home: RunDir, display: Display) -> ServedTeam:

@@ -11,15 +11,19 @@ import time
 import traceback
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
+from ipaddress import ip_address
 from types import FrameType
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from maporl_cli.core.errors import DataError, MaporlError, MissingError, UsageError, debugging, unforeseen
 from maporl_cli.core.harmless import harmless
@@ -39,7 +43,7 @@ _HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 """No browser takes an answer for a page, nobody on the way keeps it."""
 _SEE_ALL = "run the server with MAPORL_DEBUG=1 to see all of it, and report that"
 _SHOWN = 60
-"""Characters of a path in a refusal."""
+"""Characters of a path or a name in a refusal."""
 
 
 class Service:
@@ -47,18 +51,19 @@ class Service:
 
     Args:
         say: told of a failure of the team, which is no fault of the request.
+        local: what this machine alone calls it; requests to other names are refused. None: none are.
 
     Attributes:
         figures: what it has done so far.
         app: the application.
     """
 
-    def __init__(self, team: ServedTeam, say: Callable[[str], None]) -> None:
+    def __init__(self, team: ServedTeam, say: Callable[[str], None], local: str | None = None) -> None:
         self._team = team
         self._say = say
         self._batches = Batches(team)
         self.figures = Figures()
-        self.app = Starlette(
+        app = Starlette(
             routes=[
                 Route("/ping", self._ping, methods=["GET"]),
                 Route("/invocations", self._invocations, methods=["POST"]),
@@ -66,6 +71,7 @@ class Service:
             exception_handlers={HTTPException: _elsewhere},
             lifespan=self._playing,
         )
+        self.app: ASGIApp = app if local is None else self._called(local, app)
 
     def told(self) -> dict[str, Any]:
         """The figures, and how many plays the questions shared."""
@@ -99,6 +105,26 @@ class Service:
         self.figures.add(len(asked.questions), time.monotonic() - began)
         return Response(output_fn(reply, JSON), headers=_HEADERS, media_type=JSON)
 
+    def _called(self, local: str, app: ASGIApp) -> ASGIApp:
+        """The application, for requests by this machine's own names.
+
+        A page in a browser could have its own name lead here (DNS rebinding), and read the answers.
+        """
+
+        async def called(scope: Scope, receive: Receive, send: Send) -> None:
+            name = _host_of(Headers(scope=scope).get("host", "")) if scope["type"] == "http" else None
+            if name is None or name == local.lower() or _is_local(name):
+                await app(scope, receive, send)
+                return
+            told = DataError(
+                "The request is to another name.",
+                why=f"its Host is {harmless(name)[:_SHOWN] or 'none that can be read'}",
+                fix=f"ask it as {local}; a proxy in front of it has to send that as Host",
+            )
+            await self._refused(told)(scope, receive, send)
+
+        return called
+
     def _refused(self, error: MaporlError) -> Response:
         status = status_of(error)
         if status == 500:
@@ -107,6 +133,22 @@ class Service:
         else:
             self.figures.refused += 1
         return _told(refusal(error), status)
+
+
+def _host_of(header: str) -> str:
+    """The name or address in a `Host` header, in small letters; empty: there is none."""
+    try:
+        return urlsplit(f"//{header}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_local(name: str) -> bool:
+    """Whether a name or an address is this machine's for itself."""
+    try:
+        return name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 async def _body(request: Request) -> bytes:
@@ -181,6 +223,11 @@ def bound(host: str, port: int) -> socket.socket:
             fix="end what listens there, or choose another with --port; --port 0 takes a free one",
         ) from error
     return found
+
+
+def is_local(listening: socket.socket) -> bool:
+    """Whether only this machine reaches it."""
+    return _is_local(listening.getsockname()[0])
 
 
 def address_of(listening: socket.socket) -> str:

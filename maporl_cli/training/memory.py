@@ -144,10 +144,14 @@ def rank_memory(
     )
 
 
-def prompt_tokens(seat: AgentConfig, blueprint: Blueprint) -> int:
-    """Tokens that an agent's longest prompt is assumed to have; how long it is, only the data could tell."""
+def prompt_tokens(seat: AgentConfig, blueprint: Blueprint, longer: int = 0) -> int:
+    """Tokens that an agent's longest prompt is assumed to have; how long it is, only the data could tell.
+
+    Args:
+        longer: tokens beyond `PROMPT_TOKENS`, where more is asked than in training.
+    """
     room = max(1, blueprint.context - seat.max_new_tokens)
-    return room if blueprint.model == TINY else min(room, PROMPT_TOKENS)
+    return room if blueprint.model == TINY else min(room, PROMPT_TOKENS + longer)
 
 
 def update_pass(config: Config, seat: AgentConfig, blueprint: Blueprint) -> Pass:

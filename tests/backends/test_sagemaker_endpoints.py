@@ -491,6 +491,7 @@ def test_a_team_that_reads_english_is_asked_in_english(endpoints, run) -> None:
     held.tags = [tag for tag in held.tags if tag["Key"] != "maporl:words"]
     endpoints.answer = lambda *_: json.dumps(
         {"id": "sample", "answer": "A", "report": "\x1b[2J", "risk": {"level": "low", "reasons": []}}
+        | {"confidence": None, "disclaimer": "", "evidence": []}
     )
     shown = run_command("endpoints", "test", "run", code=0).stdout
     assert b"anaphylaxis" in endpoints.asked[0]

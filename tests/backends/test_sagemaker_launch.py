@@ -303,7 +303,7 @@ def test_what_sagemaker_answers(account, monkeypatch, code: str, words: tuple[st
         raise JsonRESTError(code, "the account-level service limit is 0 Instances")
 
     monkeypatch.setattr(SageMakerModelBackend, "create_training_job", refuse)
-    monkeypatch.setattr("maporl_cli.data.aws._RETRIES", {"mode": "standard", "max_attempts": 1})
+    monkeypatch.setattr("maporl_cli.data.aws._RETRIES", {"mode": "standard", "total_max_attempts": 1})
     done = CliRunner().invoke(app, command("--detach", "--yes", "--name", "ward", *words))
     assert isinstance(done.exception, MissingError), done.exception
     assert says in done.exception.message

@@ -215,7 +215,7 @@ def test_a_bucket_in_another_region(bucket, tmp_path) -> None:
 
 def test_nobody_answers(bucket, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr("maporl_cli.data.aws._RETRIES", {"mode": "standard", "max_attempts": 1})
+    monkeypatch.setattr("maporl_cli.data.aws._RETRIES", {"mode": "standard", "total_max_attempts": 1})
     words = (str(questions(tmp_path / "mine.jsonl")), "--channel", "train", "--bucket", BUCKET)
     assert "AWS does not answer." in refused(MissingError, 4, *words)
 

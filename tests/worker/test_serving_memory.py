@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from served_run import finished_run
+from dataclasses import replace
+from pathlib import Path
 
-from maporl_cli.training.memory import PROCESS
+import pytest
+from served_run import finished_run
+from support import tiny_policy
+
+from maporl_cli.agents.blueprint import Blueprint, blueprints
+from maporl_cli.core.config import Config
+from maporl_cli.core.request_limits import ROWS
+from maporl_cli.training.memory import PROCESS, sampling
+from maporl_cli.worker import serving_memory as serving_memory_module
 from maporl_cli.worker.final_model import of_folders, open_final_model
 from maporl_cli.worker.narrator import Narrator
 from maporl_cli.worker.serving_memory import serving_memory
@@ -35,3 +44,63 @@ def test_a_request_needs_what_its_questions_need_as_far_as_they_are_answered_at_
     config = of_folders(run, run.load_config())
     one, eight, more = (serving_memory(config, 0, count)[0].cache for count in (1, 8, 64))
     assert one < eight == more
+
+
+class Reading:
+    """A team that reads text, whose model is as small as it gets; what its calls take, context by context."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        tiny_policy(1).save(folder)
+        self._patch = monkeypatch
+        seats = [{"name": name, "max_new_tokens": new} for name, new in (("planner", 8), ("reporter", 40))]
+        self._sections = {"team": {"agents": seats}, "eval": {"batch_size": 64}}
+        self._folder = str(folder)
+
+    def config(self, context: int, **model: object) -> Config:
+        def seen(config: Config) -> dict[str, Blueprint]:
+            return {name: replace(one, context=context) for name, one in blueprints(config).items()}
+
+        self._patch.setattr(serving_memory_module, "blueprints", seen)
+        return Config.model_validate({**self._sections, "model": {"name": self._folder, **model}})
+
+    def call(self, config: Config, rows: int, prompt: int, new: int = 40) -> int:
+        (one,) = serving_memory_module.blueprints(config).values()
+        return sampling(one, rows, prompt, new)
+
+
+@pytest.fixture
+def reading(tmp_path, monkeypatch) -> Reading:
+    return Reading(tmp_path / "model", monkeypatch)
+
+
+def test_it_is_planned_for_what_a_request_may_hold(reading) -> None:
+    config = reading.config(100_000)
+    (one,) = serving_memory(config, 0, 1)
+    assert one.cache == reading.call(config, 1, 1024 + 50_000 // 4)
+    (many,) = serving_memory(config, 0, ROWS)
+    # A MiB in 64 questions of 16 KiB, or in 21 that are nearly as long as one may be.
+    assert many.cache >= reading.call(config, 64, 1024 + 16_384 // 4)
+    assert many.cache >= reading.call(config, 21, 1024 + 49_932 // 4)
+    assert many.cache < reading.call(config, 64, 1024 + 50_000 // 4)
+
+
+def test_the_largest_call_of_any_agent_counts_as_far_as_its_context_goes(reading) -> None:
+    config = reading.config(2000)
+    reads_more, writes_more = reading.call(config, 64, 1992, 8), reading.call(config, 64, 1960, 40)
+    assert serving_memory(config, 0, ROWS)[0].cache == reads_more > writes_more
+
+
+def test_agents_of_one_base_share_it(reading) -> None:
+    config = reading.config(2000, finetune="lora", dtype="fp32")
+    (one,) = serving_memory_module.blueprints(config).values()
+    assert one.shared_bytes > 0
+    assert [need.model for need in serving_memory(config, 1, 1)] == [one.shared_bytes + 2 * one.own_bytes]
+    assert [need.model for need in serving_memory(config, 2, 1)] == 2 * [one.shared_bytes + one.own_bytes]
+
+
+def test_what_reads_and_writes_on_a_gpu_does_so_in_half_precision(reading) -> None:
+    def needs(gpus: int, dtype: str) -> list[int]:
+        return [one.peak for one in serving_memory(reading.config(2000, dtype=dtype), gpus, ROWS)]
+
+    assert needs(1, "auto") == needs(1, "bf16") != needs(1, "fp32")
+    assert needs(0, "auto") == needs(0, "fp32")

@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,7 +32,7 @@ _SHOWN = 1000
 """Characters of what an endpoint says went wrong."""
 
 
-def ask_endpoint(session: Session, endpoint: Endpoint, request: bytes) -> Any:
+def ask_endpoint(session: Session, endpoint: Endpoint, request: bytes) -> bytes:
     """What the endpoint answers.
 
     Args:
@@ -40,7 +40,7 @@ def ask_endpoint(session: Session, endpoint: Endpoint, request: bytes) -> Any:
 
     Raises:
         MissingError: it does not answer yet, or any more.
-        RunFailed: it could not answer, or its answer is no JSON.
+        RunFailed: it could not answer, or where its answer lies cannot be looked at.
         Interrupted: Ctrl-C.
         MaporlError: as `aws_errors`.
     """
@@ -51,26 +51,34 @@ def ask_endpoint(session: Session, endpoint: Endpoint, request: bytes) -> Any:
             fix=f"maporl endpoints ls shows how it fares; maporl endpoints delete {endpoint.name} deletes it",
         )
     # Nothing is asked twice: the one worker would answer both, one after the other.
-    settings: Any = {"read_timeout": AT_ONCE + 10, "retries": {"mode": "standard", "max_attempts": 1}}
+    settings: Any = {"read_timeout": AT_ONCE + 10, "retries": {"mode": "standard", "total_max_attempts": 1}}
 
     def failed(message: str) -> MaporlError:
         return _failed(endpoint, message)
 
     with aws_errors(f"the endpoint {endpoint.name}", {"ModelError": failed, "ValidationError": failed}):
         client: Any = session.client("sagemaker-runtime", config=BotoConfig(**settings))  # pyright: ignore[reportCallIssue]
-        if endpoint.answers is None:
+        try:
+            if endpoint.answers is not None:
+                return _by_way_of_s3(session, client, endpoint, endpoint.answers, request)
             told = client.invoke_endpoint(EndpointName=endpoint.name, Body=request, ContentType=_JSON)
-            return _parsed(endpoint, told["Body"].read())
-        return _parsed(endpoint, _by_way_of_s3(session, client, endpoint, endpoint.answers, request))
+            return told["Body"].read()
+        except KeyboardInterrupt:
+            raise Interrupted(
+                "The question may be asked already, and nobody waits for its answer.",
+                why="what has reached the endpoint is answered all the same, before what is asked next",
+                fix=f"maporl endpoints test {endpoint.name} asks again",
+            ) from None
 
 
 def _by_way_of_s3(session: Session, client: Any, endpoint: Endpoint, answers: str, request: bytes) -> bytes:
     output = endpoint.description["AsyncInferenceConfig"]["OutputConfig"]
-    bucket = Bucket(place_of(answers)[0], session, kms_key=output.get("KmsKeyId"))
+    bucket_name, answers_folder = place_of(answers)
+    bucket = Bucket(bucket_name, session, kms_key=output.get("KmsKeyId"))
     with TemporaryDirectory(prefix="maporl-") as folder:
         file = Path(folder) / "request.json"
         file.write_bytes(request)
-        folder_of_all = place_of(answers)[1].rpartition("/")[0]
+        folder_of_all = answers_folder.rpartition("/")[0]
         key = f"{folder_of_all}/requests/{hashlib.sha256(request).hexdigest()[:16]}.json"
         bucket.upload(file, key, lambda _: None)
         told = client.invoke_endpoint_async(
@@ -79,23 +87,42 @@ def _by_way_of_s3(session: Session, client: Any, endpoint: Endpoint, answers: st
             ContentType=_JSON,
             InvocationTimeoutSeconds=ANSWERING,
         )
-        good, bad = (place_of(told[place])[1] for place in ("OutputLocation", "FailureLocation"))
-        until = time.monotonic() + ANSWERING
+        good, bad = told["OutputLocation"], told["FailureLocation"]
+        look = f"look for it at {good}, or for why there is none at {bad}"
         try:
-            while time.monotonic() < until:
-                for place in (good, bad):
-                    if bucket.size(place) is not None:
-                        bucket.download(place, file, lambda _: None)
-                        if place == bad:
-                            raise _failed(endpoint, file.read_text(encoding="utf-8", errors="replace"))
-                        return file.read_bytes()
-                time.sleep(_PAUSE)
+            came = _what_came(bucket, [good, bad], file)
         except KeyboardInterrupt:
-            raise Interrupted(
-                "The question is asked, and its answer will come.",
-                fix=f"look for it at {told['OutputLocation']}",
-            ) from None
-    raise _failed(endpoint, f"no answer came within {ANSWERING} s at {told['OutputLocation']}")
+            raise Interrupted("The question is asked, and its answer will come.", fix=look) from None
+        except MaporlError as error:
+            raise RunFailed(
+                "The question is asked, and its answer will come, but it cannot be read from here.",
+                where=error.where,
+                why=f"{error.what} {error.why}".rstrip(),
+                fix=f"log in as somebody who may read there (s3:GetObject, s3:ListBucket), and {look}",
+            ) from error
+        if came is None:
+            raise RunFailed(
+                f"The question is asked, and no answer came within {ANSWERING:,} s.",
+                where=f"log group /aws/sagemaker/Endpoints/{endpoint.name}",
+                fix=look,
+            )
+        content = file.read_bytes()
+    if came == bad:
+        raise _failed(endpoint, content.decode(errors="replace"))
+    return content
+
+
+def _what_came(bucket: Bucket, addresses: Sequence[str], file: Path) -> str | None:
+    """Which of these objects came first, whose content is in the file then; None: none as long as may be."""
+    until = time.monotonic() + ANSWERING
+    while time.monotonic() < until:
+        for address in addresses:
+            key = place_of(address)[1]
+            if bucket.size(key) is not None:
+                bucket.download(key, file, lambda _: None)
+                return address
+        time.sleep(_PAUSE)
+    return None
 
 
 def _failed(endpoint: Endpoint, why: str) -> RunFailed:
@@ -105,10 +132,3 @@ def _failed(endpoint: Endpoint, why: str) -> RunFailed:
         why=harmless(" ".join(why.split()))[:_SHOWN],
         fix="correct what the reason names; the log says more",
     )
-
-
-def _parsed(endpoint: Endpoint, answer: bytes) -> Any:
-    try:
-        return json.loads(answer)
-    except ValueError as error:
-        raise _failed(endpoint, f"its answer is no JSON: {type(error).__name__}") from error

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,16 +14,15 @@ from typing import Any
 from boto3.session import Session
 from botocore.exceptions import ClientError
 
-from maporl_cli.backends.sagemaker.jobs import RUN_TAG, price_in
+from maporl_cli.backends.sagemaker.jobs import RUN_TAG, can_be_called, price_in
 from maporl_cli.core.config_keys import nearest
 from maporl_cli.core.errors import MaporlError, MissingError, RunFailed, UsageError
 from maporl_cli.core.harmless import harmless
-from maporl_cli.data.aws import aws_client, aws_errors, error_code
+from maporl_cli.data.aws import FORBIDDEN, aws_client, aws_errors, error_code
 
 INSTANCE_TAG = "maporl:instance"
 WORDS_TAG = "maporl:words"
 """The benchmark whose words are all that the team knows; only of a team of tiny policies."""
-_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _UNKNOWN = frozenset({"ValidationException", "ResourceNotFound"})
 _PARTS = {
     "endpoint": ("endpoint", "EndpointName", "EndpointArn"),
@@ -59,12 +57,13 @@ class Endpoint:
     @property
     def run(self) -> str | None:
         """The run whose team it serves; None: maporl did not make it."""
-        return self.tags.get(RUN_TAG)
+        name = self.tags.get(RUN_TAG)
+        return None if name is None else harmless(name)
 
     @property
     def instance(self) -> str:
         """The type that it was made with."""
-        return self.tags.get(INSTANCE_TAG, "unknown")
+        return harmless(self.tags.get(INSTANCE_TAG, "unknown"))
 
     @property
     def created(self) -> datetime:
@@ -96,8 +95,8 @@ class Endpoint:
         return output.get("S3OutputPath")
 
 
-def our_endpoints(session: Session) -> list[Endpoint]:
-    """The endpoints that maporl made, newest first.
+def our_endpoints(session: Session) -> tuple[list[Endpoint], list[str]]:
+    """The endpoints that maporl made, newest first; and the names of those whose tags may not be read.
 
     Each one's tags are asked for, and no index is searched: what costs shall not be missing.
 
@@ -111,8 +110,17 @@ def our_endpoints(session: Session) -> list[Endpoint]:
             .paginate(SortBy="CreationTime", SortOrder="Descending")
         )
         told = [one for page in pages for one in page["Endpoints"]]
-    found = [Endpoint(one, _tags(session, one["EndpointArn"])) for one in told]
-    return [one for one in found if one.run is not None]
+    ours: list[Endpoint] = []
+    hidden: list[str] = []
+    for one in told:
+        try:
+            tags = _tags(session, one["EndpointArn"])
+        except _Hidden:
+            hidden.append(one["EndpointName"])
+            continue
+        if tags is not None and RUN_TAG in tags:
+            ours.append(Endpoint(one, tags))
+    return ours, hidden
 
 
 def our_endpoint(session: Session, name: str) -> Endpoint:
@@ -125,12 +133,12 @@ def our_endpoint(session: Session, name: str) -> Endpoint:
     """
     refuse_no_name(name)
     description = part(session, "endpoint", name)
-    if description is None:
+    tags = None if description is None else _tags(session, description["EndpointArn"])
+    if description is None or tags is None:
         raise _none(session, name)
-    found = Endpoint(description, _tags(session, description["EndpointArn"]))
-    if found.run is None:
+    if RUN_TAG not in tags:
         raise _not_ours(name)
-    return found
+    return Endpoint(description, tags)
 
 
 def part(session: Session, kind: str, name: str) -> dict[str, Any] | None:
@@ -161,9 +169,10 @@ def our_parts(session: Session, name: str) -> list[str]:
     found: list[str] = []
     for kind, (_, _, arn) in _PARTS.items():
         description = part(session, kind, name)
-        if description is None:
+        tags = None if description is None else _tags(session, description[arn])
+        if tags is None:
             continue
-        if RUN_TAG in _tags(session, description[arn]):
+        if RUN_TAG in tags:
             found.append(kind)
         elif kind == "endpoint":
             raise _not_ours(name)
@@ -203,7 +212,7 @@ def refuse_no_name(name: str) -> None:
     Raises:
         UsageError: none can.
     """
-    if _NAME.fullmatch(name) is None:
+    if not can_be_called(name):
         raise UsageError(
             f"No endpoint can be called {harmless(name)!r}.",
             why="a name has letters, digits and hyphens between them, at most 63",
@@ -230,7 +239,7 @@ def _not_ours(name: str) -> MissingError:
 def _none(session: Session, name: str) -> MissingError:
     meant = None
     with suppress(MaporlError):  # who may not list has still a right to the sentence
-        meant = nearest(name, [one.name for one in our_endpoints(session)])
+        meant = nearest(name, [one.name for one in our_endpoints(session)[0]])
     return MissingError(
         f"There is no endpoint {name}.",
         where=f"SageMaker in {session.region_name}",
@@ -239,7 +248,31 @@ def _none(session: Session, name: str) -> MissingError:
     )
 
 
-def _tags(session: Session, arn: str) -> dict[str, str]:
-    with aws_errors(f"the tags of {arn}"):
+def _tags(session: Session, arn: str) -> dict[str, str] | None:
+    """The tags of an endpoint, a config or a model; None: it was deleted meanwhile.
+
+    Raises:
+        _Hidden: they may not be read.
+        MaporlError: as `aws_errors`.
+    """
+
+    def hidden(message: str) -> MaporlError:
+        return _Hidden(
+            "AWS does not allow it.",
+            where=f"the tags of {arn}",
+            why=message,
+            fix="have sagemaker:ListTags allowed for these credentials, or log in as somebody who may",
+        )
+
+    with aws_errors(f"the tags of {arn}", dict.fromkeys(FORBIDDEN, hidden)):
         pages = aws_client(session, "sagemaker").get_paginator("list_tags").paginate(ResourceArn=arn)
-        return {tag["Key"]: tag["Value"] for page in pages for tag in page.get("Tags", [])}
+        try:
+            return {tag["Key"]: tag["Value"] for page in pages for tag in page.get("Tags", [])}
+        except ClientError as error:
+            if error_code(error) in _UNKNOWN:
+                return None
+            raise
+
+
+class _Hidden(MissingError):
+    """Whose something is may not be seen."""

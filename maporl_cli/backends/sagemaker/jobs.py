@@ -27,7 +27,8 @@ PRICE_TAG = "maporl:usd-per-hour"
 PRICE_DATE_TAG = "maporl:price-date"
 _RETAINED = "ResourceRetainedBillableTimeInSeconds"
 ENDED = frozenset({"Completed", "Failed", "Stopped"})
-_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
+_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
+_NAME_LENGTH = 63
 _A_PAGE = 100
 OUT_OF_TIME = {
     "MaxRuntimeExceeded": "it ran for as long as it was allowed to",
@@ -226,12 +227,17 @@ def _refuse_no_name(name: str) -> None:
     Raises:
         MissingError: no job can be called that.
     """
-    if _NAME.fullmatch(name) is None:
+    if not can_be_called(name):
         raise MissingError(
             f"There is no job {harmless(name)!r}.",
             why="a job's name has letters, digits and hyphens between them, at most 63",
             fix="maporl jobs ls lists the jobs that there are",
         )
+
+
+def can_be_called(name: str) -> bool:
+    """Whether SageMaker lets a job, an endpoint, its config or its model have that name."""
+    return len(name) <= _NAME_LENGTH and _NAME.fullmatch(name) is not None
 
 
 @contextmanager
