@@ -72,7 +72,6 @@ def deploy(
     from maporl_cli.backends.sagemaker.endpoints import refuse_no_name
     from maporl_cli.backends.sagemaker.plan import job_name
     from maporl_cli.core.run_dir import RunDir
-    from maporl_cli.serving.requests import ROWS
 
     run = team if isinstance(team, RunDir) else None
     called = name or job_name(source if run is None else str(config.run.name), resume=False)
@@ -84,7 +83,6 @@ def deploy(
         name=called,
         source=team,
         asynchronous=asynchronous,
-        questions=ROWS,
         max_cost=max_cost,
     )
     for line in _lines(plan):
@@ -218,7 +216,7 @@ def _lines(plan: EndpointPlan) -> Iterator[str]:
             where = f"GPU {number}" if machine.gpus else "RAM"
             yield (
                 f"{where}: {need.peak / 1e9:.1f} GB{usable} (weights {need.model / 1e9:.1f}, "
-                f"a request {need.cache / 1e9:.1f}, process {need.process / 1e9:.1f})"
+                f"a question {need.cache / 1e9:.1f}, process {need.process / 1e9:.1f})"
             )
     if isinstance(plan.price, str):
         yield f"price unknown ({plan.price}), for as long as the endpoint is there"

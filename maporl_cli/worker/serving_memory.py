@@ -7,21 +7,18 @@ from collections.abc import Sequence
 from maporl_cli.agents.blueprint import Blueprint, blueprints
 from maporl_cli.agents.build import model_of
 from maporl_cli.core.config import AgentConfig, Config
-from maporl_cli.core.request_limits import BODY, CHARACTERS
+from maporl_cli.core.request_limits import CHARACTERS
 from maporl_cli.training.memory import RankMemory, prompt_tokens, sampling
 
 _CHARACTERS_A_TOKEN = 4
 """An estimate, of English prose. Numbers, drug names and other scripts take more tokens."""
 
 
-def serving_memory(config: Config, gpus: int, questions: int) -> Sequence[RankMemory]:
-    """What each GPU needs, or the RAM where there is none, as `worker.final_model` places agents.
+def serving_memory(config: Config, gpus: int) -> Sequence[RankMemory]:
+    """What each GPU needs at least, or the RAM where there is none, as `worker.final_model` places agents.
 
-    Weights are in fp32, as they are loaded, but for the base that adapters share. Nothing learns.
-
-    Args:
-        questions: of the largest request, which is as long as one may be; `eval.batch_size` of them are
-            answered at once.
+    Weights are in fp32, as they are loaded, but for the base that adapters share. Nothing learns. There is
+    room for one question; more are answered at once as far as memory goes (`serving.served_team`).
 
     Raises:
         ConfigError: as `blueprints`.
@@ -31,7 +28,6 @@ def serving_memory(config: Config, gpus: int, questions: int) -> Sequence[RankMe
         dtype = "bf16" if gpus else "fp32"
         config = config.model_copy(update={"model": config.model.model_copy(update={"dtype": dtype})})
     prints = blueprints(config)
-    rows = min(questions, config.eval.batch_size)
     seats = [(seat, prints[model_of(seat, config)]) for seat in config.team.agents]
     devices = [seats[place::gpus] for place in range(min(gpus, len(seats)))] if gpus else [seats]
     return [
@@ -39,21 +35,13 @@ def serving_memory(config: Config, gpus: int, questions: int) -> Sequence[RankMe
             model=sum({one.model: one.shared_bytes for _, one in held}.values())
             + sum(one.own_bytes for _, one in held),
             # Agents answer one after the other, so the largest call counts.
-            cache=max(_largest_call(seat, one, rows) for seat, one in held),
+            cache=max(_largest_call(seat, one) for seat, one in held),
         )
         for held in devices
     ]
 
 
-def _largest_call(seat: AgentConfig, blueprint: Blueprint, most: int) -> int:
-    """Bytes of an agent's call for a request that is full: of many questions, or of fewer that are longer.
-
-    Questions are taken to be of one length. Where a long one lies beside short ones, all rows are padded to
-    it, which may take more; if there is not so much, they are answered in parts (`serving.served_team`).
-    """
-
-    def call(rows: int) -> int:
-        longest = min(CHARACTERS, BODY // rows) // _CHARACTERS_A_TOKEN
-        return sampling(blueprint, rows, prompt_tokens(seat, blueprint, longest), seat.max_new_tokens)
-
-    return max(map(call, range(1, most + 1)))
+def _largest_call(seat: AgentConfig, blueprint: Blueprint) -> int:
+    """Bytes of an agent's call for one question, as long as one may be and its context goes."""
+    prompt = prompt_tokens(seat, blueprint, CHARACTERS // _CHARACTERS_A_TOKEN)
+    return sampling(blueprint, 1, prompt, seat.max_new_tokens)

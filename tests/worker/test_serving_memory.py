@@ -11,7 +11,6 @@ from support import tiny_policy
 
 from maporl_cli.agents.blueprint import Blueprint, blueprints
 from maporl_cli.core.config import Config
-from maporl_cli.core.request_limits import ROWS
 from maporl_cli.training.memory import PROCESS, sampling
 from maporl_cli.worker import serving_memory as serving_memory_module
 from maporl_cli.worker.final_model import of_folders, open_final_model
@@ -27,23 +26,16 @@ def test_weights_are_counted_as_they_are_loaded_and_agents_go_round(tmp_path) ->
         sum(one.numel() * one.element_size() for one in policy.trainable().values())
         for policy in policies.values()
     ]
-    (alone,) = serving_memory(config, 0, 64)
+    (alone,) = serving_memory(config, 0)
     # Buffers, such as the frequencies of the rotation, are in it, too.
     assert sum(bytes_of) <= alone.model <= 1.01 * sum(bytes_of)
     assert alone.peak == PROCESS + alone.model + alone.cache
-    assert [need.model for need in serving_memory(config, 3, 64)] == [
+    assert [need.model for need in serving_memory(config, 3)] == [
         alone.model // 2,
         alone.model // 4,
         alone.model // 4,
     ]
-    assert len(serving_memory(config, 8, 64)) == 4, "more GPUs than agents"
-
-
-def test_a_request_needs_what_its_questions_need_as_far_as_they_are_answered_at_once(tmp_path) -> None:
-    run = finished_run(tmp_path, "eval.batch_size=8")
-    config = of_folders(run, run.load_config())
-    one, eight, more = (serving_memory(config, 0, count)[0].cache for count in (1, 8, 64))
-    assert one < eight == more
+    assert len(serving_memory(config, 8)) == 4, "more GPUs than agents"
 
 
 class Reading:
@@ -73,34 +65,29 @@ def reading(tmp_path, monkeypatch) -> Reading:
     return Reading(tmp_path / "model", monkeypatch)
 
 
-def test_it_is_planned_for_what_a_request_may_hold(reading) -> None:
+def test_it_is_planned_for_the_longest_question(reading) -> None:
     config = reading.config(100_000)
-    (one,) = serving_memory(config, 0, 1)
+    (one,) = serving_memory(config, 0)
     assert one.cache == reading.call(config, 1, 1024 + 50_000 // 4)
-    (many,) = serving_memory(config, 0, ROWS)
-    # A MiB in 64 questions of 16 KiB, or in 21 that are nearly as long as one may be.
-    assert many.cache >= reading.call(config, 64, 1024 + 16_384 // 4)
-    assert many.cache >= reading.call(config, 21, 1024 + 49_932 // 4)
-    assert many.cache < reading.call(config, 64, 1024 + 50_000 // 4)
 
 
 def test_the_largest_call_of_any_agent_counts_as_far_as_its_context_goes(reading) -> None:
     config = reading.config(2000)
-    reads_more, writes_more = reading.call(config, 64, 1992, 8), reading.call(config, 64, 1960, 40)
-    assert serving_memory(config, 0, ROWS)[0].cache == reads_more > writes_more
+    reads_more, writes_more = reading.call(config, 1, 1992, 8), reading.call(config, 1, 1960, 40)
+    assert serving_memory(config, 0)[0].cache == reads_more > writes_more
 
 
 def test_agents_of_one_base_share_it(reading) -> None:
     config = reading.config(2000, finetune="lora", dtype="fp32")
     (one,) = serving_memory_module.blueprints(config).values()
     assert one.shared_bytes > 0
-    assert [need.model for need in serving_memory(config, 1, 1)] == [one.shared_bytes + 2 * one.own_bytes]
-    assert [need.model for need in serving_memory(config, 2, 1)] == 2 * [one.shared_bytes + one.own_bytes]
+    assert [need.model for need in serving_memory(config, 1)] == [one.shared_bytes + 2 * one.own_bytes]
+    assert [need.model for need in serving_memory(config, 2)] == 2 * [one.shared_bytes + one.own_bytes]
 
 
 def test_what_reads_and_writes_on_a_gpu_does_so_in_half_precision(reading) -> None:
     def needs(gpus: int, dtype: str) -> list[int]:
-        return [one.peak for one in serving_memory(reading.config(2000, dtype=dtype), gpus, ROWS)]
+        return [one.peak for one in serving_memory(reading.config(2000, dtype=dtype), gpus)]
 
     assert needs(1, "auto") == needs(1, "bf16") != needs(1, "fp32")
     assert needs(0, "auto") == needs(0, "fp32")

@@ -112,7 +112,6 @@ def plan_endpoint(
     name: str,
     source: RunDir | JobModel,
     asynchronous: bool,
-    questions: int,
     max_cost: float | None,
 ) -> EndpointPlan:
     """The endpoint of that name; AWS is asked for the price and, of a bare role, its ARN.
@@ -120,7 +119,6 @@ def plan_endpoint(
     Args:
         config: of the team.
         source: its run here, or a job's model.
-        questions: the most of a request.
         max_cost: US dollars that it may cost a day; None: any.
 
     Raises:
@@ -145,7 +143,7 @@ def plan_endpoint(
     image = _image(region, settings)
     _refuse_variables(config, settings)
     machine = machine_of(session, settings.inference_instance, HOSTING)
-    memory = _refuse_unfit(config, machine, settings.inference_instance, source, questions)
+    memory = _refuse_unfit(config, machine, settings.inference_instance, source)
     role = settings.role if settings.role.startswith("arn:") else role_arn(session, settings.role)
     planned = EndpointPlan(
         name,
@@ -170,7 +168,7 @@ def _known_bucket(source: RunDir | JobModel) -> str | None:
 
 
 def _refuse_unfit(
-    config: Config, machine: Machine, instance: str, source: RunDir | JobModel, questions: int
+    config: Config, machine: Machine, instance: str, source: RunDir | JobModel
 ) -> Sequence[RankMemory] | str:
     """What each GPU needs, where there is that much; why it is not known, where it is not.
 
@@ -189,7 +187,7 @@ def _refuse_unfit(
     saved = of_folders(source, config) if whole and isinstance(source, RunDir) else config
     absent = _absent(saved)
     if absent is None:
-        needs = serving_memory(saved, machine.gpus, questions)
+        needs = serving_memory(saved, machine.gpus)
         _refuse_more(max(need.peak for need in needs), machine, instance)
         return needs
     if whole and isinstance(source, JobModel):
