@@ -316,7 +316,7 @@ def test_names_that_are_taken(endpoints, run) -> None:
 def test_a_team_that_does_not_fit_is_refused_before_anything_is_made(endpoints, run, monkeypatch) -> None:
     assert "did you mean ml.g5.2xlarge?" in refused(MissingError, run.path, "--instance", "ml.g5.2xlarg")
     config = run.load_config()
-    seats = [seat.model_copy(update={"max_new_tokens": 4_000_000}) for seat in config.team.agents]
+    seats = [seat.model_copy(update={"max_new_tokens": 256_000_000}) for seat in config.team.agents]
     changed = config.model_copy(update={"team": config.team.model_copy(update={"agents": tuple(seats)})})
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(RunDir, "load_config", lambda _: changed)
