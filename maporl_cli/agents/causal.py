@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,13 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from maporl_cli.agents.batching import pad_left
+from maporl_cli.agents.decoder import unknown
+from maporl_cli.agents.forward import Forward
 from maporl_cli.agents.models import quiet_checkpointing, quiet_loading
+from maporl_cli.agents.padded_forward import PaddedForward
 from maporl_cli.agents.policy import Message, Sample, Scored
 from maporl_cli.agents.sampling import generate
+from maporl_cli.agents.shared_forward import SharedForward
 
 
 class CausalPolicy:
@@ -31,6 +34,10 @@ class CausalPolicy:
         adapter: the name of this agent's LoRA adapter on the shared base; None trains the whole model.
         compute: the dtype of matrix products; the weights stay fp32 and autocast casts around them.
         gradient_checkpointing: recompute activations in the backward pass instead of storing them.
+
+    Attributes:
+        plainly: why the model is run by transformers' own forward, each row by itself; None where what rows
+            begin with is computed once for all of them.
     """
 
     def __init__(
@@ -51,10 +58,13 @@ class CausalPolicy:
         self._adapter = adapter
         self._compute = compute
         self._checkpointing = gradient_checkpointing
+        self.plainly = unknown(model)
         if gradient_checkpointing:
             with quiet_checkpointing():
                 model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        self._forward = self._run(model)
         self._reference: Any = None
+        self._reference_forward: Forward | None = None
 
     @property
     def device(self) -> torch.device:
@@ -113,13 +123,12 @@ class CausalPolicy:
         max_new_tokens: int,
         temperature: float,
     ) -> list[Sample]:
-        with self._active() as model:
+        with self._active() as forward:
             return generate(
-                model,
+                forward,
                 prompts,
                 generators,
                 eos_ids=self._eos_ids,
-                pad_id=self._pad_id,
                 max_new_tokens=max_new_tokens,
                 temperature=temperature,
             )
@@ -132,15 +141,9 @@ class CausalPolicy:
         temperature: float,
         hidden: bool = False,
     ) -> Scored:
-        with self._active(learning=True) as model, _heard(model) if hidden else nullcontext([]) as states:
-            logprobs = self._forward(model, prompts, completions, temperature)
-        chosen = self._pick(logprobs, completions)
-        entropy = -(logprobs.exp() * logprobs).sum(-1)
-        return Scored(
-            _align_left(chosen, completions),
-            _align_left(entropy, completions),
-            _align_left(states[0][:, :-1], completions) if hidden else None,
-        )
+        with self._active(learning=True) as forward:
+            told = forward.tell(prompts, completions, temperature)
+        return Scored(told.logprobs, told.entropy, told.hidden if hidden else None)
 
     @torch.no_grad()
     def reference_logprobs(
@@ -150,13 +153,13 @@ class CausalPolicy:
         *,
         temperature: float,
     ) -> Tensor:
-        with self._frozen_start() as model:
-            logprobs = self._forward(model, prompts, completions, temperature)
-        return _align_left(self._pick(logprobs, completions), completions)
+        with self._frozen_start() as forward:
+            return forward.tell(prompts, completions, temperature).logprobs
 
     def keep_reference(self) -> None:
         if self._adapter is None:  # an adapter starts as zero, so with LoRA the base is the start
             self._reference = copy.deepcopy(self._model).requires_grad_(False)
+            self._reference_forward = self._run(self._reference)
 
     def trainable(self) -> Mapping[str, torch.nn.Parameter]:
         if self._adapter is None:
@@ -184,36 +187,8 @@ class CausalPolicy:
                 nested.rmdir()
             self.tokenizer.save_pretrained(directory)
 
-    def _forward(
-        self,
-        model: Any,
-        prompts: Sequence[tuple[int, ...]],
-        completions: Sequence[tuple[int, ...]],
-        temperature: float,
-    ) -> Tensor:
-        """(rows, longest completion, vocabulary) log-probabilities, aligned to the right."""
-        rows = [(*prompt, *completion) for prompt, completion in zip(prompts, completions, strict=True)]
-        batch = pad_left(rows, self._pad_id, self.device)
-        longest = max(map(len, completions))
-        logits = model(
-            input_ids=batch.ids,
-            attention_mask=batch.mask,
-            position_ids=batch.positions,
-            use_cache=False,
-            logits_to_keep=longest + 1,
-        ).logits
-        # Half precision is lifted to fp32 for the softmax; float64 stays what it is.
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        # The logits at a token predict the next one: the last column predicts nothing we have.
-        return (logits[:, :-1] / temperature).log_softmax(-1)
-
-    def _pick(self, logprobs: Tensor, completions: Sequence[tuple[int, ...]]) -> Tensor:
-        """(rows, longest completion): the log-probability of each token of the completions, right-aligned."""
-        targets = pad_left(completions, self._pad_id, self.device)
-        return logprobs.gather(-1, targets.ids.unsqueeze(-1)).squeeze(-1)
-
     @contextmanager
-    def _active(self, *, learning: bool = False) -> Iterator[Any]:
+    def _active(self, *, learning: bool = False) -> Iterator[Forward]:
         if self._adapter is not None:
             self._model.set_adapter(self._adapter)
         # transformers checkpoints activations in training mode only, and then refuses a cache.
@@ -221,36 +196,20 @@ class CausalPolicy:
         # the LoRA of `agents.build`.
         self._model.train(learning and self._checkpointing)
         with torch.autocast(self.device.type, self._compute, enabled=self._compute != torch.float32):
-            yield self._model
+            yield self._forward
 
     @contextmanager
-    def _frozen_start(self) -> Iterator[Any]:
+    def _frozen_start(self) -> Iterator[Forward]:
         with torch.autocast(self.device.type, self._compute, enabled=self._compute != torch.float32):
             if self._adapter is None:
-                if self._reference is None:
+                if self._reference_forward is None:
                     raise RuntimeError("the policy kept no reference; call keep_reference at its start")
-                yield self._reference
+                yield self._reference_forward
             else:
                 with self._model.disable_adapter():
-                    yield self._model
+                    yield self._forward
 
-
-@contextmanager
-def _heard(model: Any) -> Iterator[list[Tensor]]:
-    """What the layer that predicts words reads in each forward pass meanwhile, whatever the architecture."""
-    states: list[Tensor] = []
-    hook = model.get_output_embeddings().register_forward_pre_hook(lambda _, given: states.append(given[0]))
-    try:
-        yield states
-    finally:
-        hook.remove()
-
-
-def _align_left(values: Tensor, completions: Sequence[Sequence[int]]) -> Tensor:
-    """(rows, longest, …): each row's completion moved from the right end to the left."""
-    longest = values.shape[1]
-    shift = torch.tensor([longest - len(completion) for completion in completions], device=values.device)
-    index = (torch.arange(longest, device=values.device).unsqueeze(0) + shift.unsqueeze(1)).clamp(
-        max=longest - 1
-    )
-    return values.take_along_dim(index.reshape(*index.shape, *[1] * (values.dim() - 2)), 1)
+    def _run(self, model: Any) -> Forward:
+        if self.plainly is not None:
+            return PaddedForward(model, self._pad_id)
+        return SharedForward(model, self._compute, lambda: model.training)

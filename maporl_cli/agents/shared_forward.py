@@ -1,0 +1,99 @@
+"""Rows that begin alike, computed together: what several of them begin with is computed once for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maporl_cli.agents.batching import length_mask
+from maporl_cli.agents.decoder import Decoder
+from maporl_cli.agents.forward import Rows, Told
+from maporl_cli.agents.key_value_cache import KeyValueCache, Stored
+from maporl_cli.agents.prefix_tree import PrefixTree, prefix_tree
+from maporl_cli.agents.tree_attention import Layout, attend
+from maporl_cli.agents.word_head import logits, tell
+
+
+class SharedForward:
+    """
+    Args:
+        model: one that `decoder.unknown` has no objection to.
+        compute: the dtype of matrix products, where it is not that of the weights.
+        saving: asked before each pass with gradient: whether to keep layers' inputs alone, and compute the
+            layers anew in the backward pass.
+    """
+
+    def __init__(self, model: Any, compute: torch.dtype, saving: Callable[[], bool]) -> None:
+        self._decoder = Decoder(model)
+        self._compute = compute
+        self._saving = saving
+
+    def read(self, prompts: Rows, room: int) -> SharedReading:
+        return SharedReading(self._decoder, prompts, room)
+
+    def tell(self, prompts: Rows, completions: Rows, temperature: float) -> Told:
+        decoder = self._decoder
+        # A row's last token predicts nothing that we have.
+        tree = prefix_tree([(*prompt, *said[:-1]) for prompt, said in zip(prompts, completions, strict=True)])
+        predicting = [tree.places(row)[len(prompt) - 1 :] for row, prompt in enumerate(prompts)]
+        device = decoder.device
+        asked, which = torch.tensor([place for row in predicting for place in row], device=device).unique(
+            return_inverse=True
+        )
+        layout = Layout.of(tree, device)
+        hidden = decoder.run(
+            *_packed(tree, device),
+            lambda _, query, key, value: attend(query, key, value, layout, decoder.scale),
+            asked=asked,
+            save=self._saving(),
+        )[which]
+        targets = torch.tensor([token for said in completions for token in said], device=device)
+        dtype = decoder.words.dtype if self._compute == torch.float32 else self._compute
+        logprobs, entropy = tell(hidden, decoder.words, targets, temperature, dtype)
+        real = length_mask([len(said) for said in completions], device)
+        return Told(*(_apart(values, real) for values in (logprobs, entropy, hidden)))
+
+
+class SharedReading:
+    """The keys and values of what a group of rows begins with are computed and stored once."""
+
+    def __init__(self, decoder: Decoder, prompts: Rows, room: int) -> None:
+        self._decoder = decoder
+        tree = prefix_tree(prompts)
+        device = decoder.device
+        layout = Layout.of(tree, device)
+        stored: list[Stored] = []
+
+        def attending(_: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            stored.append((key, value))
+            return attend(query, key, value, layout, decoder.scale)
+
+        ids, positions = _packed(tree, device)
+        ends = torch.tensor([tree.nodes[leaf].end - 1 for leaf in tree.leaves], device=device)
+        hidden = decoder.run(ids, positions, attending, asked=ends)
+        self.logits = logits(hidden, decoder.words)
+        self._position = positions[ends]
+        self._cache = KeyValueCache(tree, stored, room, decoder.scale)
+
+    def go_on(self, tokens: Tensor, rows: Tensor | None) -> None:
+        if rows is not None:
+            self._cache.keep(rows)
+            self._position = self._position[rows]
+        self._position = self._position + 1
+        self._cache.begin()
+        hidden = self._decoder.run(tokens, self._position, self._cache.attend)
+        self.logits = logits(hidden, self._decoder.words)
+
+
+def _packed(tree: PrefixTree, device: torch.device) -> tuple[Tensor, Tensor]:
+    return torch.tensor(tree.ids, device=device), torch.tensor(tree.positions, device=device)
+
+
+def _apart(values: Tensor, real: Tensor) -> Tensor:
+    """(rows, longest, …) of values that come one after the other."""
+    shape = (*real.shape, *values.shape[1:])
+    chosen = real.reshape(*real.shape, *[1] * (values.dim() - 1)).expand(shape)
+    return values.new_zeros(shape).masked_scatter(chosen, values)
