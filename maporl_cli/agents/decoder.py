@@ -80,7 +80,7 @@ class Decoder:
 
         Args:
             ids, positions: (tokens,), a token and its place in its own row.
-            asked: the places to tell of, if not all: of the others the last layer gives keys and values alone.
+            asked: the places to tell of, if not all; of the others the last layer gives keys and values.
             save: keep the input of each layer, and compute the layer anew for the backward pass.
         """
         flow: Tensor = self._inner.embed_tokens(ids)

@@ -13,7 +13,7 @@ from itertools import pairwise
 Row = tuple[int, ...]
 
 WORTH_SHARING = 8
-"""Tokens. A shorter beginning is computed again in each row: a node costs a call of attention in each layer."""
+"""Tokens. A shorter beginning is computed again in each row: a node costs each layer a call of attention."""
 
 
 @dataclass(frozen=True, slots=True)
