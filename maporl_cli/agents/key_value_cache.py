@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from maporl_cli.agents.prefix_tree import PrefixTree
+from maporl_cli.agents.trunks import trunks_of
 
 Stored = tuple[Tensor, Tensor]
 """Keys and values of a layer."""
@@ -25,7 +26,7 @@ class KeyValueCache:
     """
 
     def __init__(self, tree: PrefixTree, stored: list[Stored], room: int, scale: float) -> None:
-        trunks, groups = tree.trunks()
+        trunks, groups = trunks_of(tree)
         own = [tree.places(row)[len(trunks[group]) :] for row, group in enumerate(groups)]
         self._scale = scale
         self._device = stored[0][0].device

@@ -50,49 +50,16 @@ class PrefixTree:
 
     def places(self, row: int) -> list[int]:
         """Where each token of a row is in the packed one."""
-        return self._stretch(self._path(row))
+        return self.stretch(self.leaves[row])
 
-    def trunks(self) -> tuple[list[list[int]], list[int]]:
-        """Groups of rows such that storing each group's common beginning once saves the most tokens.
-
-        Returns:
-            the places of each group's common beginning, and each row's group.
-        """
-        rows, lengths = [0] * len(self.nodes), [0] * len(self.nodes)
-        for row in range(len(self.leaves)):
-            for index in self._path(row):
-                rows[index] += 1
-        for index, node in enumerate(self.nodes):
-            lengths[index] = node.end - node.start + (0 if node.parent is None else lengths[node.parent])
-        saved = [(count - 1) * length for count, length in zip(rows, lengths, strict=True)]
-        saved_below = [0] * len(self.nodes)
-        for index in reversed(range(len(self.nodes))):
-            parent = self.nodes[index].parent
-            if parent is not None:
-                saved_below[parent] += max(saved[index], saved_below[index])
-        groups: dict[int, int] = {}
-        trunks: list[list[int]] = []
-        group_of: list[int] = []
-        for row in range(len(self.leaves)):
-            path = self._path(row)
-            last = next(n for n, index in enumerate(path) if saved[index] >= saved_below[index])
-            if path[last] not in groups:
-                groups[path[last]] = len(trunks)
-                trunks.append(self._stretch(path[: last + 1]))
-            group_of.append(groups[path[last]])
-        return trunks, group_of
-
-    def _path(self, row: int) -> list[int]:
-        """The nodes that a row consists of, from its root on."""
+    def stretch(self, node: int) -> list[int]:
+        """Where each token from a node's root to its own end is."""
         found: list[int] = []
-        index: int | None = self.leaves[row]
+        index: int | None = node
         while index is not None:
-            found.append(index)
+            found[:0] = range(self.nodes[index].start, self.nodes[index].end)
             index = self.nodes[index].parent
-        return found[::-1]
-
-    def _stretch(self, path: Sequence[int]) -> list[int]:
-        return [place for index in path for place in range(self.nodes[index].start, self.nodes[index].end)]
+        return found
 
 
 def prefix_tree(rows: Sequence[Row], worth_sharing: int = WORTH_SHARING) -> PrefixTree:

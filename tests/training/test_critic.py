@@ -132,7 +132,7 @@ def test_values_are_the_head_s_reading_of_each_token_s_state(size):
         states = policy._model(ids, output_hidden_states=True).hidden_states[-1][0]
         # A token's value is read where the token is predicted: one place before it.
         expected = head(states / 64)[len(said.prompt_ids) - 1 : -1, 0]
-        assert values == pytest.approx(expected.tolist(), abs=1e-5)
+        assert values == pytest.approx(expected.tolist(), rel=1e-5)
 
 
 def test_a_head_learns_a_table_of_returns():

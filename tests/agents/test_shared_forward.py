@@ -1,0 +1,281 @@
+"""What is computed once for rows that begin alike equals what transformers computes for each row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from support import WORDS
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from maporl_cli.agents.causal import CausalPolicy
+from maporl_cli.agents.decoder import unknown
+from maporl_cli.agents.padded_forward import PaddedForward
+from maporl_cli.agents.tiny import tiny_tokenizer
+from maporl_cli.core.randomness import keyed_generator
+
+SHAPE = {
+    "vocab_size": 60,
+    "hidden_size": 24,
+    "intermediate_size": 40,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "bos_token_id": None,
+    "eos_token_id": 1,
+}
+MODELS: dict[str, Callable[..., Any]] = {
+    "llama": lambda **own: LlamaForCausalLM(LlamaConfig(**SHAPE, **own)),
+    "llama with biases and scaled rotations": lambda **own: LlamaForCausalLM(
+        LlamaConfig(
+            **SHAPE,
+            attention_bias=True,
+            mlp_bias=True,
+            rope_parameters={
+                "rope_type": "llama3",
+                "rope_theta": 1000.0,
+                "factor": 4.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 32,
+            },
+            **own,
+        )
+    ),
+    "qwen2": lambda **own: Qwen2ForCausalLM(Qwen2Config(**SHAPE, **own)),
+    "qwen3": lambda **own: Qwen3ForCausalLM(Qwen3Config(**SHAPE, head_dim=8, **own)),
+}
+PAD = 0
+
+QUESTION = tuple(range(5, 25))
+OTHER = tuple(range(30, 41))
+TURN = tuple(range(20, 32))
+PROMPTS = [
+    *[QUESTION] * 3,
+    (*QUESTION, *TURN, 7),
+    (*QUESTION, *TURN, 8, 9),
+    (*QUESTION, *TURN, 8, 9),
+    *[OTHER] * 2,
+    (*OTHER, 1, 0, 1),
+    (3, 1, 1, 4),
+]
+"""Groups, nested beginnings, a row of its own; pad and end tokens in their middle."""
+COMPLETIONS = [
+    (5, 6, 7, 1),
+    (5, 6),
+    (9,),
+    (1, 1, 0, 4, 8, 15, 16, 23),
+    (10, 11, 1),
+    (10, 12),
+    (2, 3, 4, 5, 6),
+    (2, 3, 4, 5, 7),
+    (0, 1),
+    (1,),
+]
+
+
+def policy_of(kind: str, *, tied: bool = True, lora: bool = False, pad: int = PAD, **options) -> CausalPolicy:
+    torch.manual_seed(0)
+    model = MODELS[kind](tie_word_embeddings=tied, pad_token_id=pad)
+    with torch.no_grad():
+        for parameter in model.parameters():  # norms and biases too: at their start nothing would show them
+            parameter.add_(torch.randn_like(parameter) * 0.15)
+    if lora:
+        wrapped: Any = get_peft_model(
+            model, LoraConfig(r=3, target_modules="all-linear", task_type="CAUSAL_LM"), adapter_name="a"
+        )
+        with torch.no_grad():
+            for name, parameter in wrapped.named_parameters():
+                if "lora_B" in name:
+                    parameter.normal_(std=0.1)
+        model = wrapped
+    tokenizer = tiny_tokenizer(WORDS)
+    tokenizer.pad_token_id = pad
+    return CausalPolicy(model, tokenizer, frozenset({1}), adapter="a" if lora else None, **options)
+
+
+def plainly(policy: CausalPolicy) -> PaddedForward:
+    return PaddedForward(policy._model, policy._pad_id)
+
+
+def streams(count: int) -> list[np.random.Generator]:
+    return [keyed_generator("row", index) for index in range(count)]
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("pad", [0, 1], ids=["pad", "pad = eos"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_scores_and_gradients_equal_those_of_padded_rows(kind, lora, tied, pad, checkpointing):
+    policy = policy_of(kind, tied=tied, lora=lora, pad=pad, gradient_checkpointing=checkpointing)
+    assert policy.plainly is None
+    weights = torch.linspace(-1, 1.5, 80).view(10, 8)
+    said = torch.tensor([[place < len(row) for place in range(8)] for row in COMPLETIONS])
+
+    def gradients(told: Any) -> dict[str, torch.Tensor]:
+        policy._model.zero_grad()
+        values = (told.logprobs - 0.1 * told.entropy).where(said, 0.0) * weights
+        states = told.hidden.where(said.unsqueeze(-1), 0.0).square().mean()
+        (values.sum() + states).backward()
+        return {name: p.grad.clone() for name, p in policy.trainable().items() if p.grad is not None}
+
+    theirs = plainly(policy).tell(PROMPTS, COMPLETIONS, 0.8)
+    expected = gradients(theirs)
+    ours = policy.score(PROMPTS, COMPLETIONS, temperature=0.8, hidden=True)
+    found = gradients(ours)
+    for one, other in ((ours.logprobs, theirs.logprobs), (ours.entropy, theirs.entropy)):
+        assert torch.allclose(one[said], other[said], atol=2e-5)
+    assert ours.hidden is not None
+    assert torch.allclose(ours.hidden[said], theirs.hidden[said], atol=1e-4)
+    assert found.keys() == expected.keys() == policy.trainable().keys()
+    for name, gradient in expected.items():
+        assert (found[name] - gradient).norm() <= 1e-4 * gradient.norm(), name
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("lora", [False, True])
+def test_greedy_tokens_are_those_of_transformers(kind, lora):
+    policy = policy_of(kind, lora=lora)
+    ours = policy.sample(PROMPTS, [None] * 10, max_new_tokens=14, temperature=1.0)
+    for prompt, sample in zip(PROMPTS, ours, strict=True):
+        theirs = policy._model.generate(
+            input_ids=torch.tensor([prompt]),
+            attention_mask=torch.ones(1, len(prompt), dtype=torch.long),  # a pad token is a word as any other
+            max_new_tokens=14,
+            do_sample=False,
+            pad_token_id=PAD,
+            eos_token_id=1,
+        )
+        assert list(sample.token_ids) == theirs[0, len(prompt) :].tolist()
+    assert len({sample.token_ids for sample in ours}) > 4
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("lora", [False, True])
+def test_sampled_logprobs_are_those_of_padded_rows(kind, lora):
+    """Rows end at different times, and leave the batch; the rest of a group's rows go on."""
+    policy = policy_of(kind, lora=lora)
+    policy._eos_ids = frozenset(range(1, 9))
+    samples = policy.sample(PROMPTS, streams(10), max_new_tokens=12, temperature=1.3)
+    lengths = [len(sample.token_ids) for sample in samples]
+    assert len(set(lengths)) > 3
+    said = [sample.token_ids for sample in samples]
+    theirs = plainly(policy).tell(PROMPTS, said, 1.3).logprobs
+    for sample, expected in zip(samples, theirs.tolist(), strict=True):
+        assert sample.logprobs == pytest.approx(expected[: len(sample.token_ids)], abs=2e-5)
+    alone = [
+        policy.sample([prompt], [stream], max_new_tokens=12, temperature=1.3)[0]
+        for prompt, stream in zip(PROMPTS, streams(10), strict=True)
+    ]
+    assert [sample.token_ids for sample in alone] == said
+
+
+def computed(policy: CausalPolicy, work: Callable[[], object]) -> list[int]:
+    """Tokens in each forward pass."""
+    counts: list[int] = []
+    embed = policy._model.get_input_embeddings()
+    hook = embed.register_forward_pre_hook(lambda _, given: counts.append(given[0].numel()))
+    try:
+        work()
+    finally:
+        hook.remove()
+    return counts
+
+
+def test_what_rows_begin_with_is_computed_once():
+    policy = policy_of("qwen2")
+    prompts, completions = [QUESTION] * 4 + [(*QUESTION, *TURN)] * 2, [(30 + row, 40) for row in range(6)]
+    scored = computed(policy, lambda: policy.score(prompts, completions, temperature=1.0))
+    assert scored == [len(QUESTION) + len(TURN) + 6]  # a completion's last token predicts nothing
+    policy._eos_ids = frozenset()
+    drawn = computed(policy, lambda: policy.sample(prompts, streams(6), max_new_tokens=3, temperature=1.0))
+    assert drawn == [len(QUESTION) + len(TURN), 6, 6]
+
+
+def test_a_group_s_question_is_stored_once_and_rows_that_have_ended_leave():
+    policy = policy_of("llama")
+    reading: Any = policy._forward.read([QUESTION] * 4 + [OTHER] * 2 + [(*OTHER, 9)], 5)
+    (trunk, _), (own, _) = reading._cache._trunks[0], reading._cache._own[0]
+    assert trunk.shape == (2, 2, 6, len(QUESTION))
+    assert own.shape == (7, 2, 1 + 5, 6)
+    reading.go_on(torch.tensor([3, 4]), torch.tensor([1, 3]))
+    (trunk, _), (own, _) = reading._cache._trunks[0], reading._cache._own[0]
+    assert trunk.shape[0] == 1
+    assert own.shape[0] == 2
+
+
+def test_half_precision_is_near_the_padded_rows():
+    policy = policy_of("qwen2", compute=torch.bfloat16)
+    ours = policy.score(PROMPTS, COMPLETIONS, temperature=1.0).logprobs
+    with torch.autocast("cpu", torch.bfloat16):
+        theirs = plainly(policy).tell(PROMPTS, COMPLETIONS, 1.0).logprobs
+    exact = plainly(policy).tell(PROMPTS, COMPLETIONS, 1.0).logprobs
+    said = torch.tensor([[place < len(row) for place in range(8)] for row in COMPLETIONS])
+    apart, rounding = ((rows - exact)[said].abs().mean().item() for rows in (ours, theirs))
+    assert 0 < apart < 2 * rounding
+    samples = policy.sample(PROMPTS, streams(10), max_new_tokens=6, temperature=1.0)
+    again = policy.score(PROMPTS, [sample.token_ids for sample in samples], temperature=1.0).logprobs
+    for sample, row in zip(samples, again.tolist(), strict=True):
+        assert sample.logprobs == pytest.approx(row[: len(sample.token_ids)], abs=10 * rounding)
+
+
+class Narrow(LlamaForCausalLM):
+    """An architecture of somebody's own, whose forward may do anything."""
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        (lambda: GPT2LMHeadModel(GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=1)), "GPT2LMHeadModel"),
+        (lambda: MistralForCausalLM(MistralConfig(**SHAPE)), "MistralForCausalLM"),
+        (lambda: Narrow(LlamaConfig(**SHAPE)), "Narrow"),
+        (
+            lambda: Qwen2ForCausalLM(
+                Qwen2Config(**SHAPE, use_sliding_window=True, sliding_window=4, max_window_layers=1)
+            ),
+            "sliding window",
+        ),
+        (lambda: LlamaForCausalLM(LlamaConfig(**SHAPE, attention_dropout=0.1)), "dropout"),
+        (
+            lambda: LlamaForCausalLM(
+                LlamaConfig(
+                    **SHAPE,
+                    rope_parameters={"rope_type": "dynamic", "rope_theta": 1000.0, "factor": 2.0},
+                )
+            ),
+            "dynamic",
+        ),
+    ],
+    ids=lambda given: given if isinstance(given, str) else "",
+)
+def test_what_is_not_known_runs_as_transformers_runs_it(model, why):
+    own = model()
+    reason = unknown(own)
+    assert reason is not None
+    assert why in reason
+    policy = CausalPolicy(own, tiny_tokenizer(WORDS), frozenset({1}))
+    assert policy.plainly == reason
+    assert isinstance(policy._forward, PaddedForward)
+
+
+def test_a_last_layer_with_an_adapter_is_not_known():
+    model: Any = LlamaForCausalLM(LlamaConfig(**SHAPE))
+    adapted = get_peft_model(model, LoraConfig(r=2, target_modules=["lm_head"]))
+    assert unknown(adapted) == "its last layer is no plain matrix"
