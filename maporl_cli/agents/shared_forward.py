@@ -13,7 +13,7 @@ from maporl_cli.agents.decoder import Decoder
 from maporl_cli.agents.forward import Rows, Told
 from maporl_cli.agents.key_value_cache import KeyValueCache, Stored
 from maporl_cli.agents.prefix_tree import PrefixTree, prefix_tree
-from maporl_cli.agents.tree_attention import Layout, attend
+from maporl_cli.agents.tree_attention import tree_attention
 from maporl_cli.agents.word_head import logits, tell
 
 
@@ -43,10 +43,10 @@ class SharedForward:
         asked, which = torch.tensor([place for row in predicting for place in row], device=device).unique(
             return_inverse=True
         )
-        layout = Layout.of(tree, device)
+        attend = tree_attention(tree, device, decoder.scale)
         hidden = decoder.run(
             *_packed(tree, device),
-            lambda _, query, key, value: attend(query, key, value, layout, decoder.scale),
+            lambda _, query, key, value: attend(query, key, value),
             asked=asked,
             save=self._saving(),
         )[which]
@@ -64,12 +64,12 @@ class SharedReading:
         self._decoder = decoder
         tree = prefix_tree(prompts)
         device = decoder.device
-        layout = Layout.of(tree, device)
+        attend = tree_attention(tree, device, decoder.scale)
         stored: list[Stored] = []
 
         def attending(_: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             stored.append((key, value))
-            return attend(query, key, value, layout, decoder.scale)
+            return attend(query, key, value)
 
         ids, positions = _packed(tree, device)
         ends = torch.tensor([tree.nodes[leaf].end - 1 for leaf in tree.leaves], device=device)

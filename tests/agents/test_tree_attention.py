@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maporl_cli.agents.prefix_tree import PrefixTree, prefix_tree
-from maporl_cli.agents.tree_attention import Layout, attend
+from maporl_cli.agents.tree_attention import NodeByNode, tree_attention
 
 CPU = torch.device("cpu")
 ROWS = [(1, 2, 3, 4), (1, 2, 3, 5, 6, 7), (1, 2, 3, 5, 6, 8, 9), (7, 8), (7,), (9, 9, 9)]
@@ -36,12 +36,17 @@ def written_out(
     return torch.einsum("hqk,khd->qhd", weights, value)
 
 
+WAYS = (tree_attention, NodeByNode)
+"""That of this machine, and that of every other device."""
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("heads", "kept"), [(2, 2), (4, 2), (3, 1)])
 @pytest.mark.parametrize("rows", [ROWS, [(1, 2, 3)], [(1, 2), (3, 4)], [(1, 2, 3), (1, 2, 4)]], ids=len)
-def test_what_is_seen_and_its_gradients(rows, heads, kept):
+def test_what_is_seen_and_its_gradients(rows, heads, kept, way):
     tree = prefix_tree(rows, worth_sharing=1)
     given_ = states(tree, heads, kept)
-    ours = attend(*given_, Layout.of(tree, CPU), 0.7)
+    ours = way(tree, CPU, 0.7)(*given_)
     theirs = written_out(tree, *given_)
     assert torch.allclose(ours, theirs, atol=1e-12)
     weight = torch.randn(theirs.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -50,15 +55,16 @@ def test_what_is_seen_and_its_gradients(rows, heads, kept):
         assert torch.allclose(one, other, atol=1e-12)
 
 
+@pytest.mark.parametrize("way", WAYS)
 @given(
     st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=8).map(tuple), min_size=1, max_size=8),
     st.integers(1, 3),
 )
 @settings(max_examples=40)
-def test_any_tree(rows, worth_sharing):
+def test_any_tree(way, rows, worth_sharing):
     tree = prefix_tree(rows, worth_sharing)
     given_ = states(tree, 2, 1)
-    ours, theirs = attend(*given_, Layout.of(tree, CPU), 0.7), written_out(tree, *given_)
+    ours, theirs = way(tree, CPU, 0.7)(*given_), written_out(tree, *given_)
     assert torch.allclose(ours, theirs, atol=1e-12)
     for one, other in zip(
         torch.autograd.grad(ours.square().sum(), given_),
@@ -74,5 +80,5 @@ def test_a_long_filled_up_row_beside_a_peaked_one_stays_finite():
     query, key, value = (part.detach().float() for part in states(tree, 1, 1))
     key[0], query[0] = -60.0, 60.0
     key.requires_grad_()
-    attend(query.requires_grad_(), key, value.requires_grad_(), Layout.of(tree, CPU), 1.0).sum().backward()
+    tree_attention(tree, CPU, 1.0)(query.requires_grad_(), key, value.requires_grad_()).sum().backward()
     assert all(bool(part.grad is not None and part.grad.isfinite().all()) for part in (query, key, value))
