@@ -12,7 +12,7 @@ from maporl_cli.agents.prefix_tree import PrefixTree
 from maporl_cli.agents.tree_attention_cpu import Layout, attend
 
 TreeAttention = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""From queries (tokens, heads, width), keys and values (tokens, key-value heads, width) of a tree's packed row
+"""From queries (tokens, heads, width), keys and values (tokens, key-value heads, width) of a packed row
 to what each token makes of what it sees, as the queries."""
 
 

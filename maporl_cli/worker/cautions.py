@@ -1,9 +1,11 @@
-"""Settings that are allowed, and in vain."""
+"""Settings that are allowed, and in vain; models that are allowed, and slow."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from maporl_cli.agents.causal import CausalPolicy
+from maporl_cli.agents.policy import Policy
 from maporl_cli.core.config import Config
 from maporl_cli.training.advantage import estimators
 from maporl_cli.training.advantage.estimator import Estimator
@@ -37,6 +39,19 @@ def cautions(config: Config) -> Iterator[str]:
     ):
         if in_vain and _is_set(config, key):
             yield f"{key} is set, and means something with {rule} only"
+
+
+def run_plainly(policies: Mapping[str, Policy]) -> Iterator[str]:
+    """A sentence for each kind of model whose rows do not share what they begin with, and why."""
+    agents: dict[str, list[str]] = {}
+    for agent, policy in policies.items():
+        if isinstance(policy, CausalPolicy) and policy.plainly:
+            agents.setdefault(policy.plainly, []).append(agent)
+    for why, names in agents.items():
+        yield (
+            f"transformers' own forward runs the model of {', '.join(names)}, since {why}: what several rows "
+            "begin with is computed and stored for each of them"
+        )
 
 
 def _is_set(config: Config, key: str) -> bool:

@@ -29,7 +29,7 @@ from maporl_cli.training.questions import total_steps
 from maporl_cli.training.ranks import LostContact, OneRank, Ranks
 from maporl_cli.training.stop import StopRequest
 from maporl_cli.worker.baselines import baseline_config, baseline_steps
-from maporl_cli.worker.cautions import cautions
+from maporl_cli.worker.cautions import cautions, run_plainly
 from maporl_cli.worker.job import describe, rank_line, refuse_unlike, waiting_hint
 from maporl_cli.worker.narrator import Narrator
 from maporl_cli.worker.plugins import load_plugins, plugin_hashes
@@ -127,6 +127,8 @@ def _train_run(
             narrator.say(hint)
         for caution in cautions(config):
             narrator.say(f"caution: {caution}")
+        for note in run_plainly(session.policies):
+            narrator.say(note)
         for note in split.notes:
             narrator.say(note)
         steps = total_steps(config.train, len(split.train))

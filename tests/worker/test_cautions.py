@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from support import WORDS, tiny_policy
+from transformers import GPT2Config, GPT2LMHeadModel
 
+from maporl_cli.agents.causal import CausalPolicy
+from maporl_cli.agents.tiny import tiny_tokenizer
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_sources import load_config, preset_names
-from maporl_cli.worker.cautions import cautions
+from maporl_cli.worker.cautions import cautions, run_plainly
 
 
 def told(**sections: dict[str, Any]) -> list[str]:
@@ -62,3 +66,13 @@ def test_what_is_in_vain(about: str, sections: dict[str, Any]) -> None:
 )
 def test_what_means_something(sections: dict[str, Any]) -> None:
     assert told(**sections) == []
+
+
+def test_models_that_transformers_runs_itself_are_told_of_once_a_reason():
+    odd = GPT2LMHeadModel(GPT2Config(vocab_size=60, n_embd=8, n_layer=1, n_head=1))
+    plain = CausalPolicy(odd, tiny_tokenizer(WORDS), frozenset({1}))
+    (told_,) = run_plainly({"planner": plain, "analyst": tiny_policy(), "reporter": plain})
+    assert told_.startswith(
+        "transformers' own forward runs the model of planner, reporter, since GPT2LMHeadModel is no "
+    )
+    assert list(run_plainly({"planner": tiny_policy()})) == []
