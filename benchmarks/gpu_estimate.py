@@ -1,0 +1,146 @@
+"""What one agent's step should take on an A10G, counted from the model's shape: an estimate, nothing is measured.
+
+    python benchmarks/gpu_estimate.py
+
+counts, for a Qwen2.5-0.5B trained whole in bf16 on 64 rows in groups of 8, with prompts of 800 tokens and
+completions of 256, each phase's matrix products and the bytes that it must move at least, with what rows
+share counted once. A phase takes as long as the slower of both, at a share of the card's peak that large
+products and long copies often reach; sampling, whose kernels are many and small, at least as long as launching
+them takes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+RESULT = Path(__file__).parent / "results" / "gpu_estimate.json"
+
+# The A10G of AWS's g5 instances: 24 GB, 600 GB/s, and 70 TFLOP/s of dense half-precision matrix products.
+PEAK_FLOPS, PEAK_BYTES = 70e12, 600e9
+REACHED = 0.6
+"""The share of either peak that is assumed to be reached."""
+LAUNCH = 5e-6
+"""Seconds to launch a kernel from Python."""
+KERNELS = 45
+"""Kernels a layer in a step of sampling, counted in the decoder and its cache."""
+BF16, FP32 = 2, 4
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Qwen2.5-0.5B."""
+
+    layers: int = 24
+    hidden: int = 896
+    intermediate: int = 4864
+    heads: int = 14
+    kept: int = 2
+    width: int = 64
+    words: int = 151_936
+
+    @property
+    def body(self) -> int:
+        """Weights of the layers' matrices."""
+        attention = self.hidden * self.width * (2 * self.heads + 2 * self.kept)
+        return self.layers * (attention + 3 * self.hidden * self.intermediate)
+
+    @property
+    def head(self) -> int:
+        return self.hidden * self.words
+
+    @property
+    def token(self) -> int:
+        """Bytes of a token's keys and values in all layers."""
+        return 2 * self.layers * self.kept * self.width * BF16
+
+    def attention(self, pairs: float) -> float:
+        """FLOPs of so many pairs of a token that looks and one that is seen, in all layers."""
+        return 4 * pairs * self.layers * self.heads * self.width
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a step asks for."""
+
+    rows: int = 64
+    group: int = 8
+    prompt: int = 800
+    new: int = 256
+
+    @property
+    def questions(self) -> int:
+        return self.rows // self.group
+
+
+def main() -> None:
+    shape, work = Shape(), Work()
+    shared, apart = step(shape, work, sharing=True), step(shape, work, sharing=False)
+    found = {
+        "command": "python benchmarks/gpu_estimate.py",
+        "estimate": True,
+        "card": "A10G: 70 TFLOP/s, 600 GB/s",
+        "reached": REACHED,
+        "phases": shared,
+        "seconds": round(sum(phase["seconds"] for phase in shared.values()), 2),
+        "seconds if nothing is shared": round(sum(phase["seconds"] for phase in apart.values()), 2),
+        "phases if nothing is shared": apart,
+    }
+    print(json.dumps(found, indent=1))
+    RESULT.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def step(shape: Shape, work: Work, *, sharing: bool) -> dict[str, dict[str, float | str]]:
+    prompts = work.questions if sharing else work.rows
+    read = prompts * work.prompt
+    said = work.rows * (work.new - 1)
+    own_pairs = work.rows * work.new**2 / 2 + said * work.prompt
+    all_pairs = prompts * work.prompt**2 / 2 + own_pairs
+    weights = BF16 * (shape.body + shape.head)
+    cached = shape.token * (read + work.rows * work.new / 2)
+    learning = shape.body + shape.head
+    return {
+        "reading the prompts": phase(
+            2 * shape.body * read + shape.attention(prompts * work.prompt**2 / 2),
+            weights + shape.token * read,
+        ),
+        "sampling": phase(
+            2 * (shape.body * said + shape.head * work.rows * work.new) + shape.attention(own_pairs),
+            work.new * (weights + cached + work.rows * shape.words * (BF16 + 3 * FP32)),
+            launches=work.new * shape.layers * KERNELS,
+        ),
+        "update, forward": phase(
+            2 * (shape.body * (read + said) + shape.head * work.rows * work.new) + shape.attention(all_pairs),
+            weights,
+        ),
+        # The logits are more than are kept, so they are computed again.
+        "update, backward": phase(
+            4 * shape.body * (read + said)
+            + 6 * shape.head * work.rows * work.new
+            + 2.5 * shape.attention(all_pairs),
+            2 * weights + FP32 * learning,
+        ),
+        # Weights, gradient and two moments are read, all but the gradient written.
+        "optimizer": phase(12 * learning, 7 * FP32 * learning),
+    }
+
+
+def phase(flops: float, moved: float, launches: int = 0) -> dict[str, float | str]:
+    limits = {
+        "products": flops / (REACHED * PEAK_FLOPS),
+        "memory": moved / (REACHED * PEAK_BYTES),
+        "launches": launches * LAUNCH,
+    }
+    limit = max(limits, key=limits.__getitem__)
+    return {
+        "TFLOP": round(flops / 1e12, 2),
+        "GB": round(moved / 1e9, 1),
+        **{f"seconds by {name}": round(value, 3) for name, value in limits.items() if value},
+        "limit": limit,
+        "seconds": round(limits[limit], 3),
+    }
+
+
+if __name__ == "__main__":
+    main()
