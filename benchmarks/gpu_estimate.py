@@ -1,12 +1,12 @@
-"""What one agent's step should take on an A10G, counted from the model's shape: an estimate, nothing is measured.
+"""What one agent's step should take on an A10G, counted from the model's shape; nothing is measured.
 
     python benchmarks/gpu_estimate.py
 
 counts, for a Qwen2.5-0.5B trained whole in bf16 on 64 rows in groups of 8, with prompts of 800 tokens and
 completions of 256, each phase's matrix products and the bytes that it must move at least, with what rows
 share counted once. A phase takes as long as the slower of both, at a share of the card's peak that large
-products and long copies often reach; sampling, whose kernels are many and small, at least as long as launching
-them takes.
+products and long copies often reach; sampling, whose kernels are many and small, at least as long as
+launching them takes.
 """
 
 from __future__ import annotations
