@@ -57,5 +57,5 @@ def small(folder: Path, *sets: str, name: str = "run") -> Config:
     return load_config(preset="clinic", file=None, environ={}, sets=[*SMALL, *places, *sets], flags={}).config
 
 
-def go(config: Config, *, resume: bool = False) -> dict:
-    return train(config, resume=resume, overwrite=False, command="test", display="none")
+def go(config: Config, *, resume: bool = False, profile: bool = False) -> dict:
+    return train(config, resume=resume, overwrite=False, command="test", display="none", profile=profile)

@@ -41,6 +41,7 @@ from maporl_cli.cli.place import (
 from maporl_cli.cli.plan import show_plan
 from maporl_cli.cli.plan_time import Measured
 from maporl_cli.cli.summary import summary
+from maporl_cli.cli.time_table import time_lines
 from maporl_cli.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def train(
         ),
     ] = 0,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Write profile.json: what each rank did when.")
+        bool, typer.Option("--profile", help="Show where each rank's time went; write profile.json.")
     ] = False,
     dry_run: Annotated[
         bool,
@@ -177,6 +178,8 @@ def train(
     if json:
         emit(outcome)
     else:
+        for line in time_lines(outcome.get("profile", [])):
+            result(line)
         result(summary(outcome))
 
 

@@ -53,8 +53,14 @@ class Timeline:
             yield
 
     @contextmanager
+    def waiting(self, what: str) -> Generator[None]:
+        """This rank waits for others, or exchanges `what` with them."""
+        with self._span(what, "waiting", {}):
+            yield
+
+    @contextmanager
     def phase(self, name: str, **details: Any) -> Generator[None]:
-        """A phase of a run or of a step: training, rollout, reward, update, …
+        """A phase of a run or of a step: setup, training, rollout, reward, update, …
 
         What happens within it has its details as well, and its name as `phase`.
         """
@@ -80,7 +86,7 @@ class Timeline:
             rank: becomes the process of the events.
             title: the name the viewer shows for it.
         """
-        rows = {"phase": 0, "turns": 1, "update": 1}
+        rows = {"phase": 0, "turns": 1, "update": 1, "waiting": 1}
         named = [
             {"ph": "M", "name": "process_name", "pid": rank, "args": {"name": title}},
             *(

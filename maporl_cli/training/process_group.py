@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from maporl_cli.agents.stage import Floor, Stage
+from maporl_cli.core.timeline import Timeline
 from maporl_cli.training.exchange import Exchange
 from maporl_cli.training.placement import Placement
 from maporl_cli.training.ranks import Files, LostContact, Ranks
@@ -39,6 +40,7 @@ class ProcessGroup:
         store: the job's key-value store.
         timeout: seconds that a collective waits for the other ranks.
         teams: numbers for the teams to come; None for the first.
+        timeline: told when this rank waits; None: nobody is.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class ProcessGroup:
         store: dist.Store,
         timeout: float,
         teams: Iterator[int] | None = None,
+        timeline: Timeline | None = None,
     ) -> None:
+        self._timeline = timeline or Timeline()
         self.placement = placement
         self.rank = rank
         self._store = store
@@ -128,7 +132,12 @@ class ProcessGroup:
         return files if 0 in owners else {}
 
     def placed(self, placement: Placement) -> Ranks:
-        return ProcessGroup(placement, self.rank, self._store, self._timeout, teams=self._teams)
+        return ProcessGroup(
+            placement, self.rank, self._store, self._timeout, teams=self._teams, timeline=self._timeline
+        )
+
+    def tell(self, timeline: Timeline) -> None:
+        self._timeline = timeline
 
     def stage(self, floor: Floor, stopping: Callable[[], bool]) -> Stage:
         mail = dist.PrefixStore(f"team {self._team}", self._store)
@@ -165,7 +174,8 @@ class ProcessGroup:
         if ranks:
             self._roll_call.enter(others)
         try:
-            yield
+            with self._timeline.waiting(what):
+                yield
         except torch.OutOfMemoryError:
             raise  # a RuntimeError that no other rank has to do with
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:

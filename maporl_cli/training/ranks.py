@@ -13,6 +13,7 @@ from torch import Tensor
 
 from maporl_cli.agents.stage import Floor, Stage
 from maporl_cli.core.errors import RunFailed
+from maporl_cli.core.timeline import Timeline
 from maporl_cli.training.placement import Placement, RankPlace, even_parts
 
 T = TypeVar("T")
@@ -65,6 +66,10 @@ class Ranks(Protocol):
 
     def placed(self, placement: Placement) -> Ranks:
         """The same ranks with other agents."""
+        ...
+
+    def tell(self, timeline: Timeline) -> None:
+        """Have the timeline told when this rank waits for others, also those of `placed`."""
         ...
 
     def stage(self, floor: Floor, stopping: Callable[[], bool]) -> Stage:
@@ -124,6 +129,9 @@ class OneRank:
 
     def placed(self, placement: Placement) -> Ranks:
         return OneRank(placement)
+
+    def tell(self, timeline: Timeline) -> None:
+        return None
 
     def stage(self, floor: Floor, stopping: Callable[[], bool]) -> Stage:
         return floor

@@ -129,7 +129,8 @@ class Trainer:
         if self.config.train.eval_every and step % self.config.train.eval_every == 0:
             with suppress(Interrupted):  # the step is done and gets its checkpoint, and is measured on resume
                 metrics |= self.evaluator()
-        self.monitor.log(step, metrics | {"train:seconds": seconds})
+        with self.timeline.phase("logging", step=step):
+            self.monitor.log(step, metrics | {"train:seconds": seconds})
         self.guards.heed(step, alarms)
         return progress
 

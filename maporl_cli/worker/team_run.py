@@ -117,18 +117,23 @@ class TeamRun:
         begun = ranks.broadcast(latest is not None, "whether the run has a checkpoint")
         began = time.monotonic()
         if not begun:
-            self._make_start(session)
+            with self._timeline.phase("cold start"):
+                self._make_start(session)
         progress = Progress(seconds=time.monotonic() - began)
         if starts := keeps_start(self._config):
-            self._keep_references(session, begun, starts)
+            with self._timeline.phase("setup"):
+                self._keep_references(session, begun, starts)
         before = self._measure(session, "before")
         steps = self._steps(before)
-        learners = open_learners(session, self._rules.estimator, steps=steps)
-        verifier = open_verifier(session)
+        with self._timeline.phase("setup"):
+            learners = open_learners(session, self._rules.estimator, steps=steps)
+            verifier = open_verifier(session)
         if not begun:
-            self._checkpoints.save(progress, session.policies, learners, ranks, verifier)
+            with self._timeline.phase("checkpoint"):
+                self._checkpoints.save(progress, session.policies, learners, ranks, verifier)
         else:
-            progress = load_checkpoint(latest, session.policies, learners, ranks, verifier)
+            with self._timeline.phase("setup"):
+                progress = load_checkpoint(latest, session.policies, learners, ranks, verifier)
             self._narrator.say(f"{self._label}going on from step {progress.step}")
             if ranks.rank == 0:
                 self._forget_after(progress.step)
@@ -140,7 +145,8 @@ class TeamRun:
         after = self._measure(session, "after")
         if self._speaks_metrics():
             MetricLines(ranks.rank).log(progress.step, as_metrics(after))
-        self._save_models(session)
+        with self._timeline.phase("final model"):
+            self._save_models(session)
         return Outcome(progress, before, after)
 
     def _make_start(self, session: Session) -> None:
@@ -204,17 +210,18 @@ class TeamRun:
         return found
 
     def _evaluate(self, session: Session, draws: Draws, name: str) -> dict[str, Any]:
-        return evaluate(
-            session.team,
-            self._split.eval,
-            draws=draws,
-            batch_size=self._config.eval.batch_size,
-            records=self._run.evaluation / f"{name}.records.jsonl",
-            ranks=self._ranks,
-            on_progress=lambda done, total: self._narrator.progress(
-                f"{self._label}evaluating, {name}: question", done, total
-            ),
-        ).to_json()
+        with self._timeline.phase("evaluation"):
+            return evaluate(
+                session.team,
+                self._split.eval,
+                draws=draws,
+                batch_size=self._config.eval.batch_size,
+                records=self._run.evaluation / f"{name}.records.jsonl",
+                ranks=self._ranks,
+                on_progress=lambda done, total: self._narrator.progress(
+                    f"{self._label}evaluating, {name}: question", done, total
+                ),
+            ).to_json()
 
     def _train(
         self,

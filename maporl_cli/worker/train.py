@@ -17,6 +17,7 @@ from maporl_cli.core.errors import ConfigError, DataError, Interrupted, MaporlEr
 from maporl_cli.core.manifest import note_sitting, refuse_changed_data, write_manifest
 from maporl_cli.core.run_dir import RunDir, named, renamed
 from maporl_cli.core.run_lock import alone_in
+from maporl_cli.core.time_spent import time_spent
 from maporl_cli.core.timeline import Timeline
 from maporl_cli.data.splits import Split, load_split
 from maporl_cli.monitoring.console import Display
@@ -59,7 +60,8 @@ def train(
         profile: write `profile.json`, a trace of what each rank did when.
 
     Returns:
-        The `done` event: run, steps, and accuracy before, after and of each baseline.
+        The `done` event: run, steps, and accuracy before, after and of each baseline. With `profile` also
+        where the time of each rank went, on rank 0 (`core.time_spent`).
 
     Raises:
         MaporlError: whatever went wrong, with its fix. `Interrupted` after Ctrl-C or SIGTERM.
@@ -69,17 +71,23 @@ def train(
     load_plugins(config.run.plugins)
     accumulation_steps(config, ranks.placement.replicas)
     config = renamed(config, ranks.broadcast(named(config).run.name, "the run's name"))
-    with alone_in(RunDir.of(config)) if ranks.rank == 0 else nullcontext():
-        return _train_run(
-            config,
-            resume=resume,
-            overwrite=overwrite,
-            command=command,
-            narrator=Narrator(display, stop, run=config.run.name, rank=ranks.rank),
-            ranks=ranks,
-            # Rank 0's word, as for `resume` and `overwrite`: each host has a command line of its own.
-            profile=ranks.broadcast(profile, "whether to keep a profile"),
-        )
+    run = RunDir.of(config)
+    with alone_in(run) if ranks.rank == 0 else nullcontext():
+        # Rank 0's word, as for `resume` and `overwrite`: each host has a command line of its own.
+        profile = ranks.broadcast(profile, "whether to keep a profile")
+        timeline = Timeline(keep=profile)
+        ranks.tell(timeline)
+        with timeline.phase("run"):
+            event = _train_run(
+                config,
+                resume=resume,
+                overwrite=overwrite,
+                command=command,
+                narrator=Narrator(display, stop, run=config.run.name, rank=ranks.rank),
+                ranks=ranks,
+                timeline=timeline,
+            )
+        return event | {"profile": _keep_profile(run, timeline, ranks)} if profile else event
 
 
 def _train_run(
@@ -90,23 +98,23 @@ def _train_run(
     command: str,
     narrator: Narrator,
     ranks: Ranks,
-    profile: bool,
+    timeline: Timeline,
 ) -> dict[str, Any]:
     """`train`, in a run that has its name and is nobody else's."""
     stop = narrator.stop
-    timeline = Timeline(keep=profile)
     run = RunDir.of(config)
     if ranks.rank == 0:
         RunDir.refuse(config, resume=resume, overwrite=overwrite)
-    split = load_split(config)
-    sources = split.sources | plugin_hashes(config.run.plugins)
-    refuse_unlike(ranks, config, sources)
-    if resume and ranks.rank == 0:
-        refuse_changed_data(run, sources)
-    refuse_rules(config, role_book(config.team.roles))
-    # Before a run is opened, since that may delete another: data and model may turn out to be bad.
-    session = open_session(config, narrator, ranks, timeline)
-    rules = open_rules(config, session.book)
+    with timeline.phase("setup"):
+        split = load_split(config)
+        sources = split.sources | plugin_hashes(config.run.plugins)
+        refuse_unlike(ranks, config, sources)
+        if resume and ranks.rank == 0:
+            refuse_changed_data(run, sources)
+        refuse_rules(config, role_book(config.team.roles))
+        # Before a run is opened, since that may delete another: data and model may turn out to be bad.
+        session = open_session(config, narrator, ranks, timeline)
+        rules = open_rules(config, session.book)
     if ranks.rank == 0:
         refuse_without_key(config.monitoring)
     topology = describe(ranks)
@@ -158,15 +166,23 @@ def _train_run(
             "steps": team.progress.step,
             "eval": {"before": team.before, "after": team.after, **baselines},
         }
-        traces = ranks.gather(timeline.trace(ranks.rank, rank_line(ranks)), "the profile") if profile else []
-        if ranks.rank == 0:
-            if profile:
-                trace = [event for rank in traces for event in rank]
-                atomic_write(run.profile, json.dumps({"traceEvents": trace}))
-            _write_results(run, config, split, team, event, topology, time.time() - began)
-            write_report(run)
-        ranks.broadcast(None, "the end of the run")
+        with timeline.phase("report"):
+            if ranks.rank == 0:
+                _write_results(run, config, split, team, event, topology, time.time() - began)
+                write_report(run)
+            ranks.broadcast(None, "the end of the run")
         return event
+
+
+def _keep_profile(run: RunDir, timeline: Timeline, ranks: Ranks) -> list[dict[str, Any]]:
+    """Write `profile.json`; where the time of each rank went, on rank 0."""
+    traces = ranks.gather(timeline.trace(ranks.rank, rank_line(ranks)), "the profile")
+    events = [event for trace in traces for event in trace]
+    if ranks.rank == 0:
+        atomic_write(run.profile, json.dumps({"traceEvents": events}))
+    # A rank that left now would take what it has sent, but rank 0 not yet read, with it.
+    ranks.broadcast(None, "the end of the profile")
+    return [rank.to_json() for rank in time_spent(events)]
 
 
 def _report_so_far(run: RunDir, narrator: Narrator) -> None:
@@ -193,22 +209,23 @@ def _baseline(
     start = None
     if ranks.rank == 0:
         home.write_config(alone)
-    if config.train.cold_start.role_steps:
-        start = {}
-        if ranks.rank == 0:
-            first = Checkpoints(run.checkpoints, keep=config.train.keep_checkpoints).start()
-            start = read_weights(first, config.team.agents[-1].name)
-    outcome = TeamRun(
-        open_session(alone, narrator, ranks, timeline),
-        rules,
-        home,
-        split,
-        steps=lambda before: baseline_steps(alone, name, team.progress, before),
-        narrator=narrator,
-        timeline=timeline,
-        start=start,
-        label=name,
-    ).go()
+    with timeline.phase(f"baseline {name}"):
+        if config.train.cold_start.role_steps:
+            start = {}
+            if ranks.rank == 0:
+                first = Checkpoints(run.checkpoints, keep=config.train.keep_checkpoints).start()
+                start = read_weights(first, config.team.agents[-1].name)
+        outcome = TeamRun(
+            open_session(alone, narrator, ranks, timeline),
+            rules,
+            home,
+            split,
+            steps=lambda before: baseline_steps(alone, name, team.progress, before),
+            narrator=narrator,
+            timeline=timeline,
+            start=start,
+            label=name,
+        ).go()
     return {**outcome.after, "steps": outcome.progress.step, "train_tokens": outcome.progress.tokens}
 
 

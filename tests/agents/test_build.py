@@ -1,9 +1,12 @@
 """From config to policies and team."""
 
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from support import WORDS, floor, tiny_policy
 
 from maporl_cli.agents.build import build_policies, build_team, compute_dtype, default_device
@@ -89,6 +92,57 @@ def test_a_full_policy_each_from_a_directory(saved):
     with torch.no_grad():
         next(iter(policies["planner"].trainable().values())).add_(1.0)
     assert all(torch.equal(start[name], weight) for name, weight in weights(policies["analyst"]).items())
+
+
+class CountedWeights:
+    """A weights file of transformers that counts how often each of its tensors is read."""
+
+    def __init__(self, path: str, reads: Counter[str], **options: Any) -> None:
+        opened: Any = safe_open(path, **options)
+        self._file = opened.__enter__()
+        self._reads = reads
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def get_tensor(self, name: str) -> torch.Tensor:
+        self._reads[name] += 1
+        return self._file.get_tensor(name)
+
+    def get_slice(self, name: str) -> Any:
+        return CountedSlice(self._file.get_slice(name), name, self._reads)
+
+
+class CountedSlice:
+    """A tensor that is not read before it is indexed."""
+
+    def __init__(self, inner: Any, name: str, reads: Counter[str]) -> None:
+        self._inner, self._name, self._reads = inner, name, reads
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def __getitem__(self, index: Any) -> torch.Tensor:
+        self._reads[self._name] += 1
+        return self._inner[index]
+
+
+@pytest.mark.parametrize("finetune", ["full", "lora"])
+def test_four_agents_of_one_base_read_its_weights_once(saved, monkeypatch, finetune):
+    reads: Counter[str] = Counter()
+    opening = lambda path, **options: CountedWeights(path, reads, **options)  # noqa: E731
+    monkeypatch.setattr("transformers.modeling_utils.safe_open", opening)
+    team = ("planner", "researcher", "analyst", "reporter")
+    policies = build(config(*team, model={"name": str(saved), "finetune": finetune}))
+    assert list(policies) == list(team)
+    with safe_open(saved / "model.safetensors", framework="pt") as weights_file:
+        assert reads == dict.fromkeys(weights_file.keys(), 1)
 
 
 def test_lora_is_one_frozen_base_with_an_adapter_an_agent(saved):

@@ -48,6 +48,24 @@ def test_the_profile_shows_both_ranks_at_work(finished):
             assert event["dur"] > 0
 
 
+def test_the_outcome_tells_where_the_time_of_both_ranks_went(finished):
+    _, done = finished
+    ranks = json.loads(done.stdout)["profile"]
+    assert [rank["rank"] for rank in ranks] == [0, 1]
+    for rank in ranks:
+        phases = rank["phases"]
+        named = "setup evaluation rollout reward credit update gather results logging checkpoint".split()
+        assert {*named, "cold start", "final model", "report"} < set(phases)
+        assert [*phases][-1] == "other"
+        assert sum(phase["seconds"] for phase in phases.values()) == pytest.approx(rank["seconds"])
+        assert phases["other"]["seconds"] < 0.2 * rank["seconds"], phases
+        assert 0 < phases["rollout"]["parts"]["turns"] < phases["rollout"]["seconds"]
+        assert sum(phases["rollout"]["parts"].values()) == pytest.approx(phases["rollout"]["seconds"])
+    # Rank 1 has nothing to do where rank 0 alone cold-starts the policies.
+    cold = ranks[1]["phases"]["cold start"]
+    assert cold["parts"]["waiting"] > 0.5 * cold["seconds"]
+
+
 def test_torchrun_starts_the_same_program(finished, tmp_path):
     folder, _ = finished
     config = tmp_path / "config.yaml"

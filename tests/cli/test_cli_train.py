@@ -95,6 +95,18 @@ class TestTrain:
         assert lines[3].split() == ["single", "0.500", "–", "480"]
         assert err == ""
 
+    def test_a_profile_shows_where_the_time_went_above_the_outcome(self, asked, maporl, monkeypatch):
+        spent = {"rank": 0, "seconds": 4.0, "phases": {"other": {"seconds": 4.0, "parts": {}}}}
+        monkeypatch.setitem(DONE, "profile", [spent])
+        _, out, _ = maporl("train", "--profile", "--display", "none")
+        assert asked[0]["profile"]
+        lines = out.splitlines()
+        assert lines[0].split() == ["seconds", "in", "rank", "0"]
+        assert [line.split() for line in lines[2:4]] == [["other", "4.0", "100%"], ["run", "4.0", "100%"]]
+        assert lines[-1] == "run: runs/demo"
+        _, out, _ = maporl("train", "--profile", "--json")
+        assert json.loads(out)["profile"] == [spent]
+
     def test_the_outcome_for_programs_is_one_json_line(self, asked, maporl):
         _, out, _ = maporl("train", "--json")
         assert json.loads(out) == DONE

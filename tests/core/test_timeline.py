@@ -90,3 +90,12 @@ def test_what_fails_is_no_span(clock):
         raise KeyError
     assert timeline.speaking == 0
     assert len(timeline.trace(0, "")) == 3
+
+
+def test_waiting_lies_below_what_waits(clock):
+    timeline = Timeline(keep=True)
+    with timeline.update("planner", rows=3), timeline.waiting("the sum"):
+        clock.now += 2
+    waiting, update = [event for event in timeline.trace(0, "") if event["ph"] == "X"]
+    assert (waiting["name"], waiting["cat"], waiting["dur"]) == ("the sum", "waiting", 2e6)
+    assert waiting["tid"] == update["tid"]

@@ -39,7 +39,7 @@ TEAM_RUN = sys.modules[TRAIN.TeamRun.__module__]
 def with_baselines(tmp_path_factory) -> tuple[dict[str, Any], Path]:
     """What a run of the team and both baselines told, and where it is. For reading alone."""
     folder = tmp_path_factory.mktemp("with_baselines")
-    return go(small(folder)), folder / "run"
+    return go(small(folder), profile=True), folder / "run"
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +99,20 @@ def test_a_run_from_its_config_to_its_results(with_baselines):
     assert found["accuracy"] == done["eval"]["after"]["accuracy"]
     for mine, theirs in (("untrained", "before"), ("single", "single"), ("reporter_alone", "reporter_alone")):
         assert found["baselines"][mine]["accuracy"] == done["eval"][theirs]["accuracy"]
+
+
+def test_a_profile_of_one_rank_tells_where_all_of_its_time_went(with_baselines):
+    done, run = with_baselines
+    (rank,) = done["profile"]
+    phases = rank["phases"]
+    assert sum(phase["seconds"] for phase in phases.values()) == pytest.approx(rank["seconds"])
+    assert {"cold start", "rollout", "update", "baseline single", "baseline reporter_alone"} < set(phases)
+    assert not any("waiting" in phase["parts"] for phase in phases.values()), "there is nobody to wait for"
+    events = json.loads((run / "profile.json").read_text())["traceEvents"]
+    # The team's alone: those of the baselines are in theirs.
+    ours = [event["dur"] / 1e6 for event in events if event["ph"] == "X" and event["name"] == "rollout"]
+    assert sum(ours[:4]) == pytest.approx(phases["rollout"]["seconds"], abs=1e-4)
+    assert len(ours) > 4
 
 
 def test_a_run_with_value_heads_and_a_credit_in_vain(tmp_path):
