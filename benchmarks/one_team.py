@@ -152,15 +152,13 @@ class Clock:
 def main() -> None:
     asked = arguments()
     torch.set_num_threads(1)
-    split, clock = Split(), None
+    split = Split()
+    clock = Clock(split)
     register_policy("forced", lambda _: ForcedPolicy(asked.model, split))
     register_component("chance", chance)
     Optimizer.add = timed(split, "backward", Optimizer.add)
     Optimizer.step = timed(split, "optimizer", Optimizer.step)
-    clock = Clock(split)
-    config = config_of(asked)
-    narrator = Narrator("none")
-    timeline = CpuTimeline(split)
+    config, narrator, timeline = config_of(asked), Narrator("none"), CpuTimeline(split)
     session = open_session(config, narrator, OneRank(place(config.team.names, 1)), timeline)
     train(config, session, narrator, timeline, clock, asked)
     written = split.seconds["phase checkpoint"] - clock.marks[-1].parts.get("phase checkpoint", 0.0)
