@@ -1,4 +1,4 @@
-"""Attention over a prefix tree on a CPU.
+"""Attention over a prefix tree: each token sees its own node up to itself, and all of the nodes before it.
 
 A node's keys are read once by all that is below it. Each reading gives a part of a token's attention and the
 logarithm of the weight that the part stands for; parts are weighed against each other (Milakov & Gimelshein
@@ -11,18 +11,46 @@ arXiv 2205.14135, section 3), so that nothing of the size of tokens × tokens is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from maporl_cli.agents.prefix_tree import PrefixTree
+from maporl_cli.agents.prefix_tree import WORTH_SHARING, PrefixTree
 
 # What scaled_dot_product_attention calls on a CPU; that keeps to itself the weights that parts need. A query
 # sees the keys up to its own place, those behind the last key see all.
 _KERNEL: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _KERNEL_BACKWARD: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+
+_ALIKE = 3 / 4
+"""How long a leaf is at least, of the longest that it is computed with: what it is filled up with costs as
+much as its own tokens, and an agent's turns of a first and a later round differ a lot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaves:
+    """Nodes of about one length that nothing is below.
+
+    Attributes:
+        places: (leaves, longest), of their tokens; a shorter one is filled up with its first.
+        real: (leaves, longest), False where `places` is such a filling; None if all are as long.
+    """
+
+    places: Tensor
+    real: Tensor | None
+
+    @staticmethod
+    def of(stretches: Sequence[tuple[int, int]], device: torch.device) -> Leaves:
+        """Of leaves' starts and ends."""
+        first = torch.tensor([start for start, _ in stretches], device=device).unsqueeze(1)
+        lengths = torch.tensor([end - start for start, end in stretches], device=device).unsqueeze(1)
+        steps = torch.arange(max(end - start for start, end in stretches), device=device)
+        real = steps < lengths
+        return Leaves(first + steps.where(real, 0), None if bool(real.all()) else real)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,26 +59,33 @@ class Layout:
 
     Attributes:
         branches: start, end and reach of each node that others are below.
-        leaves: (leaves, longest), places of all others' tokens; a shorter one is filled up with its first.
-        real: (leaves, longest), False where `leaves` is such a filling; None if all are as long.
+        leaves: all others, those together that are about as long.
     """
 
     branches: list[tuple[int, int, int]]
-    leaves: Tensor
-    real: Tensor | None
+    leaves: list[Leaves]
 
     @staticmethod
-    def of(tree: PrefixTree) -> Layout:
+    def of(tree: PrefixTree, device: torch.device) -> Layout:
         ends = [(node.start, node.end) for node in tree.nodes if node.reach == node.end]
-        first = torch.tensor([start for start, _ in ends]).unsqueeze(1)
-        lengths = torch.tensor([end - start for start, end in ends]).unsqueeze(1)
-        steps = torch.arange(max(end - start for start, end in ends))
-        real = steps < lengths
         return Layout(
             [(node.start, node.end, node.reach) for node in tree.nodes if node.reach > node.end],
-            first + steps.where(real, 0),
-            None if bool(real.all()) else real,
+            [Leaves.of(stretches, device) for stretches in _alike(ends)],
         )
+
+
+def _alike(stretches: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """Stretches that are about as long together, the longest first."""
+    found: list[list[tuple[int, int]]] = []
+    longest = 0
+    for start, end in sorted(stretches, key=lambda ends: ends[0] - ends[1]):
+        length = end - start
+        # A rectangle more costs each layer a call, as a node does.
+        if not found or (length < _ALIKE * longest and longest - length >= WORTH_SHARING):
+            found.append([])
+            longest = length
+        found[-1].append((start, end))
+    return found
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float) -> Tensor:
@@ -73,13 +108,14 @@ class _TreeAttention(torch.autograd.Function):
         for start, end, reach in layout.branches:
             below, node = (None, slice(start, reach)), (None, slice(start, end))
             _weigh(seen[below], weight[below], *_part(query[below], key[node], value[node], scale))
-        places, real = layout.leaves, layout.real
-        part, own = _part(query[places], key[places], value[places], scale)
-        if real is not None:
-            places, part, own = places[real], part[real], own[real]
-        so_far = seen[places], weight[places]
-        _weigh(*so_far, part, own)
-        seen[places], weight[places] = so_far
+        for leaves in layout.leaves:
+            places, real = leaves.places, leaves.real
+            part, own = _part(query[places], key[places], value[places], scale)
+            if real is not None:
+                places, part, own = places[real], part[real], own[real]
+            so_far = seen[places], weight[places]
+            _weigh(*so_far, part, own)
+            seen[places], weight[places] = so_far
         ctx.save_for_backward(query, key, value, seen, weight)
         ctx.layout, ctx.scale = layout, scale
         return seen
@@ -98,18 +134,19 @@ class _TreeAttention(torch.autograd.Function):
                 *asking, seen[below], weight[below], ctx.scale
             )
             to_query[below] += part
-        places, real = layout.leaves, layout.real
-        arriving, total = gradient[places], weight[places]
-        if real is not None:
-            # What only fills a row up asks nothing: its share of an infinite weight is none.
-            arriving = arriving.where(real[..., None, None], 0.0)
-            total = total.where(real[..., None], float("inf"))
-        asking = arriving, query[places], key[places], value[places]
-        found = _part_backward(*asking, seen[places], total, ctx.scale)
-        if real is not None:
-            places, found = places[real], [states[real] for states in found]
-        to_query[places] += found[0]
-        to_key[places], to_value[places] = found[1], found[2]
+        for leaves in layout.leaves:
+            places, real = leaves.places, leaves.real
+            arriving, total = gradient[places], weight[places]
+            if real is not None:
+                # What only fills a row up asks nothing: its share of an infinite weight is none.
+                arriving = arriving.where(real[..., None, None], 0.0)
+                total = total.where(real[..., None], float("inf"))
+            asking = arriving, query[places], key[places], value[places]
+            found = _part_backward(*asking, seen[places], total, ctx.scale)
+            if real is not None:
+                places, found = places[real], [states[real] for states in found]
+            to_query[places] += found[0]
+            to_key[places], to_value[places] = found[1], found[2]
         return to_query, to_key, to_value, None, None
 
 

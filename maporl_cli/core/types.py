@@ -7,7 +7,8 @@ reward make an `Episode`. Nothing here knows torch.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,14 @@ class Turn:
     def sampled(self) -> int:
         """How many were sampled."""
         return self.counted[1] if self.counted else len(self.token_ids)
+
+    def record(self) -> dict[str, Any]:
+        """The turn in JSON's types, by the attributes' names.
+
+        `dataclasses.asdict` gives the same, but goes through every id and log-probability to copy it.
+        """
+        own = {each.name: getattr(self, each.name) for each in fields(self)}
+        return own | {"evidence": tuple(map(asdict, self.evidence))}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +72,6 @@ def episode_record(episode: Episode) -> dict[str, Any]:
 
 def _turn(turn: Turn) -> dict[str, Any]:
     """A policy's turn: its ids are its tokens, so nothing else counted them."""
-    found = asdict(turn)
+    found = turn.record()
     del found["counted"]
     return found

@@ -223,7 +223,7 @@ class _Box:
 
 
 def _written(place: Place, turns: list[Turn]) -> bytes:
-    return json.dumps({"place": asdict(place), "turns": [asdict(turn) for turn in turns]}).encode()
+    return json.dumps({"place": asdict(place), "turns": [turn.record() for turn in turns]}).encode()
 
 
 def _whole(store: dist.Store, key: str) -> bytes:
