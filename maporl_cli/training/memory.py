@@ -203,7 +203,7 @@ def saved(blueprint: Blueprint, turns: Pass, *, checkpointing: bool) -> int:
     tokens, asked = turns.rows * turns.tokens, turns.rows * turns.completion
     stream = _stream(blueprint)
     # The norm behind the layers, and its output, put in the order of the rows for the word matrix.
-    last = asked * (_norm(blueprint) + stream)
+    last = asked * (_norm(blueprint, blueprint.hidden) + stream)
     # Cosines and sines, of all layers.
     rotation = tokens * 2 * stream * blueprint.head_width // blueprint.hidden
     kept = rotation + last + _logits_kept(blueprint, turns)
@@ -215,7 +215,7 @@ def saved(blueprint: Blueprint, turns: Pass, *, checkpointing: bool) -> int:
     copies = blueprint.compute * blueprint.cast - _half_words(blueprint)
     layers = tokens * blueprint.layers * _attention_kept(blueprint) + mlps * _mlp_kept(blueprint)
     # Before an adapter's first layer nothing learns, so its first norm keeps nothing.
-    first = tokens * _norm(blueprint) if blueprint.lora else 0
+    first = tokens * _norm(blueprint, blueprint.hidden) if blueprint.lora else 0
     return kept + layers - first + copies
 
 
@@ -293,10 +293,10 @@ def _widths(blueprint: Blueprint) -> tuple[int, int]:
     return blueprint.heads * width, blueprint.key_value_heads * width
 
 
-def _norm(blueprint: Blueprint) -> int:
+def _norm(blueprint: Blueprint, width: int) -> int:
     """Bytes a token that a norm keeps: its input in fp32 and one number by which that is divided; where a
     weight learns, also what it multiplies."""
-    return FP32 * (blueprint.hidden * (1 if blueprint.lora else 2) + 1)
+    return FP32 * (width * (1 if blueprint.lora else 2) + 1)
 
 
 def _attention_kept(blueprint: Blueprint) -> int:
@@ -307,7 +307,10 @@ def _attention_kept(blueprint: Blueprint) -> int:
     inputs = blueprint.compute * blueprint.hidden * (3 if half else 1)
     # Queries, keys, values, what each token sees, and the log of each one's sum.
     attention = 2 * queries + 2 * keys + FP32 * blueprint.heads
-    return _norm(blueprint) + inputs + attention + blueprint.compute * 3 * blueprint.rank
+    norms = _norm(blueprint, blueprint.hidden)
+    if blueprint.normed_heads:
+        norms += _norm(blueprint, (blueprint.heads + blueprint.key_value_heads) * blueprint.head_width)
+    return norms + inputs + attention + blueprint.compute * 3 * blueprint.rank
 
 
 def _mlp_kept(blueprint: Blueprint) -> int:
@@ -319,7 +322,7 @@ def _mlp_kept(blueprint: Blueprint) -> int:
     inputs = blueprint.compute * blueprint.hidden * (2 if half else 1)
     mlp = blueprint.compute * 4 * blueprint.intermediate  # gate, its activation, up, their product
     adapters = blueprint.compute * (_PROJECTIONS - 3) * blueprint.rank
-    return seen + _norm(blueprint) + inputs + mlp + adapters
+    return seen + _norm(blueprint, blueprint.hidden) + inputs + mlp + adapters
 
 
 def _layer_backward(blueprint: Blueprint, *, checkpointing: bool) -> int:

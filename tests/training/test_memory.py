@@ -12,7 +12,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from support import WORDS, alone, tiny_policy, updated
 from torch.profiler import ProfilerActivity, profile
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from maporl_cli.agents import word_head
 from maporl_cli.agents.batching import length_mask
@@ -183,13 +183,19 @@ SAMPLING_WITHIN = 1.5
 
 
 def policy_of(
-    shape: str, finetune: str, dtype: str, *, checkpointing: bool = False
+    shape: str,
+    finetune: str,
+    dtype: str,
+    *,
+    checkpointing: bool = False,
+    family: Any = (LlamaConfig, LlamaForCausalLM),
 ) -> tuple[CausalPolicy, Blueprint]:
     """A policy as `agents.build` makes it, around a model of some shape, and its blueprint."""
     settings = config("planner", model={"name": "m", "finetune": finetune, "dtype": dtype, "lora_r": 8})
     compute = torch.bfloat16 if dtype == "bf16" else torch.float32
     weights = compute if finetune == "lora" else torch.float32
-    shape_config = LlamaConfig(
+    config_of, model_of = family
+    shape_config = config_of(
         **SHAPES[shape],
         num_attention_heads=6,
         num_key_value_heads=2,
@@ -200,9 +206,9 @@ def policy_of(
         eos_token_id=1,
     )
     with torch.device("meta"):
-        blueprint = draw(LlamaForCausalLM(shape_config).to(weights), settings, settings.team.agents[0], "m")
+        blueprint = draw(model_of(shape_config).to(weights), settings, settings.team.agents[0], "m")
     torch.manual_seed(0)
-    model: Any = LlamaForCausalLM(shape_config).to(weights)  # pyright: ignore[reportArgumentType]
+    model: Any = model_of(shape_config).to(weights)
     if finetune == "lora":
         lora = LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM")
         model = get_peft_model(model, lora, adapter_name="planner")
@@ -286,6 +292,14 @@ def test_what_a_forward_pass_keeps(shape, finetune, dtype, checkpointing):
     policy, blueprint = policy_of(shape, finetune, dtype, checkpointing=checkpointing)
     found = saved(blueprint, TURNS, checkpointing=checkpointing)
     real = saved_bytes(policy, TURNS)
+    assert real / SAVED_WITHIN < found < real * SAVED_WITHIN
+
+
+@pytest.mark.parametrize("finetune", ["full", "lora"])
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_queries_and_keys_with_norms_of_their_own(finetune, dtype):
+    policy, blueprint = policy_of("deep", finetune, dtype, family=(Qwen3Config, Qwen3ForCausalLM))
+    found, real = saved(blueprint, TURNS, checkpointing=False), saved_bytes(policy, TURNS)
     assert real / SAVED_WITHIN < found < real * SAVED_WITHIN
 
 
