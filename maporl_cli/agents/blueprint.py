@@ -48,6 +48,7 @@ class Blueprint:
         tied: whether the matrix that reads words also predicts them.
         layers, hidden, intermediate, heads, key_value_heads, head_width, vocabulary, context: the
             model's shape; `intermediate` is the width of the MLP, `context` the most tokens it can hold.
+        normed_heads: whether queries and keys have norms of their own, as in Qwen3.
         rank: of the adapter's matrices; 0 without LoRA.
     """
 
@@ -68,6 +69,7 @@ class Blueprint:
     head_width: int
     vocabulary: int
     context: int
+    normed_heads: bool
     rank: int
 
 
@@ -122,6 +124,7 @@ def draw(model: PreTrainedModel, config: Config, seat: AgentConfig, name: str) -
         head_width=getattr(shape, "head_dim", None) or hidden // heads,
         vocabulary=shape.vocab_size,
         context=shape.max_position_embeddings,
+        normed_heads=any(name.endswith("q_norm.weight") for name, _ in model.named_parameters()),
         rank=config.model.lora_r if lora else 0,
     )
 

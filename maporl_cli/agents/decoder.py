@@ -125,4 +125,6 @@ def _rotated(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _norm(module: Any, states: Tensor) -> Tensor:
+    # Heads come in half precision under autocast; torch's fused norm wants the weight's dtype.
+    states = states.to(module.weight.dtype)
     return functional.rms_norm(states, states.shape[-1:], module.weight, module.variance_epsilon)

@@ -56,9 +56,9 @@ class KeyValueCache:
         groups = self._groups[rows]
         left, groups = groups.unique(return_inverse=True)
         if len(left) < len(self._trunks[0][0]):
-            self._trunks = [(key[left], value[left]) for key, value in self._trunks]
+            _keep(self._trunks, left)
             self._trunk_mask = None if self._trunk_mask is None else self._trunk_mask[left]
-        self._own = [(key[rows], value[rows]) for key, value in self._own]
+        _keep(self._own, rows)
         self._own_mask = None if self._own_mask is None else self._own_mask[rows]
         self._seat(groups.tolist())
 
@@ -121,6 +121,12 @@ class KeyValueCache:
         gaps = torch.tensor(free, device=self._device).unsqueeze(1)
         absent = steps < gaps if at_end else steps >= longest - gaps
         return torch.tensor(filled, dtype=torch.long, device=self._device).view(len(places), longest), absent
+
+
+def _keep(stored: list[Stored], rows: Tensor) -> None:
+    """Layer by layer, so that no more than one is there twice."""
+    for layer, (key, value) in enumerate(stored):
+        stored[layer] = key[rows], value[rows]
 
 
 def _mask(absent: Tensor, room: int, dtype: torch.dtype) -> Tensor | None:

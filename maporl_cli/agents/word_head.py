@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 PIECE = 2**25
 """Logits that are computed at once. Where a pass has no more, their softmax stays for the backward pass; else
@@ -22,7 +23,8 @@ def logits(hidden: Tensor, words: Tensor) -> Tensor:
         hidden: (places, width).
         words: (vocabulary, width).
     """
-    return hidden.to(words.dtype) @ words.T
+    # Autocast keeps its copy of a parameter from one call to the next, not that of a parameter's transpose.
+    return functional.linear(hidden.to(words.dtype), words)
 
 
 def tell(
@@ -53,15 +55,16 @@ class _WordHead(torch.autograd.Function):
         cast = words.to(dtype)
         logprobs = hidden.new_empty(len(hidden), dtype=torch.promote_types(hidden.dtype, torch.float32))
         entropy = torch.empty_like(logprobs)
-        pieces = _pieces(len(hidden), len(words))
+        parts = pieces(len(hidden), len(words))
         kept: list[Tensor] = []
-        for piece in pieces:
+        for piece in parts:
             logs = _log_softmax(hidden[piece], cast, temperature)
             logprobs[piece] = logs.gather(1, targets[piece].unsqueeze(1)).squeeze(1)
-            chances = logs.exp()
-            entropy[piece] = -torch.linalg.vecdot(chances, logs)
-            if len(pieces) == 1 and any(ctx.needs_input_grad):
+            # No product of vectors: autocast would take it in half precision.
+            entropy[piece] = -logs.exp().mul_(logs).sum(-1)
+            if len(parts) == 1 and any(ctx.needs_input_grad):
                 kept = [logs]
+            del logs  # else the next piece is computed beside it
         ctx.save_for_backward(hidden, words, targets, entropy, *kept)
         ctx.temperature, ctx.dtype = temperature, dtype
         ctx.set_materialize_grads(False)
@@ -73,8 +76,8 @@ class _WordHead(torch.autograd.Function):
         by_logprob, by_entropy = gradients
         cast = words.to(ctx.dtype)
         to_hidden = torch.empty_like(hidden)
-        to_words = torch.zeros_like(words) if ctx.needs_input_grad[1] else None
-        for piece in _pieces(len(hidden), len(words)):
+        to_words: Tensor | None = None
+        for piece in pieces(len(hidden), len(words)):
             logs = kept[0] if kept else _log_softmax(hidden[piece], cast, ctx.temperature)
             push = torch.zeros_like(entropy[piece]) if by_logprob is None else by_logprob[piece]
             push = push.unsqueeze(1)
@@ -87,17 +90,25 @@ class _WordHead(torch.autograd.Function):
             change.scatter_add_(1, targets[piece].unsqueeze(1), push)
             change = change.div_(ctx.temperature).to(ctx.dtype)
             to_hidden[piece] = change @ cast
-            if to_words is not None:
-                to_words += change.T @ hidden[piece].to(ctx.dtype)
+            if ctx.needs_input_grad[1]:
+                part = change.T @ hidden[piece].to(ctx.dtype)
+                to_words = _plus(to_words, part.to(words.dtype))
+                del part
+            del logs, change
         return to_hidden, to_words, None, None, None
 
 
 def _log_softmax(hidden: Tensor, words: Tensor, temperature: float) -> Tensor:
     found = logits(hidden, words)
-    return (found.to(torch.promote_types(found.dtype, torch.float32)) / temperature).log_softmax(-1)
+    found = found.to(torch.promote_types(found.dtype, torch.float32)).div_(temperature)
+    return found.log_softmax(-1)
 
 
-def _pieces(places: int, words: int) -> list[slice]:
+def _plus(total: Tensor | None, part: Tensor) -> Tensor:
+    return part if total is None else total.add_(part)
+
+
+def pieces(places: int, words: int) -> list[slice]:
     """Of about the same length, each of at most `PIECE` logits."""
     count = -(-places * words // PIECE)
     size = -(-places // count)

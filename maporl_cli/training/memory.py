@@ -3,9 +3,13 @@
 Exact are the weights, the gradients and the optimizer's state. Activations follow Korthikanti et
 al. 2022 ("Reducing Activation Recomputation in Large Transformer Models", arXiv 2205.05198, section
 4), who count what each operation of a layer keeps for its backward pass. Their sum is adapted to
-Llama- and Qwen-like layers as transformers computes them: RMS norms in fp32, rotated queries and
-keys, an MLP of three matrices with a gate, no dropout, and attention that keeps no scores (Dao et
-al. 2022, arXiv 2205.14135). Other architectures are counted as if they were such.
+Llama- and Qwen-like layers as `agents.shared_forward` computes them: RMS norms in fp32, rotated
+queries and keys, an MLP of three matrices with a gate, no dropout, and attention that keeps no
+scores (Dao et al. 2022, arXiv 2205.14135). Rows that begin alike are computed once, so rows that
+share nothing, all as long as they may be, are the most that can come, and are counted.
+
+Other architectures are counted as if they were such. They take more: `agents.padded_forward` pads
+rows, and keeps masks, a copy of keys and values for each query head, and the logits twice.
 
 Memory of the step's phases is not added up where one phase has given it back before the next
 begins: `RankMemory.peak`.
@@ -18,6 +22,7 @@ from dataclasses import dataclass
 
 from maporl_cli.agents.blueprint import Blueprint
 from maporl_cli.agents.build import TINY, model_of, verifier_seat
+from maporl_cli.agents.word_head import pieces
 from maporl_cli.core.config import AgentConfig, Config
 from maporl_cli.training.credit import keeps_start
 from maporl_cli.training.schedule import batches_of
@@ -32,15 +37,13 @@ CPUs. On a GPU the CUDA context and the workspace of its libraries, which is abo
 
 FP32 = 4
 
-_LOGITS_KEPT = 2
-"""Copies of the completions' fp32 logits that the loss keeps: the log-softmax, and its exp (entropy)."""
-_LOGITS_FORWARD = 3
-"""Such copies while the log-softmax is taken: the logits, divided by the temperature, and the result."""
-_LOGITS_BACKWARD = 5
-"""Such copies at most: those kept, and the gradients that meet at the log-softmax."""
+_LOGITS_FORWARD = 2
+"""fp32 copies of a piece of the logits while the log-softmax is taken: what goes in, and what comes out."""
+_LOGITS_BACKWARD = 3
+"""Such copies at most going back: the log-softmax, its exp, and the gradient."""
 _CHOICE = 28
-"""Bytes a row and word while a token is drawn: logits, their rows and log-probabilities in fp32, and two of
-the three steps of the inverse CDF in float64."""
+"""Bytes a row and word while a token is drawn: logits, log-probabilities and their exp in fp32; what the
+inverse CDF sums, and its sums, in float64."""
 _PROJECTIONS = 7
 """Matrices of a layer, each with an adapter under LoRA: four of attention, three of the MLP."""
 
@@ -51,7 +54,8 @@ class Pass:
 
     Attributes:
         rows: turns.
-        tokens: the longest prompt and its completion, in tokens; every row is padded to so many.
+        tokens: the longest prompt and its completion, in tokens. Every row is taken to have so many, and to
+            share none of them with another: what rows begin with alike is computed and kept once.
         completion: the longest completion, in tokens.
     """
 
@@ -179,38 +183,40 @@ def activations(blueprint: Blueprint, turns: Pass, *, checkpointing: bool, refer
         reference: a frozen start scores the same turns before the backward pass begins.
     """
     tokens = turns.rows * turns.tokens
-    logits = _logits(blueprint, turns)
-    mask = tokens * turns.tokens  # a byte for each token that another may see, for all layers and heads
-    kept = mask + saved(blueprint, turns, checkpointing=checkpointing)
-    below = kept - _LOGITS_KEPT * logits
-    layer = tokens * _layer(blueprint, turns.tokens) if checkpointing else 0
-    copies = 2 * blueprint.cast if checkpointing else 0  # else they are among what is kept
-    # Gradients on their way through a layer.
-    passing = tokens * 2 * (blueprint.compute * blueprint.intermediate + FP32 * blueprint.hidden)
+    kept = saved(blueprint, turns, checkpointing=checkpointing)
+    below = kept - _logits_kept(blueprint, turns)
+    copies = blueprint.compute * blueprint.cast if checkpointing else 0  # else they are among what is kept
     words = 0 if blueprint.lora else FP32 * _words(blueprint)
     # A tied word matrix gets a gradient from either end; the first waits for the second.
     waiting = words if blueprint.tied else 0
     return max(
-        below + copies + _LOGITS_FORWARD * logits,
-        kept + (_working(blueprint, turns.rows, turns.tokens) if reference else 0),
-        below + _LOGITS_BACKWARD * logits,
-        below + logits + words,
-        below + waiting + layer + passing,
+        below + copies + _words_forward(blueprint, turns),
+        kept + (_scoring(blueprint, turns) if reference else 0),
+        below + _words_backward(blueprint, turns),
+        below + waiting + tokens * _layer_backward(blueprint, checkpointing=checkpointing),
         words + 2 * waiting,
     )
 
 
 def saved(blueprint: Blueprint, turns: Pass, *, checkpointing: bool) -> int:
     """Bytes that the forward pass of an update keeps for its backward pass, beside the weights."""
-    hidden, stream = blueprint.hidden, _stream(blueprint)
-    layer = stream if checkpointing else _layer(blueprint, turns.tokens)
-    last_norm = FP32 * hidden * (1 if blueprint.lora else 2)
-    rotation = 2 * stream * blueprint.head_width // hidden
-    kept = turns.rows * turns.tokens * (blueprint.layers * layer + last_norm + rotation)
-    # Of a checkpointed model's half-precision copies only the matrix behind the layers' is kept.
-    half_words = blueprint.compute * _words(blueprint) if blueprint.cast and not blueprint.lora else 0
-    copies = half_words if checkpointing else 2 * blueprint.cast
-    return kept + copies + _LOGITS_KEPT * _logits(blueprint, turns)
+    tokens, asked = turns.rows * turns.tokens, turns.rows * turns.completion
+    stream = _stream(blueprint)
+    # The norm behind the layers, and its output, put in the order of the rows for the word matrix.
+    last = asked * (_norm(blueprint, blueprint.hidden) + stream)
+    # Cosines and sines, of all layers.
+    rotation = tokens * 2 * stream * blueprint.head_width // blueprint.hidden
+    kept = rotation + last + _logits_kept(blueprint, turns)
+    if checkpointing:
+        return kept + tokens * blueprint.layers * stream
+    # The last layer's MLP is asked at the completions' places alone.
+    mlps = (blueprint.layers - 1) * tokens + asked
+    # Autocast's copies; that of the word matrix is made by hand, and not kept.
+    copies = blueprint.compute * blueprint.cast - _half_words(blueprint)
+    layers = tokens * blueprint.layers * _attention_kept(blueprint) + mlps * _mlp_kept(blueprint)
+    # Before an adapter's first layer nothing learns, so its first norm keeps nothing.
+    first = tokens * _norm(blueprint, blueprint.hidden) if blueprint.lora else 0
+    return kept + layers - first + copies
 
 
 def sampling(blueprint: Blueprint, rows: int, prompt: int, new: int) -> int:
@@ -220,23 +226,60 @@ def sampling(blueprint: Blueprint, rows: int, prompt: int, new: int) -> int:
         rows: episodes in the call.
         prompt, new: tokens of the longest prompt and of the longest completion.
     """
-    reading = _key_values(blueprint, rows, prompt) + _working(blueprint, rows, prompt)
-    full = _key_values(blueprint, rows, prompt + new)
-    # A token longer means a copy of the keys and values, made layer by layer.
-    drawing = full + full // blueprint.layers + rows * blueprint.vocabulary * _CHOICE
-    return 2 * blueprint.cast + max(reading, drawing)
+    read, full = (_key_values(blueprint, rows, tokens) for tokens in (prompt, prompt + new))
+    # Autocast has not met the word matrix yet.
+    reading = read + rows * prompt * _working(blueprint) - _half_words(blueprint)
+    # The cache has room for all that may follow from its beginning on. It takes over what was read layer by
+    # layer: of the last one there are also the packed keys and values, and one of them in rows.
+    taking_over = full + read * 3 // (2 * blueprint.layers)
+    # Rows that have ended leave: the others' keys and values are copied, layer by layer.
+    leaving = full // blueprint.layers
+    # What a new token weighs the others with: products for each part of the cache and for both, their
+    # softmax in fp32, and that again for the product with the values.
+    weighing = rows * (prompt + new) * blueprint.heads * (3 * blueprint.compute + FP32)
+    drawing = full + max(leaving, weighing) + rows * blueprint.vocabulary * _CHOICE
+    return blueprint.compute * blueprint.cast + max(reading, taking_over, drawing)
 
 
 def _key_values(blueprint: Blueprint, rows: int, tokens: int) -> int:
-    # Under autocast the rotation lifts keys to fp32, and the cache takes values in the keys' dtype.
-    dtype = blueprint.compute if blueprint.lora else FP32
     width = blueprint.key_value_heads * blueprint.head_width
-    return rows * tokens * blueprint.layers * 2 * width * dtype
+    return rows * tokens * blueprint.layers * 2 * width * blueprint.compute
 
 
-def _logits(blueprint: Blueprint, turns: Pass) -> int:
-    """One fp32 copy of the logits at the completions' places, whatever the dtype they come in."""
-    return turns.rows * turns.completion * blueprint.vocabulary * FP32
+def _pieces(blueprint: Blueprint, turns: Pass) -> tuple[int, int]:
+    """In how many pieces logits at the completions' places are computed, and bytes of an fp32 copy of one."""
+    parts = pieces(turns.rows * turns.completion, blueprint.vocabulary)
+    return len(parts), FP32 * parts[0].stop * blueprint.vocabulary
+
+
+def _logits_kept(blueprint: Blueprint, turns: Pass) -> int:
+    """Bytes of the log-softmax in fp32, whatever the logits come in; none where it is taken in pieces."""
+    count, piece = _pieces(blueprint, turns)
+    return piece if count == 1 else 0
+
+
+def _words_forward(blueprint: Blueprint, turns: Pass) -> int:
+    """Bytes while a piece's log-softmax is taken."""
+    _, piece = _pieces(blueprint, turns)
+    return _half_words(blueprint) + _LOGITS_FORWARD * piece
+
+
+def _words_backward(blueprint: Blueprint, turns: Pass) -> int:
+    """Bytes at the widest part of the word matrix's backward pass, with what it kept."""
+    count, piece = _pieces(blueprint, turns)
+    half = _half_words(blueprint)
+    words = 0 if blueprint.lora else FP32 * _words(blueprint)
+    # The log-softmax, the logits' gradient in the dtype of products, and the matrix's that is made of it: in
+    # that dtype, and in fp32, beside the sum of those before.
+    logits = piece + blueprint.compute * piece // FP32
+    made = half + words
+    before = words if count > 1 else 0
+    return half + before + max(_LOGITS_BACKWARD * piece, logits + made)
+
+
+def _half_words(blueprint: Blueprint) -> int:
+    """Bytes of the word matrix's copy in half precision; none where it is not cast."""
+    return blueprint.compute * _words(blueprint) if blueprint.cast and not blueprint.lora else 0
 
 
 def _stream(blueprint: Blueprint) -> int:
@@ -244,30 +287,89 @@ def _stream(blueprint: Blueprint) -> int:
     return blueprint.hidden * (blueprint.compute if blueprint.lora else FP32)
 
 
-def _layer(blueprint: Blueprint, tokens: int) -> int:
-    """Bytes a token that a layer keeps for its backward pass."""
-    hidden, heads = blueprint.hidden, blueprint.heads * blueprint.head_width
-    lora, half = blueprint.lora, blueprint.compute < FP32
-    # Both norms keep their input in fp32; one with a weight that learns, also what it multiplies.
-    norms = 2 * FP32 * hidden * (1 if lora else 2)
+def _widths(blueprint: Blueprint) -> tuple[int, int]:
+    """Bytes a token of a layer's queries, and of its keys, which are those of its values."""
+    width = blueprint.head_width * blueprint.compute
+    return blueprint.heads * width, blueprint.key_value_heads * width
+
+
+def _norm(blueprint: Blueprint, width: int) -> int:
+    """Bytes a token that a norm keeps: its input in fp32 and one number by which that is divided; where a
+    weight learns, also what it multiplies."""
+    return FP32 * (width * (1 if blueprint.lora else 2) + 1)
+
+
+def _attention_kept(blueprint: Blueprint) -> int:
+    """Bytes a token that the first part of a layer keeps for its backward pass, up to what a token sees."""
+    queries, keys = _widths(blueprint)
+    half = blueprint.compute < FP32
     # In fp32 the projections of one input share it; autocast makes a copy for each.
-    inputs = blueprint.compute * hidden * (5 if half else 2)
-    # Queries, and keys and values repeated for every query head, as a padded batch has it; the output,
-    # which an adapter behind it takes in a copy of its own; and the log of each row's sum.
-    attention = blueprint.compute * heads * (5 if lora and half else 4) + FP32 * blueprint.heads
+    inputs = blueprint.compute * blueprint.hidden * (3 if half else 1)
+    # Queries, keys, values, what each token sees, and the log of each one's sum.
+    attention = 2 * queries + 2 * keys + FP32 * blueprint.heads
+    norms = _norm(blueprint, blueprint.hidden)
+    if blueprint.normed_heads:
+        norms += _norm(blueprint, (blueprint.heads + blueprint.key_value_heads) * blueprint.head_width)
+    return norms + inputs + attention + blueprint.compute * 3 * blueprint.rank
+
+
+def _mlp_kept(blueprint: Blueprint) -> int:
+    """Bytes a token that the rest of a layer keeps."""
+    queries, _ = _widths(blueprint)
+    half = blueprint.compute < FP32
+    # An adapter behind attention takes its output in a copy of its own.
+    seen = queries if blueprint.lora and half else 0
+    inputs = blueprint.compute * blueprint.hidden * (2 if half else 1)
     mlp = blueprint.compute * 4 * blueprint.intermediate  # gate, its activation, up, their product
-    adapters = blueprint.compute * _PROJECTIONS * blueprint.rank
-    mask = blueprint.compute * tokens  # turned from yes and no into numbers for each layer anew
-    return norms + inputs + attention + mlp + adapters + mask
+    adapters = blueprint.compute * (_PROJECTIONS - 3) * blueprint.rank
+    return seen + _norm(blueprint, blueprint.hidden) + inputs + mlp + adapters
 
 
-def _working(blueprint: Blueprint, rows: int, tokens: int) -> int:
-    """Bytes at the widest part of a layer in a forward pass that keeps nothing."""
-    # Rotated in the dtype of what flows through the layers.
-    attention = 4 * blueprint.heads * blueprint.head_width * _stream(blueprint) // blueprint.hidden
-    mlp = 4 * blueprint.intermediate * blueprint.compute
-    mask = tokens * (1 + blueprint.compute)
-    return rows * tokens * (max(attention, mlp) + 4 * FP32 * blueprint.hidden + mask)
+def _layer_backward(blueprint: Blueprint, *, checkpointing: bool) -> int:
+    """Bytes a token at the widest part of a layer's backward pass, beside what the forward pass kept.
+
+    Args:
+        checkpointing: the layer has been computed anew.
+    """
+    queries, keys = _widths(blueprint)
+    # The gradient that arrives, those of queries, keys and values, the same four and what was seen once more
+    # in rows, the three gradients that come of that, and those without what only fills up a row.
+    attention = 7 * queries + 8 * keys
+    turned = queries + 2 * keys + _turning(blueprint)
+    # Of the product, the gate's activation, and up, when the product itself has been given back; behind an
+    # adapter in half precision the product's is also there in fp32.
+    lifted = blueprint.lora and blueprint.compute < FP32
+    mlp = (3 if lifted else 2) * blueprint.compute * blueprint.intermediate
+    passing = 2 * FP32 * blueprint.hidden  # the gradient that passes by, and one of what a part reads
+    if not checkpointing:
+        return max(attention, turned, mlp) + passing
+    # What the MLP kept has been given back when attention's turn comes.
+    anew = max(attention, turned, _mlp_kept(blueprint) + mlp)
+    return _attention_kept(blueprint) + anew + passing
+
+
+def _scoring(blueprint: Blueprint, turns: Pass) -> int:
+    """Bytes at the peak of a forward pass that keeps nothing."""
+    return max(turns.rows * turns.tokens * _working(blueprint), _words_forward(blueprint, turns))
+
+
+def _working(blueprint: Blueprint) -> int:
+    """Bytes a token at the widest part of a layer in a forward pass that keeps nothing."""
+    queries, keys = _widths(blueprint)
+    turned = 2 * queries + 2 * keys + _turning(blueprint)  # what was turned before, and what waits for it
+    # Queries, keys and values, twice; a place for what is seen, and what is.
+    attention = 4 * queries + 4 * keys
+    # What attention had stays; the gate's activation, up, and their product, or two parts of up and their sum
+    # where an adapter adds to it.
+    mlp = 2 * queries + 2 * keys + (4 if blueprint.lora else 3) * blueprint.compute * blueprint.intermediate
+    # The layer's input, that of a part of it, and what comes out.
+    return max(turned, attention, mlp) + 3 * _stream(blueprint)
+
+
+def _turning(blueprint: Blueprint) -> int:
+    """Bytes a token while queries are rotated, in the dtype of what flows through the layers: products with
+    cosines and with sines, what is half turned, and the sum; as many gradients going back."""
+    return 4 * _stream(blueprint) * blueprint.heads * blueprint.head_width // blueprint.hidden
 
 
 def _words(blueprint: Blueprint) -> int:

@@ -91,6 +91,17 @@ def test_entropy_is_that_of_the_whole_distribution():
     assert torch.allclose(entropy, expected, atol=1e-5)
 
 
+def test_entropy_is_taken_in_fp32_where_products_are_not():
+    """Of the chances that the same policy gives to every word, each of them asked for alone."""
+    policy = tiny_policy(compute=torch.bfloat16)
+    words = len(policy.tokenizer)
+    scored = policy.score([(3, 9, 4)] * words, [(word,) for word in range(words)], temperature=0.5)
+    chances = scored.logprobs[:, 0].exp()
+    assert chances.sum().item() == pytest.approx(1, abs=1e-5)
+    expected = -(chances * scored.logprobs[:, 0]).sum()
+    assert torch.allclose(scored.entropy[:, 0], expected.expand(words), atol=1e-5)
+
+
 def test_a_row_draws_the_same_tokens_in_any_batch_and_order():
     policy = tiny_policy()
     batch = prompts(10)

@@ -12,12 +12,14 @@ import torch
 from peft import LoraConfig, get_peft_model
 from support import WORDS, alone, tiny_policy, updated
 from torch.profiler import ProfilerActivity, profile
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
+from maporl_cli.agents import word_head
 from maporl_cli.agents.batching import length_mask
 from maporl_cli.agents.blueprint import Blueprint, blueprints, draw
 from maporl_cli.agents.build import build_policies
 from maporl_cli.agents.causal import CausalPolicy
+from maporl_cli.agents.policy import Sample
 from maporl_cli.agents.tiny import tiny_tokenizer
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_sources import load_config
@@ -172,6 +174,7 @@ def test_agents_of_two_models(directory):
 SHAPES: dict[str, dict[str, int]] = {
     "deep": {"vocab_size": 500, "hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 8},
     "many words": {"vocab_size": 12_000, "hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 2},
+    "much to store": {"vocab_size": 500, "hidden_size": 96, "intermediate_size": 96, "num_hidden_layers": 24},
 }
 TURNS = Pass(rows=4, tokens=220, completion=60)
 SAVED_WITHIN = 1.05
@@ -180,13 +183,19 @@ SAMPLING_WITHIN = 1.5
 
 
 def policy_of(
-    shape: str, finetune: str, dtype: str, *, checkpointing: bool = False
+    shape: str,
+    finetune: str,
+    dtype: str,
+    *,
+    checkpointing: bool = False,
+    family: Any = (LlamaConfig, LlamaForCausalLM),
 ) -> tuple[CausalPolicy, Blueprint]:
     """A policy as `agents.build` makes it, around a model of some shape, and its blueprint."""
     settings = config("planner", model={"name": "m", "finetune": finetune, "dtype": dtype, "lora_r": 8})
     compute = torch.bfloat16 if dtype == "bf16" else torch.float32
     weights = compute if finetune == "lora" else torch.float32
-    shape_config = LlamaConfig(
+    config_of, model_of = family
+    shape_config = config_of(
         **SHAPES[shape],
         num_attention_heads=6,
         num_key_value_heads=2,
@@ -197,9 +206,9 @@ def policy_of(
         eos_token_id=1,
     )
     with torch.device("meta"):
-        blueprint = draw(LlamaForCausalLM(shape_config).to(weights), settings, settings.team.agents[0], "m")
+        blueprint = draw(model_of(shape_config).to(weights), settings, settings.team.agents[0], "m")
     torch.manual_seed(0)
-    model: Any = LlamaForCausalLM(shape_config).to(weights)  # pyright: ignore[reportArgumentType]
+    model: Any = model_of(shape_config).to(weights)
     if finetune == "lora":
         lora = LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM")
         model = get_peft_model(model, lora, adapter_name="planner")
@@ -215,7 +224,7 @@ def policy_of(
 
 
 def prompts(turns: Pass) -> list[tuple[int, ...]]:
-    """Of different lengths, as they come: a batch without padding would take less."""
+    """Of different lengths, as they come, with nothing in common: what they shared would be computed once."""
     longest = turns.tokens - turns.completion
     return [tuple(3 + (place + 7 * row) % 40 for place in range(longest - row)) for row in range(turns.rows)]
 
@@ -271,7 +280,7 @@ def peak_bytes(work: Callable[[], object]) -> int:
 
 CASES = [
     pytest.param(shape, finetune, dtype, checkpointing, id=f"{shape} {finetune} {dtype} {checkpointing}")
-    for shape in SHAPES
+    for shape in ("deep", "many words")
     for finetune in ("full", "lora")
     for dtype in ("fp32", "bf16")
     for checkpointing in (False, True)
@@ -286,6 +295,14 @@ def test_what_a_forward_pass_keeps(shape, finetune, dtype, checkpointing):
     assert real / SAVED_WITHIN < found < real * SAVED_WITHIN
 
 
+@pytest.mark.parametrize("finetune", ["full", "lora"])
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_queries_and_keys_with_norms_of_their_own(finetune, dtype):
+    policy, blueprint = policy_of("deep", finetune, dtype, family=(Qwen3Config, Qwen3ForCausalLM))
+    found, real = saved(blueprint, TURNS, checkpointing=False), saved_bytes(policy, TURNS)
+    assert real / SAVED_WITHIN < found < real * SAVED_WITHIN
+
+
 @pytest.mark.parametrize(("shape", "finetune", "dtype", "checkpointing"), CASES)
 def test_the_peak_of_a_pass(shape, finetune, dtype, checkpointing):
     policy, blueprint = policy_of(shape, finetune, dtype, checkpointing=checkpointing)
@@ -294,6 +311,27 @@ def test_the_peak_of_a_pass(shape, finetune, dtype, checkpointing):
     found = activations(blueprint, TURNS, checkpointing=checkpointing, reference=False)
     real = peak_bytes(lambda: loss_of(policy, TURNS).backward())
     assert real / PEAK_WITHIN < found < real * PEAK_WITHIN
+
+
+@pytest.mark.parametrize("finetune", ["full", "lora"])
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_logits_that_are_computed_in_pieces(monkeypatch, finetune, dtype, checkpointing):
+    """None are kept, and no more than a piece's are there at any time."""
+    policy, blueprint = policy_of("many words", finetune, dtype, checkpointing=checkpointing)
+    for parameter in policy.trainable().values():
+        parameter.grad = torch.zeros_like(parameter)
+    found = saved(blueprint, TURNS, checkpointing=checkpointing)
+    whole = activations(blueprint, TURNS, checkpointing=checkpointing, reference=False)
+    logits = TURNS.rows * TURNS.completion * blueprint.vocabulary
+    monkeypatch.setattr(word_head, "PIECE", logits // 5)
+    kept, real = saved(blueprint, TURNS, checkpointing=checkpointing), saved_bytes(policy, TURNS)
+    assert found - kept == 4 * logits
+    assert real / SAVED_WITHIN < kept < real * SAVED_WITHIN
+    peak = activations(blueprint, TURNS, checkpointing=checkpointing, reference=False)
+    real = peak_bytes(lambda: loss_of(policy, TURNS).backward())
+    assert real / PEAK_WITHIN < peak < real * PEAK_WITHIN
+    assert peak < whole
 
 
 @pytest.mark.parametrize("finetune", ["full", "lora"])
@@ -325,6 +363,22 @@ def test_the_peak_of_a_sampling_call(shape, finetune, dtype):
     )
     found = sampling(blueprint, TURNS.rows, TURNS.tokens - TURNS.completion, TURNS.completion)
     assert real / SAMPLING_WITHIN < found < real * SAMPLING_WITHIN
+
+
+def test_rows_that_leave_a_sampling_call_are_not_stored_twice():
+    """Where much is stored and little else is there; a quarter of the words end a row."""
+    policy, blueprint = policy_of("much to store", "full", "fp32")
+    policy._eos_ids = frozenset(range(0, 500, 4))
+    streams = [keyed_generator("stream", row) for row in range(TURNS.rows)]
+    samples: list[Sample] = []
+    real = peak_bytes(
+        lambda: samples.extend(
+            policy.sample(prompts(TURNS), streams, max_new_tokens=TURNS.completion, temperature=1.0)
+        )
+    )
+    assert len({len(sample.token_ids) for sample in samples}) > 1, "no row has left before another"
+    found = sampling(blueprint, TURNS.rows, TURNS.tokens - TURNS.completion, TURNS.completion)
+    assert real < found
 
 
 # --- what is counted together, and with which numbers
