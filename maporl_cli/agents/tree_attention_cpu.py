@@ -1,4 +1,4 @@
-"""Attention over a prefix tree: each token sees its own node up to itself, and all of the nodes before it.
+"""Attention over a prefix tree on a CPU.
 
 A node's keys are read once by all that is below it. Each reading gives a part of a token's attention and the
 logarithm of the weight that the part stands for; parts are weighed against each other (Milakov & Gimelshein
@@ -25,7 +25,6 @@ from maporl_cli.agents.prefix_tree import WORTH_SHARING, PrefixTree
 _KERNEL: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _KERNEL_BACKWARD: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
-
 _ALIKE = 3 / 4
 """How long a leaf is at least, of the longest that it is computed with: what it is filled up with costs as
 much as its own tokens, and an agent's turns of a first and a later round differ a lot."""
@@ -44,11 +43,11 @@ class Leaves:
     real: Tensor | None
 
     @staticmethod
-    def of(stretches: Sequence[tuple[int, int]], device: torch.device) -> Leaves:
+    def of(stretches: Sequence[tuple[int, int]]) -> Leaves:
         """Of leaves' starts and ends."""
-        first = torch.tensor([start for start, _ in stretches], device=device).unsqueeze(1)
-        lengths = torch.tensor([end - start for start, end in stretches], device=device).unsqueeze(1)
-        steps = torch.arange(max(end - start for start, end in stretches), device=device)
+        first = torch.tensor([start for start, _ in stretches]).unsqueeze(1)
+        lengths = torch.tensor([end - start for start, end in stretches]).unsqueeze(1)
+        steps = torch.arange(max(end - start for start, end in stretches))
         real = steps < lengths
         return Leaves(first + steps.where(real, 0), None if bool(real.all()) else real)
 
@@ -66,11 +65,11 @@ class Layout:
     leaves: list[Leaves]
 
     @staticmethod
-    def of(tree: PrefixTree, device: torch.device) -> Layout:
+    def of(tree: PrefixTree) -> Layout:
         ends = [(node.start, node.end) for node in tree.nodes if node.reach == node.end]
         return Layout(
             [(node.start, node.end, node.reach) for node in tree.nodes if node.reach > node.end],
-            [Leaves.of(stretches, device) for stretches in _alike(ends)],
+            [Leaves.of(stretches) for stretches in _alike(ends)],
         )
 
 

@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 
 from maporl_cli.agents.prefix_tree import PrefixTree, prefix_tree
 from maporl_cli.agents.tree_attention import NodeByNode, tree_attention
+from maporl_cli.agents.tree_attention_cpu import Layout
 
 CPU = torch.device("cpu")
+LONG = [(*start, *range(10, 10 + length)) for start in ((1, 2), (3,)) for length in (40, 44, 90)]
+"""Leaves that are computed apart, since their lengths differ a lot."""
 ROWS = [(1, 2, 3, 4), (1, 2, 3, 5, 6, 7), (1, 2, 3, 5, 6, 8, 9), (7, 8), (7,), (9, 9, 9)]
 
 
@@ -42,7 +45,9 @@ WAYS = (tree_attention, NodeByNode)
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("heads", "kept"), [(2, 2), (4, 2), (3, 1)])
-@pytest.mark.parametrize("rows", [ROWS, [(1, 2, 3)], [(1, 2), (3, 4)], [(1, 2, 3), (1, 2, 4)]], ids=len)
+@pytest.mark.parametrize(
+    "rows", [ROWS, [*LONG, *ROWS], [(1, 2, 3)], [(1, 2), (3, 4)], [(1, 2, 3), (1, 2, 4)]], ids=len
+)
 def test_what_is_seen_and_its_gradients(rows, heads, kept, way):
     tree = prefix_tree(rows, worth_sharing=1)
     given_ = states(tree, heads, kept)
@@ -82,3 +87,9 @@ def test_a_long_filled_up_row_beside_a_peaked_one_stays_finite():
     key.requires_grad_()
     tree_attention(tree, CPU, 1.0)(query.requires_grad_(), key, value.requires_grad_()).sum().backward()
     assert all(bool(part.grad is not None and part.grad.isfinite().all()) for part in (query, key, value))
+
+
+def test_leaves_of_unlike_lengths_are_computed_apart():
+    rows = [(0, *[row] * length) for row, length in enumerate((100, 80, 70, 12, 11, 5), start=1)]
+    leaves = Layout.of(prefix_tree(rows, worth_sharing=1)).leaves
+    assert [tuple(each.places.shape) for each in leaves] == [(2, 100), (1, 70), (3, 12)]
