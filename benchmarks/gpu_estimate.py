@@ -74,6 +74,44 @@ class Work:
         return self.rows // self.group
 
 
+@dataclass(frozen=True)
+class Phase:
+    """What a part of a step takes.
+
+    Attributes:
+        flops: of matrix products.
+        moved: bytes read and written at least.
+        launches: kernels started one after the other.
+    """
+
+    flops: float
+    moved: float
+    launches: int = 0
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Seconds by what may bind."""
+        return {
+            "products": self.flops / (REACHED * PEAK_FLOPS),
+            "memory": self.moved / (REACHED * PEAK_BYTES),
+            "launches": self.launches * LAUNCH,
+        }
+
+    @property
+    def seconds(self) -> float:
+        return max(self.limits.values())
+
+    def told(self) -> dict[str, float | str]:
+        limits = self.limits
+        return {
+            "TFLOP": round(self.flops / 1e12, 2),
+            "GB": round(self.moved / 1e9, 1),
+            **{f"seconds by {name}": round(value, 3) for name, value in limits.items() if value},
+            "limit": max(limits, key=limits.__getitem__),
+            "seconds": round(self.seconds, 3),
+        }
+
+
 def main() -> None:
     shape, work = Shape(), Work()
     shared, apart = step(shape, work, sharing=True), step(shape, work, sharing=False)
@@ -82,16 +120,16 @@ def main() -> None:
         "estimate": True,
         "card": "A10G: 70 TFLOP/s, 600 GB/s",
         "reached": REACHED,
-        "phases": shared,
-        "seconds": round(sum(phase["seconds"] for phase in shared.values()), 2),
-        "seconds if nothing is shared": round(sum(phase["seconds"] for phase in apart.values()), 2),
-        "phases if nothing is shared": apart,
+        "phases": {name: phase.told() for name, phase in shared.items()},
+        "seconds": round(sum(phase.seconds for phase in shared.values()), 2),
+        "seconds if nothing is shared": round(sum(phase.seconds for phase in apart.values()), 2),
+        "phases if nothing is shared": {name: phase.told() for name, phase in apart.items()},
     }
     print(json.dumps(found, indent=1))
     RESULT.write_text(json.dumps(found, indent=1) + "\n")
 
 
-def step(shape: Shape, work: Work, *, sharing: bool) -> dict[str, dict[str, float | str]]:
+def step(shape: Shape, work: Work, *, sharing: bool) -> dict[str, Phase]:
     prompts = work.questions if sharing else work.rows
     read = prompts * work.prompt
     said = work.rows * (work.new - 1)
@@ -101,44 +139,28 @@ def step(shape: Shape, work: Work, *, sharing: bool) -> dict[str, dict[str, floa
     cached = shape.token * (read + work.rows * work.new / 2)
     learning = shape.body + shape.head
     return {
-        "reading the prompts": phase(
+        "reading the prompts": Phase(
             2 * shape.body * read + shape.attention(prompts * work.prompt**2 / 2),
             weights + shape.token * read,
         ),
-        "sampling": phase(
+        "sampling": Phase(
             2 * (shape.body * said + shape.head * work.rows * work.new) + shape.attention(own_pairs),
             work.new * (weights + cached + work.rows * shape.words * (BF16 + 3 * FP32)),
             launches=work.new * shape.layers * KERNELS,
         ),
-        "update, forward": phase(
+        "update, forward": Phase(
             2 * (shape.body * (read + said) + shape.head * work.rows * work.new) + shape.attention(all_pairs),
             weights,
         ),
         # The logits are more than are kept, so they are computed again.
-        "update, backward": phase(
+        "update, backward": Phase(
             4 * shape.body * (read + said)
             + 6 * shape.head * work.rows * work.new
             + 2.5 * shape.attention(all_pairs),
             2 * weights + FP32 * learning,
         ),
         # Weights, gradient and two moments are read, all but the gradient written.
-        "optimizer": phase(12 * learning, 7 * FP32 * learning),
-    }
-
-
-def phase(flops: float, moved: float, launches: int = 0) -> dict[str, float | str]:
-    limits = {
-        "products": flops / (REACHED * PEAK_FLOPS),
-        "memory": moved / (REACHED * PEAK_BYTES),
-        "launches": launches * LAUNCH,
-    }
-    limit = max(limits, key=limits.__getitem__)
-    return {
-        "TFLOP": round(flops / 1e12, 2),
-        "GB": round(moved / 1e9, 1),
-        **{f"seconds by {name}": round(value, 3) for name, value in limits.items() if value},
-        "limit": limit,
-        "seconds": round(limits[limit], 3),
+        "optimizer": Phase(12 * learning, 7 * FP32 * learning),
     }
 
 
