@@ -34,6 +34,7 @@ from transformers import AutoTokenizer
 from maporl_cli.agents.causal import CausalPolicy
 from maporl_cli.agents.models import load_model
 from maporl_cli.agents.policy import Sample, Scored, register_policy
+from maporl_cli.agents.roles import register_role, role_book
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_sources import load_config
 from maporl_cli.core.run_dir import RunDir
@@ -59,7 +60,6 @@ from maporl_cli.worker.session import Session, open_learners, open_session
 P = ParamSpec("P")
 R = TypeVar("R")
 
-ROUNDS = 2
 BEGIN, END = "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"
 """What the peers put around a prompt."""
 ARITHMETIC = ("sampling", "scoring", "backward", "optimizer")
@@ -156,6 +156,9 @@ def main() -> None:
     clock = Clock(split)
     register_policy("forced", lambda _: ForcedPolicy(asked.model, split))
     register_component("chance", chance)
+    for name in asked.agents:
+        if name not in role_book("guide").roles:
+            register_role(replace(role_book("guide").role(name.split("_")[0]), name=name))
     Optimizer.add = timed(split, "backward", Optimizer.add)
     Optimizer.step = timed(split, "optimizer", Optimizer.step)
     config, narrator, timeline = config_of(asked), Narrator("none"), CpuTimeline(split)
@@ -193,7 +196,7 @@ def config_of(asked: argparse.Namespace) -> Config:
         f"run.seed={asked.seed}",
         "model.name=forced",
         f"team.agents={json.dumps(agents)}",
-        f"team.max_rounds_per_episode={ROUNDS}",
+        f"team.max_rounds_per_episode={asked.rounds}",
         f"rollout.group_size={asked.group}",
         "reward.similarity_model=null",
         "reward.extra_weights={chance: 0.1}",
@@ -289,7 +292,8 @@ def add_shape(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="a directory; each agent begins as it")
     parser.add_argument("--data", type=Path, required=True, help="a file of questions")
     agents = ["planner", "researcher", "analyst", "reporter"]
-    parser.add_argument("--agents", nargs="+", default=agents, help="seats of the role book `guide`")
+    parser.add_argument("--agents", nargs="+", default=agents, help="roles of `guide`; NAME_2 has NAME's")
+    parser.add_argument("--rounds", type=int, default=2)
     shape = {"prompts": 4, "group": 4, "max-new": 32, "steps": 5, "warmup": 1, "seed": 0}
     for name, default in (shape | {"min-tok": 160, "max-tok": 240}).items():
         parser.add_argument(f"--{name}", type=int, default=default)

@@ -21,8 +21,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from collections import defaultdict
@@ -32,22 +30,14 @@ from statistics import fmean, median
 from typing import Any
 
 from clinic_learning import machine
-from one_team import BEGIN, END, ROUNDS, add_shape
+from one_team import BEGIN, END, add_shape
+from trainers import run
 from transformers import AutoTokenizer
 
 from maporl_cli.core.config import TrainConfig
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "team_step.json"
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-    "MALLOC_TOP_PAD_": "268435456",
-    "MALLOC_MMAP_THRESHOLD_": "8589934592",
-    "MALLOC_TRIM_THRESHOLD_": "17179869184",
-}
-"""Big blocks stay with the process: TRL's step takes 1.2 times as long without."""
-
 Turns = list[list[tuple[int, ...]]]
 """By turn: the prompts of every step, in the order of steps and of the steps' questions."""
 
@@ -95,15 +85,9 @@ def option(name: str, value: Any) -> list[str]:
     return [f"--{name.replace('_', '-')}", *map(str, values)]
 
 
-def run(words: Sequence[str]) -> dict[str, Any]:
-    """The last line of JSON that a command prints."""
-    done = subprocess.run(words, check=True, env=os.environ | ENVIRONMENT, stdout=subprocess.PIPE, text=True)
-    return json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])
-
-
 def prompts_of(episodes: Path, asked: argparse.Namespace) -> Turns:
     """The prompts of each turn, of one episode a question, warm-up included."""
-    turns: Turns = [[] for _ in range(ROUNDS * len(asked.agents))]
+    turns: Turns = [[] for _ in range(asked.rounds * len(asked.agents))]
     for path in sorted(episodes.iterdir()):
         with path.open(encoding="utf-8") as lines:
             played = [json.loads(line) for line in lines]

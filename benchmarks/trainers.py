@@ -75,13 +75,13 @@ def main() -> None:
 
 
 def run(command: list[str]) -> Told:
-    """What a script tells in its line of JSON, run on one core."""
+    """What a script tells in its line of JSON, run on one core in one thread."""
     core = str(min(os.sched_getaffinity(0)))
     environment = os.environ | ALLOCATOR | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         ["taskset", "-c", core, *command], env=environment, stdout=subprocess.PIPE, text=True, check=True
     )
-    return next(json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"impl"'))
+    return json.loads(next(line for line in done.stdout.splitlines() if line.startswith('{"')))
 
 
 def same_work(ours: Told, theirs: Told) -> None:
