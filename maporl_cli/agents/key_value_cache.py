@@ -77,11 +77,11 @@ class KeyValueCache:
         own_key, own_value = (part[:, :, : self._filled] for part in self._own[layer])
         own_key[:, :, -1], own_value[:, :, -1] = key, value
         trunk_key, trunk_value = self._trunks[layer]
-        asking = query.view(rows, kept, heads // kept, width)
+        asking = (query * self._scale).view(rows, kept, heads // kept, width)
         on_trunk = self._at_rows(_plus(self._at_seats(asking) @ trunk_key, self._trunk_mask))
         own_mask = None if self._own_mask is None else self._own_mask[..., : self._filled]
         on_own = _plus(asking @ own_key.transpose(2, 3), own_mask)
-        weights = torch.cat([on_trunk, on_own], -1).mul_(self._scale)
+        weights = torch.cat([on_trunk, on_own], -1)
         weights = weights.softmax(-1, dtype=torch.promote_types(weights.dtype, torch.float32)).to(value.dtype)
         by_trunk, by_own = weights.split([trunk_key.shape[-1], self._filled], -1)
         seen = self._at_rows(self._at_seats(by_trunk) @ trunk_value) + by_own @ own_value
@@ -99,15 +99,18 @@ class KeyValueCache:
             [[*rows, *[rows[0]] * (most - len(rows))] for rows in members], device=self._device
         )
         self._seat_of = torch.tensor([seat[row] for row in range(len(groups))], device=self._device)
+        self._in_order = self._seats.flatten().tolist() == list(range(len(groups)))
+        """Whether the rows sit as they come, so that none is to be fetched."""
 
     def _at_seats(self, values: Tensor) -> Tensor:
         """From (rows, key-value heads, repeats, …) to (groups, key-value heads, seats · repeats, …)."""
-        return values[self._seats].transpose(1, 2).flatten(2, 3)
+        seated = values.unflatten(0, self._seats.shape) if self._in_order else values[self._seats]
+        return seated.transpose(1, 2).flatten(2, 3)
 
     def _at_rows(self, values: Tensor) -> Tensor:
         """Back again."""
-        seats = self._seats.shape[1]
-        return values.unflatten(2, (seats, -1)).transpose(1, 2).flatten(0, 1)[self._seat_of]
+        seated = values.unflatten(2, (self._seats.shape[1], -1)).transpose(1, 2).flatten(0, 1)
+        return seated if self._in_order else seated[self._seat_of]
 
     def _rectangle(self, places: Sequence[Sequence[int]], *, at_end: bool) -> tuple[Tensor, Tensor]:
         """Ragged places as (rows, longest), aligned at one end, and True where there is none."""
