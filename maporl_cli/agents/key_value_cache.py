@@ -85,7 +85,7 @@ class KeyValueCache:
         weights = weights.softmax(-1, dtype=torch.promote_types(weights.dtype, torch.float32)).to(value.dtype)
         by_trunk, by_own = weights.split([trunk_key.shape[-1], self._filled], -1)
         seen = self._at_rows(self._at_seats(by_trunk) @ trunk_value) + by_own @ own_value
-        return seen.view(rows, heads, width)
+        return seen.flatten(1, 2)
 
     def _seat(self, groups: Sequence[int]) -> None:
         """Gives each row a seat in its group; all groups have as many, and seats left over repeat a row."""
