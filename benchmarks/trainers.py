@@ -85,6 +85,8 @@ def run(command: list[str]) -> Told:
 
 
 def same_work(ours: Told, theirs: Told) -> None:
+    """Refuses to compare unlike work; a peer with several agents tells the tokens of all."""
+    theirs = theirs | {"gen_tok_per_step": theirs["gen_tok_per_step"] / theirs.get("agents", 1)}
     for key in ("model", "prompts", "group", "max_new", "steps", "prompt_tok_mean", "gen_tok_per_step"):
         if ours[key] != theirs[key]:
             raise SystemExit(f"not the same work: {key} is {ours[key]} here and {theirs[key]} there")
