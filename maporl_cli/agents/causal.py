@@ -141,9 +141,11 @@ class CausalPolicy:
         temperature: float,
         hidden: bool = False,
     ) -> Scored:
+        """As `Readable` has it. With an adapter, the gradient must be taken before another agent on the same
+        base samples or scores: peft lets only the adapter in use learn."""
         with self._active(learning=True) as forward:
-            told = forward.tell(prompts, completions, temperature)
-        return Scored(told.logprobs, told.entropy, told.hidden if hidden else None)
+            told = forward.tell(prompts, completions, temperature, hidden=hidden)
+        return Scored(told.logprobs, told.entropy, told.hidden)
 
     @torch.no_grad()
     def reference_logprobs(

@@ -15,8 +15,12 @@ from torch import Tensor
 from torch.nn import Linear, functional
 from torch.utils.checkpoint import checkpoint
 from transformers import LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM
+from transformers.models.llama.modeling_llama import LlamaAttention
+from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention
+from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention
 
 _KNOWN = (LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM)
+_ATTENTION = (LlamaAttention, Qwen2Attention, Qwen3Attention)
 _ROTATIONS_OF_THE_BATCH = ("dynamic", "longrope")
 """Kinds of rotation that depend on the longest row that a token happens to be computed with."""
 
@@ -35,7 +39,17 @@ def unknown(model: Any) -> str | None:
     base = plain_model(model)
     if type(base) not in _KNOWN:
         return f"{type(base).__name__} is no {', '.join(known.__name__ for known in _KNOWN)}"
-    config, head = base.config, base.get_output_embeddings()
+    config, head, layers = base.config, base.get_output_embeddings(), base.model.layers
+    if any(kind.is_prompt_learning for kind in getattr(model, "peft_config", {}).values()):
+        return "peft puts more into it than adapters of its matrices"
+    if len(layers) != config.num_hidden_layers:
+        return f"its config has {config.num_hidden_layers} of its {len(layers)} layers"
+    if any(type(layer.self_attn) not in _ATTENTION for layer in layers):
+        return "the attention of its layers is somebody's own"
+    passed_by = [base, base.model, base.model.norm, head, *layers]
+    passed_by += [part for layer in layers for part in (layer.self_attn, layer.mlp, *_norms(layer))]
+    if any(part._forward_hooks or part._forward_pre_hooks for part in passed_by):
+        return "hooks listen to it"
     if any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or ()):
         return "some of its layers see a sliding window"
     if config.attention_dropout:
@@ -45,6 +59,10 @@ def unknown(model: Any) -> str | None:
     if type(head) is not Linear or head.bias is not None:
         return "its last layer is no plain matrix"
     return None
+
+
+def _norms(layer: Any) -> tuple[Any, Any]:
+    return layer.input_layernorm, layer.post_attention_layernorm
 
 
 class Decoder:

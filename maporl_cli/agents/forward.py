@@ -23,12 +23,13 @@ class Told:
     Attributes:
         logprobs: (rows, longest completion), nats, with gradient.
         entropy: same shape, of the whole distribution at each position, with gradient.
-        hidden: (rows, longest completion, width), with gradient: what the layer that predicts words reads.
+        hidden: (rows, longest completion, width), with gradient: what the layer that predicts words reads;
+            None where it was not asked for.
     """
 
     logprobs: Tensor
     entropy: Tensor
-    hidden: Tensor
+    hidden: Tensor | None
 
 
 class Reading(Protocol):
@@ -54,6 +55,6 @@ class Forward(Protocol):
         """Prompts, each of which `room` tokens may follow; without gradient."""
         ...
 
-    def tell(self, prompts: Rows, completions: Rows, temperature: float) -> Told:
+    def tell(self, prompts: Rows, completions: Rows, temperature: float, *, hidden: bool = False) -> Told:
         """What the model thinks of exactly these completions at a temperature."""
         ...

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from maporl_cli.agents.bench import Bench, Stored
 from maporl_cli.agents.prefix_tree import PrefixTree
 from maporl_cli.agents.trunks import trunks_of
 
-Stored = tuple[Tensor, Tensor]
-"""Keys and values of a layer."""
+_WASTE = 2
+"""Seats a row, beyond which groups of unlike sizes are computed apart: all groups of a bench have as many."""
 
 
 class KeyValueCache:
-    """A trunk for each group of rows, and what is each row's own.
+    """A trunk for each group of rows, and what is each row's own; groups of about the same size on a bench.
 
     Args:
         tree: the rows as they were read.
@@ -27,40 +28,41 @@ class KeyValueCache:
 
     def __init__(self, tree: PrefixTree, stored: list[Stored], room: int, scale: float) -> None:
         trunks, groups = trunks_of(tree)
-        own = [tree.places(row)[len(trunks[group]) :] for row, group in enumerate(groups)]
-        self._scale = scale
-        self._device = stored[0][0].device
-        dtype = stored[0][0].dtype
-        at_trunk, absent = self._rectangle(trunks, at_end=False)
-        self._trunk_mask = _mask(absent, 0, dtype)
-        at_own, absent = self._rectangle(own, at_end=True)
-        self._own_mask = _mask(absent, room, dtype)
-        self._filled = at_own.shape[1]
-        self._trunks: list[Stored] = []
-        self._own: list[Stored] = []
+        members: list[list[int]] = [[] for _ in trunks]
+        for row, group in enumerate(groups):
+            members[group].append(row)
+        key = stored[0][0]
+        self._benches: list[Bench] = []
+        self._rows: list[Tensor] = []
+        """Which of the rows sit on each bench, in order."""
+        for together in _benches(list(map(len, members))):
+            rows = sorted(row for group in together for row in members[group])
+            seats = [together.index(groups[row]) for row in rows]
+            own = [tree.places(row)[len(trunks[groups[row]]) :] for row in rows]
+            self._benches.append(Bench([trunks[group] for group in together], seats, own, room, scale, key))
+            self._rows.append(torch.tensor(rows, device=key.device))
+        del key
         while stored:
-            key, value = stored.pop(0)
-            # (groups, key-value heads, width, longest) and (groups, key-value heads, longest, width)
-            self._trunks.append(
-                (key[at_trunk].permute(0, 2, 3, 1).contiguous(), value[at_trunk].transpose(1, 2).contiguous())
-            )
-            self._own.append((_with_room(key[at_own], room), _with_room(value[at_own], room)))
-        self._seat(groups)
+            layer = stored.pop(0)
+            for bench in self._benches:
+                bench.take(*layer)
 
     def begin(self) -> None:
         """Makes place for one more token in each row."""
-        self._filled += 1
+        for bench in self._benches:
+            bench.begin()
 
     def keep(self, rows: Tensor) -> None:
         """Goes on with some of the rows alone, in their order."""
-        groups = self._groups[rows]
-        left, groups = groups.unique(return_inverse=True)
-        if len(left) < len(self._trunks[0][0]):
-            _keep(self._trunks, left)
-            self._trunk_mask = None if self._trunk_mask is None else self._trunk_mask[left]
-        _keep(self._own, rows)
-        self._own_mask = None if self._own_mask is None else self._own_mask[rows]
-        self._seat(groups.tolist())
+        seated = list(zip(self._benches, self._rows, strict=True))
+        self._benches, self._rows = [], []
+        for bench, before in seated:
+            same = rows.unsqueeze(1) == before
+            now = same.any(1).nonzero().squeeze(1)
+            if len(now):
+                bench.keep(same[now].long().argmax(1))
+                self._benches.append(bench)
+                self._rows.append(now)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Stores the newest token's key and value of each row, and tells what the token makes of its row.
@@ -72,82 +74,21 @@ class KeyValueCache:
         Returns:
             (rows, heads, width).
         """
-        rows, heads, width = query.shape
-        kept = key.shape[1]
-        own_key, own_value = (part[:, :, : self._filled] for part in self._own[layer])
-        own_key[:, :, -1], own_value[:, :, -1] = key, value
-        trunk_key, trunk_value = self._trunks[layer]
-        asking = (query * self._scale).view(rows, kept, heads // kept, width)
-        on_trunk = self._at_rows(_plus(self._at_seats(asking) @ trunk_key, self._trunk_mask))
-        own_mask = None if self._own_mask is None else self._own_mask[..., : self._filled]
-        on_own = _plus(asking @ own_key.transpose(2, 3), own_mask)
-        weights = torch.cat([on_trunk, on_own], -1)
-        weights = weights.softmax(-1, dtype=torch.promote_types(weights.dtype, torch.float32)).to(value.dtype)
-        by_trunk, by_own = weights.split([trunk_key.shape[-1], self._filled], -1)
-        seen = self._at_rows(self._at_seats(by_trunk) @ trunk_value) + by_own @ own_value
-        return seen.flatten(1, 2)
-
-    def _seat(self, groups: Sequence[int]) -> None:
-        """Gives each row a seat in its group; all groups have as many, and seats left over repeat a row."""
-        members: list[list[int]] = [[] for _ in range(max(groups) + 1)]
-        for row, group in enumerate(groups):
-            members[group].append(row)
-        most = max(map(len, members))
-        seat = {row: group * most + n for group, rows in enumerate(members) for n, row in enumerate(rows)}
-        self._groups = torch.tensor(groups, device=self._device)
-        self._seats = torch.tensor(
-            [[*rows, *[rows[0]] * (most - len(rows))] for rows in members], device=self._device
-        )
-        self._seat_of = torch.tensor([seat[row] for row in range(len(groups))], device=self._device)
-        self._in_order = self._seats.flatten().tolist() == list(range(len(groups)))
-        """Whether the rows sit as they come, so that none is to be fetched."""
-
-    def _at_seats(self, values: Tensor) -> Tensor:
-        """From (rows, key-value heads, repeats, …) to (groups, key-value heads, seats · repeats, …)."""
-        seated = values.unflatten(0, self._seats.shape) if self._in_order else values[self._seats]
-        return seated.transpose(1, 2).flatten(2, 3)
-
-    def _at_rows(self, values: Tensor) -> Tensor:
-        """Back again."""
-        seated = values.unflatten(2, (self._seats.shape[1], -1)).transpose(1, 2).flatten(0, 1)
-        return seated if self._in_order else seated[self._seat_of]
-
-    def _rectangle(self, places: Sequence[Sequence[int]], *, at_end: bool) -> tuple[Tensor, Tensor]:
-        """Ragged places as (rows, longest), aligned at one end, and True where there is none."""
-        longest = max(map(len, places))
-        free = [longest - len(row) for row in places]
-        filled = [
-            [*[0] * gap, *row] if at_end else [*row, *[0] * gap]
-            for gap, row in zip(free, places, strict=True)
-        ]
-        steps = torch.arange(longest, device=self._device)
-        gaps = torch.tensor(free, device=self._device).unsqueeze(1)
-        absent = steps < gaps if at_end else steps >= longest - gaps
-        return torch.tensor(filled, dtype=torch.long, device=self._device).view(len(places), longest), absent
+        if len(self._benches) == 1:
+            return self._benches[0].attend(layer, query, key, value)
+        seen = torch.empty_like(query)
+        for bench, rows in zip(self._benches, self._rows, strict=True):
+            seen[rows] = bench.attend(layer, query[rows], key[rows], value[rows])
+        return seen
 
 
-def _keep(stored: list[Stored], rows: Tensor) -> None:
-    """Layer by layer, so that no more than one is there twice."""
-    for layer, (key, value) in enumerate(stored):
-        stored[layer] = key[rows], value[rows]
-
-
-def _mask(absent: Tensor, room: int, dtype: torch.dtype) -> Tensor | None:
-    """(rows, 1, 1, longest + room), added to products: what is absent weighs nothing."""
-    if not bool(absent.any()):
-        return None
-    mask = torch.zeros(absent.shape[0], absent.shape[1] + room, dtype=dtype, device=absent.device)
-    mask[:, : absent.shape[1]].masked_fill_(absent, float("-inf"))
-    return mask[:, None, None]
-
-
-def _plus(products: Tensor, mask: Tensor | None) -> Tensor:
-    return products if mask is None else products.add_(mask)
-
-
-def _with_room(states: Tensor, room: int) -> Tensor:
-    """(rows, key-value heads, tokens + room, width) from (rows, tokens, key-value heads, width)."""
-    rows, tokens, heads, width = states.shape
-    found = states.new_empty(rows, heads, tokens + room, width)
-    found[:, :, :tokens] = states.transpose(1, 2)
+def _benches(sizes: Sequence[int]) -> list[list[int]]:
+    """Groups by what they are computed with: all of them, or those at least half as large as the largest."""
+    if len(sizes) * max(sizes) <= _WASTE * sum(sizes):
+        return [list(range(len(sizes)))]
+    found: list[list[int]] = []
+    for group in sorted(range(len(sizes)), key=lambda group: -sizes[group]):
+        if not found or _WASTE * sizes[group] < sizes[found[-1][0]]:
+            found.append([])
+        found[-1].append(group)
     return found

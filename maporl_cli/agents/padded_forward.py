@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -28,11 +28,11 @@ class PaddedForward:
     def read(self, prompts: Rows, room: int) -> PaddedReading:
         return PaddedReading(self._model, prompts, self._pad_id)
 
-    def tell(self, prompts: Rows, completions: Rows, temperature: float) -> Told:
+    def tell(self, prompts: Rows, completions: Rows, temperature: float, *, hidden: bool = False) -> Told:
         rows = [(*prompt, *completion) for prompt, completion in zip(prompts, completions, strict=True)]
         batch = pad_left(rows, self._pad_id, self._model.device)
         longest = max(map(len, completions))
-        with _heard(self._model) as states:
+        with _heard(self._model) if hidden else nullcontext([]) as states:
             logits = self._model(
                 input_ids=batch.ids,
                 attention_mask=batch.mask,
@@ -50,33 +50,47 @@ class PaddedForward:
         return Told(
             _align_left(chosen, completions),
             _align_left(entropy, completions),
-            _align_left(states[0][:, :-1], completions),
+            _align_left(states[0][:, :-1], completions) if hidden else None,
         )
 
 
 class PaddedReading:
-    """Identical prompts (a group at the same state) are read once and their cache is copied."""
+    """Identical prompts (a group at the same state) are read once and their cache is copied, and rows that
+    have ended leave the batch; not where the model keeps what cannot be cut into rows, as of a convolution."""
 
     def __init__(self, model: Any, prompts: Rows, pad_id: int) -> None:
         self._model = model
-        distinct = list(dict.fromkeys(prompts))
-        place = {prompt: index for index, prompt in enumerate(distinct)}
-        batch = pad_left(distinct, pad_id, model.device)
-        rows = torch.tensor([place[prompt] for prompt in prompts], device=model.device)
         self._cache = DynamicCache(config=model.config)
-        logits = self._run(batch.ids, batch.mask, batch.positions)
-        self.logits = logits[rows]
+        self._in_rows = all(hasattr(layer, "batch_select_indices") for layer in self._cache.layers)
+        distinct = list(dict.fromkeys(prompts)) if self._in_rows else list(prompts)
+        batch = pad_left(distinct, pad_id, model.device)
+        self.logits = self._run(batch.ids, batch.mask, batch.positions)
+        self._mask, self._position = batch.mask, batch.positions[:, -1:]
+        self._at = torch.arange(len(distinct), device=model.device)
+        """Where in the batch each row is."""
         if len(distinct) < len(prompts):
-            self._cache.batch_select_indices(rows)
-        self._mask, self._position = batch.mask[rows], batch.positions[rows, -1:]
+            place = {prompt: index for index, prompt in enumerate(distinct)}
+            rows = torch.tensor([place[prompt] for prompt in prompts], device=model.device)
+            self.logits = self.logits[rows]
+            self._select(rows)
 
     def go_on(self, tokens: Tensor, rows: Tensor | None) -> None:
         if rows is not None:
+            self._select(self._at[rows])
+        self._mask = torch.cat([self._mask, self._mask.new_ones(len(self._mask), 1)], dim=1)
+        self._position = self._position + 1
+        ids = tokens.new_zeros(len(self._mask)).index_put(
+            (self._at,), tokens
+        )  # what has ended reads anything
+        self.logits = self._run(ids.unsqueeze(1), self._mask, self._position)[self._at]
+
+    def _select(self, rows: Tensor) -> None:
+        """Goes on with some rows of the batch, which stay in it with all others where none can leave."""
+        self._at = rows
+        if self._in_rows:
             self._cache.batch_select_indices(rows)
             self._mask, self._position = self._mask[rows], self._position[rows]
-        self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=1)
-        self._position = self._position + 1
-        self.logits = self._run(tokens.unsqueeze(1), self._mask, self._position)
+            self._at = torch.arange(len(rows), device=rows.device)
 
     def _run(self, ids: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
         out = self._model(

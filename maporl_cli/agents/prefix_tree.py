@@ -111,7 +111,8 @@ class _Builder:
         starts = [
             place
             for place in range(low, high)
-            if place == low or self._rows[place][: depth + 1] != self._rows[place - 1][: depth + 1]
+            if place == low
+            or self._rows[place][depth : depth + 1] != self._rows[place - 1][depth : depth + 1]
         ]
         return list(pairwise([*starts, high]))
 

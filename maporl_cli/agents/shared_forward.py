@@ -34,27 +34,31 @@ class SharedForward:
     def read(self, prompts: Rows, room: int) -> SharedReading:
         return SharedReading(self._decoder, prompts, room)
 
-    def tell(self, prompts: Rows, completions: Rows, temperature: float) -> Told:
+    def tell(self, prompts: Rows, completions: Rows, temperature: float, *, hidden: bool = False) -> Told:
         decoder = self._decoder
         # A row's last token predicts nothing that we have.
         tree = prefix_tree([(*prompt, *said[:-1]) for prompt, said in zip(prompts, completions, strict=True)])
-        predicting = [tree.places(row)[len(prompt) - 1 :] for row, prompt in enumerate(prompts)]
+        predicting = [
+            tree.places(row)[len(prompt) - 1 :][: len(said)]
+            for row, (prompt, said) in enumerate(zip(prompts, completions, strict=True))
+        ]
         device = decoder.device
-        asked, which = torch.tensor([place for row in predicting for place in row], device=device).unique(
-            return_inverse=True
-        )
+        places = torch.tensor([place for row in predicting for place in row], dtype=torch.long, device=device)
+        asked, which = places.unique(return_inverse=True)
         attend = tree_attention(tree, device, decoder.scale)
-        hidden = decoder.run(
+        states = decoder.run(
             *_packed(tree, device),
             lambda _, query, key, value: attend(query, key, value),
             asked=asked,
             save=self._saving(),
         )[which]
-        targets = torch.tensor([token for said in completions for token in said], device=device)
+        targets = torch.tensor(
+            [token for said in completions for token in said], dtype=torch.long, device=device
+        )
         dtype = decoder.words.dtype if self._compute == torch.float32 else self._compute
-        logprobs, entropy = tell(hidden, decoder.words, targets, temperature, dtype)
+        logprobs, entropy = tell(states, decoder.words, targets, temperature, dtype)
         real = length_mask([len(said) for said in completions], device)
-        return Told(*(_apart(values, real) for values in (logprobs, entropy, hidden)))
+        return Told(_apart(logprobs, real), _apart(entropy, real), _apart(states, real) if hidden else None)
 
 
 class SharedReading:
@@ -94,6 +98,5 @@ def _packed(tree: PrefixTree, device: torch.device) -> tuple[Tensor, Tensor]:
 
 def _apart(values: Tensor, real: Tensor) -> Tensor:
     """(rows, longest, …) of values that come one after the other."""
-    shape = (*real.shape, *values.shape[1:])
-    chosen = real.reshape(*real.shape, *[1] * (values.dim() - 1)).expand(shape)
-    return values.new_zeros(shape).masked_scatter(chosen, values)
+    empty = values.new_zeros(*real.shape, *values.shape[1:])
+    return empty.index_put(real.nonzero(as_tuple=True), values)

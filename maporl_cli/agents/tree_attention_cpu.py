@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from maporl_cli.agents.prefix_tree import WORTH_SHARING, PrefixTree
 
@@ -120,6 +121,7 @@ class _TreeAttention(torch.autograd.Function):
         return seen
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, seen, weight = ctx.saved_tensors
         layout, (gradient,) = ctx.layout, gradients

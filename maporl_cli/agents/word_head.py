@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 PIECE = 2**25
@@ -71,6 +72,7 @@ class _WordHead(torch.autograd.Function):
         return logprobs, entropy
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         hidden, words, targets, entropy, *kept = ctx.saved_tensors
         by_logprob, by_entropy = gradients
@@ -110,6 +112,6 @@ def _plus(total: Tensor | None, part: Tensor) -> Tensor:
 
 def pieces(places: int, words: int) -> list[slice]:
     """Of about the same length, each of at most `PIECE` logits."""
-    count = -(-places * words // PIECE)
-    size = -(-places // count)
+    count = max(1, -(-places * words // PIECE))
+    size = max(1, -(-places // count))
     return [slice(start, start + size) for start in range(0, places, size)]

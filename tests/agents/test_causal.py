@@ -131,6 +131,15 @@ def test_choose_draws_from_the_softmax():
     assert torch.allclose(counts, torch.tensor([0.5, 0.2, 0.0, 0.3]), atol=0.015)
 
 
+def test_choose_finds_a_rare_word_at_the_end_of_a_large_vocabulary():
+    """The last two of 150,000 words share a millionth; sums in fp32 would lose which of them is meant."""
+    logprobs = torch.full((1, 150_000), (1 - 1e-6) / 149_998).log()
+    logprobs[0, -2:] = np.log(5e-7)
+    total = logprobs.exp().sum(dtype=torch.float64).item()
+    for share, word in ((1 - 7.5e-7, 149_998), (1 - 2.5e-7, 149_999)):
+        assert choose(logprobs, torch.tensor([share], dtype=torch.float64)).item() == word, total
+
+
 def test_choose_at_the_edges():
     logprobs = torch.tensor([[0.0, 0.5, 0.5, 0.0]]).log()
     assert choose(logprobs, torch.tensor([0.0])).item() == 1

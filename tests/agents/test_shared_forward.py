@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from support import WORDS
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
+    Lfm2Config,
+    Lfm2ForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -39,6 +43,7 @@ SHAPE = {
     "max_position_embeddings": 256,
     "bos_token_id": None,
     "eos_token_id": 1,
+    "rms_norm_eps": 1e-2,
 }
 MODELS: dict[str, Callable[..., Any]] = {
     "llama": lambda **own: LlamaForCausalLM(LlamaConfig(**SHAPE, **own)),
@@ -138,7 +143,7 @@ def test_scores_and_gradients_equal_those_of_padded_rows(kind, lora, tied, pad, 
         (values.sum() + states).backward()
         return {name: p.grad.clone() for name, p in policy.trainable().items() if p.grad is not None}
 
-    theirs = plainly(policy).tell(PROMPTS, COMPLETIONS, 0.8)
+    theirs = plainly(policy).tell(PROMPTS, COMPLETIONS, 0.8, hidden=True)
     expected = gradients(theirs)
     ours = policy.score(PROMPTS, COMPLETIONS, temperature=0.8, hidden=True)
     found = gradients(ours)
@@ -214,11 +219,13 @@ def test_what_rows_begin_with_is_computed_once():
 def test_a_group_s_question_is_stored_once_and_rows_that_have_ended_leave():
     policy = policy_of("llama")
     reading: Any = policy._forward.read([QUESTION] * 4 + [OTHER] * 2 + [(*OTHER, 9)], 5)
-    (trunk, _), (own, _) = reading._cache._trunks[0], reading._cache._own[0]
+    (bench,) = reading._cache._benches
+    (trunk, _), (own, _) = bench._trunks[0], bench._own[0]
     assert trunk.shape == (2, 2, 6, len(QUESTION))
     assert own.shape == (7, 2, 1 + 5, 6)
     reading.go_on(torch.tensor([3, 4]), torch.tensor([1, 3]))
-    (trunk, _), (own, _) = reading._cache._trunks[0], reading._cache._own[0]
+    (bench,) = reading._cache._benches
+    (trunk, _), (own, _) = bench._trunks[0], bench._own[0]
     assert trunk.shape[0] == 1
     assert own.shape[0] == 2
 
@@ -238,8 +245,134 @@ def test_half_precision_is_near_the_padded_rows():
         assert sample.logprobs == pytest.approx(row[: len(sample.token_ids)], abs=10 * rounding)
 
 
+def test_reference_and_score_are_one_in_half_precision_at_the_start():
+    policy = policy_of("qwen2", compute=torch.bfloat16)
+    policy.keep_reference()
+    given_ = PROMPTS, COMPLETIONS
+    assert torch.equal(
+        policy.reference_logprobs(*given_, temperature=1.0), policy.score(*given_, temperature=1.0).logprobs
+    )
+
+
+def noted(sizes: list[int], kept: torch.Tensor) -> torch.Tensor:
+    sizes.append(kept.numel())
+    return kept
+
+
+def test_checkpointing_keeps_less_and_computes_layers_again():
+    """Once in the forward pass, and once in the backward pass."""
+    kept: dict[bool, int] = {}
+    for checkpointing in (False, True):
+        policy = policy_of("llama", gradient_checkpointing=checkpointing)
+        projection, sizes = policy._model.model.layers[0].self_attn.q_proj, list[int]()
+        with (
+            patch.object(projection, "forward", wraps=projection.forward) as calls,
+            torch.autograd.graph.saved_tensors_hooks(partial(noted, sizes), lambda kept: kept),
+        ):
+            policy.score(PROMPTS, COMPLETIONS, temperature=1.0).logprobs.sum().backward()
+        kept[checkpointing] = sum(sizes)
+        assert calls.call_count == 1 + checkpointing
+    assert kept[True] < kept[False] / 2
+
+
+def test_an_empty_completion_says_nothing():
+    policy = policy_of("qwen2")
+    full = policy.score([(3, 4), (6, 7)], [(8,), (5, 9)], temperature=1.0, hidden=True)
+    for first in (0, 1):
+        said = [(), (5, 9)] if first == 0 else [(8,), ()]
+        scored = policy.score([(3, 4), (6, 7)], said, temperature=1.0, hidden=True)
+        there = 1 - first
+        length = len(said[there])
+        assert torch.allclose(scored.logprobs[there, :length], full.logprobs[there, :length], atol=1e-6)
+        assert not scored.logprobs[first].any()
+    assert policy.score([(3, 4)], [()], temperature=1.0).logprobs.shape == (1, 0)
+
+
+def test_groups_of_unlike_sizes_sit_apart_and_draw_what_they_draw_alone():
+    policy = policy_of("qwen2")
+    policy._eos_ids = frozenset(range(1, 6))
+    lone = [(*range(row, row + 12),) for row in range(20, 26)]
+    prompts = [lone[0], *[QUESTION] * 12, *lone[1:], (*QUESTION, 9)]
+    reading: Any = policy._forward.read(prompts, 3)
+    assert sorted(len(rows) for rows in reading._cache._rows) == [6, 13]
+    samples = policy.sample(prompts, streams(19), max_new_tokens=12, temperature=1.2)
+    assert len({len(sample.token_ids) for sample in samples}) > 4
+    for prompt, stream, sample in zip(prompts, streams(19), samples, strict=True):
+        (alone,) = policy.sample([prompt], [stream], max_new_tokens=12, temperature=1.2)
+        assert sample.token_ids == alone.token_ids
+        assert sample.logprobs == pytest.approx(alone.logprobs, abs=2e-5)
+
+
+def test_what_is_not_finite_stays_in_its_row():
+    policy = policy_of("llama", tied=False)
+    with torch.no_grad():
+        policy._model.get_input_embeddings().weight[59] = float("nan")
+    policy._eos_ids = frozenset()
+    samples = policy.sample([(59, 4), (5, 6, 7), (8,)], [None] * 3, max_new_tokens=4, temperature=1.0)
+    finite = [all(np.isfinite(sample.logprobs)) for sample in samples]
+    assert finite == [False, True, True]
+
+
+PLAIN: dict[str, Callable[[], Any]] = {
+    "gpt2": lambda: GPT2LMHeadModel(
+        GPT2Config(vocab_size=60, n_embd=24, n_layer=2, n_head=2, n_positions=64, eos_token_id=1)
+    ),
+    "a sliding window": lambda: MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=4)),
+    "convolutions": lambda: Lfm2ForCausalLM(
+        Lfm2Config(**SHAPE, layer_types=["conv", "full_attention", "conv"], pad_token_id=0)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", PLAIN)
+def test_plain_models_sample_what_transformers_does_and_what_they_score(kind):
+    """Rows of one length, since a convolution reads what fills up shorter ones."""
+    torch.manual_seed(0)
+    model = PLAIN[kind]().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.15)
+    policy = CausalPolicy(model, tiny_tokenizer(WORDS), frozenset(range(1, 7)))
+    assert policy.plainly
+    prompts = [(9, 8, 7, 6, 5)] * 3 + [tuple(range(row, row + 5)) for row in range(20, 30)]
+    greedy = policy.sample(prompts, [None] * 13, max_new_tokens=10, temperature=1.0)
+    for prompt, sample in zip(prompts, greedy, strict=True):
+        theirs = model.generate(
+            input_ids=torch.tensor([prompt]),
+            attention_mask=torch.ones(1, 5, dtype=torch.long),
+            max_new_tokens=10,
+            do_sample=False,
+            pad_token_id=0,
+            eos_token_id=list(range(1, 7)),
+        )
+        assert list(sample.token_ids) == theirs[0, 5:].tolist()
+    samples = policy.sample(prompts, streams(13), max_new_tokens=10, temperature=1.4)
+    assert len({len(sample.token_ids) for sample in samples}) > 3
+    for prompt, sample in zip(prompts, samples, strict=True):
+        scored = policy.score([prompt], [sample.token_ids], temperature=1.4).logprobs[0]
+        assert sample.logprobs == pytest.approx(scored.tolist(), abs=2e-5)
+
+
 class Narrow(LlamaForCausalLM):
     """An architecture of somebody's own, whose forward may do anything."""
+
+
+def with_a_hook() -> Any:
+    model = LlamaForCausalLM(LlamaConfig(**SHAPE))
+    model.lm_head.register_forward_hook(lambda _, __, out: out * 0.5)
+    return model
+
+
+def with_a_layer_more() -> Any:
+    model: Any = LlamaForCausalLM(LlamaConfig(**SHAPE))
+    model.model.layers.append(model.model.layers[0])
+    return model
+
+
+def with_a_bias() -> Any:
+    model = LlamaForCausalLM(LlamaConfig(**SHAPE))
+    model.lm_head = torch.nn.Linear(24, 60)
+    return model
 
 
 @pytest.mark.parametrize(
@@ -255,6 +388,32 @@ class Narrow(LlamaForCausalLM):
             "sliding window",
         ),
         (lambda: LlamaForCausalLM(LlamaConfig(**SHAPE, attention_dropout=0.1)), "dropout"),
+        (lambda: with_a_hook(), "hooks"),
+        (lambda: with_a_layer_more(), "3 of its 4 layers"),
+        (lambda: with_a_bias(), "no plain matrix"),
+        (
+            lambda: get_peft_model(
+                LlamaForCausalLM(LlamaConfig(**SHAPE)),
+                PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2),
+            ),
+            "peft puts more",
+        ),
+        (
+            lambda: LlamaForCausalLM(
+                LlamaConfig(
+                    **SHAPE,
+                    rope_parameters={
+                        "rope_type": "longrope",
+                        "rope_theta": 1000.0,
+                        "factor": 2.0,
+                        "short_factor": [1.0] * 3,
+                        "long_factor": [2.0] * 3,
+                        "original_max_position_embeddings": 128,
+                    },
+                )
+            ),
+            "longrope",
+        ),
         (
             lambda: LlamaForCausalLM(
                 LlamaConfig(
