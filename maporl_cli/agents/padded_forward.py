@@ -56,7 +56,7 @@ class PaddedForward:
 
 class PaddedReading:
     """Identical prompts (a group at the same state) are read once and their cache is copied, and rows that
-    have ended leave the batch; not where the model keeps what cannot be cut into rows, as of a convolution."""
+    have ended leave the batch; not where the model keeps what no row has alone, as of a convolution."""
 
     def __init__(self, model: Any, prompts: Rows, pad_id: int) -> None:
         self._model = model
