@@ -55,7 +55,8 @@ def unknown(model: Any) -> str | None:
     if config.attention_dropout:
         return "its attention has dropout"
     if config.rope_parameters.get("rope_type", "default") in _ROTATIONS_OF_THE_BATCH:
-        return f"its rotations are of the kind {config.rope_parameters['rope_type']}"
+        kind = config.rope_parameters["rope_type"]
+        return f"its rotations, {kind}, depend on the longest row beside a row, and so do its scores"
     if type(head) is not Linear or head.bias is not None:
         return "its last layer is no plain matrix"
     return None
