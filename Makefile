@@ -38,7 +38,7 @@ $(TEST): pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP_INSTALL) --editable '.[test,sagemaker]'
 	@touch $(CORE) $@
 
-demo: $(CORE) ## train the four-agent team on the built-in benchmark (about 5 minutes on 2 cores)
+demo: $(CORE) ## train the four-agent team on the built-in benchmark (about 4 minutes)
 	$(BIN)/maporl train --preset clinic --name demo --overwrite
 
 browser: ## install Debian's Chromium where it is missing, so that tests can look at the pages (as root)

@@ -132,12 +132,11 @@ def test_choose_draws_from_the_softmax():
 
 
 def test_choose_finds_a_rare_word_at_the_end_of_a_large_vocabulary():
-    """The last two of 150,000 words share a millionth; sums in fp32 would lose which of them is meant."""
-    logprobs = torch.full((1, 150_000), (1 - 1e-6) / 149_998).log()
-    logprobs[0, -2:] = np.log(5e-7)
-    total = logprobs.exp().sum(dtype=torch.float64).item()
-    for share, word in ((1 - 7.5e-7, 149_998), (1 - 2.5e-7, 149_999)):
-        assert choose(logprobs, torch.tensor([share], dtype=torch.float64)).item() == word, total
+    """The last two of 150,000 words have two in a hundred million each; an fp32 sum is 1 before either."""
+    logprobs = torch.full((1, 150_000), (1 - 4e-8) / 149_998).log()
+    logprobs[0, -2:] = np.log(2e-8)
+    for share, word in ((1 - 3e-8, 149_998), (1 - 1e-8, 149_999)):
+        assert choose(logprobs, torch.tensor([share], dtype=torch.float64)).item() == word
 
 
 def test_choose_at_the_edges():

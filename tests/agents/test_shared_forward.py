@@ -245,6 +245,15 @@ def test_half_precision_is_near_the_padded_rows():
         assert sample.logprobs == pytest.approx(row[: len(sample.token_ids)], abs=10 * rounding)
 
 
+def test_the_matrix_that_predicts_words_is_in_half_precision_too():
+    policy = policy_of("qwen2", compute=torch.bfloat16)
+    scored = policy.score([(3, 4)], [(8, 9, 10)], temperature=1.0, hidden=True)
+    assert scored.hidden is not None
+    words = policy._model.get_output_embeddings().weight.bfloat16()
+    logs = (scored.hidden[0].bfloat16() @ words.T).float().log_softmax(-1)
+    assert torch.allclose(scored.logprobs[0], logs[range(3), [8, 9, 10]], atol=1e-5)
+
+
 def test_reference_and_score_are_one_in_half_precision_at_the_start():
     policy = policy_of("qwen2", compute=torch.bfloat16)
     policy.keep_reference()
@@ -306,9 +315,9 @@ def test_groups_of_unlike_sizes_sit_apart_and_draw_what_they_draw_alone():
 def test_what_is_not_finite_stays_in_its_row():
     policy = policy_of("llama", tied=False)
     with torch.no_grad():
-        policy._model.get_input_embeddings().weight[59] = float("nan")
+        policy._model.get_input_embeddings().weight[2] = float("nan")
     policy._eos_ids = frozenset()
-    samples = policy.sample([(59, 4), (5, 6, 7), (8,)], [None] * 3, max_new_tokens=4, temperature=1.0)
+    samples = policy.sample([(2, 4), (5, 6, 7), (8,)], [None] * 3, max_new_tokens=4, temperature=1.0)
     finite = [all(np.isfinite(sample.logprobs)) for sample in samples]
     assert finite == [False, True, True]
 
@@ -351,6 +360,22 @@ def test_plain_models_sample_what_transformers_does_and_what_they_score(kind):
     for prompt, sample in zip(prompts, samples, strict=True):
         scored = policy.score([prompt], [sample.token_ids], temperature=1.4).logprobs[0]
         assert sample.logprobs == pytest.approx(scored.tolist(), abs=2e-5)
+
+
+def test_checkpointing_is_not_in_the_way_of_a_plain_model_s_cache():
+    """transformers refuses a cache to a model that checkpoints in training mode."""
+    config = GPT2Config(
+        vocab_size=60, n_embd=24, n_layer=2, n_head=2, attn_pdrop=0, embd_pdrop=0, resid_pdrop=0
+    )
+    policy = CausalPolicy(
+        GPT2LMHeadModel(config), tiny_tokenizer(WORDS), frozenset({1}), gradient_checkpointing=True
+    )
+    policy.score([(3, 4)], [(5,)], temperature=1.0).logprobs.sum().backward()
+    drawn = computed(policy, lambda: policy.sample([(3, 4)], [None], max_new_tokens=4, temperature=1.0))
+    assert drawn[:2] == [2, 1]
+    (sample,) = policy.sample([(3, 4)], streams(1), max_new_tokens=4, temperature=1.0)
+    scored = policy.score([(3, 4)], [sample.token_ids], temperature=1.0).logprobs[0]
+    assert sample.logprobs == pytest.approx(scored.tolist(), abs=2e-5)
 
 
 class Narrow(LlamaForCausalLM):
