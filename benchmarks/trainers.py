@@ -59,7 +59,8 @@ def main() -> None:
         print(json.dumps({name: told["cpu_s_per_step"] for name, told in found.items()}), flush=True)
     result = {
         "command": f"python benchmarks/trainers.py --model {asked.model.name} --prompts {asked.prompts} "
-        f"--group {asked.group} --max-new {asked.max_new} --steps {asked.steps} --times {asked.times}",
+        f"--group {asked.group} --max-new {asked.max_new} --steps {asked.steps} --times {asked.times} "
+        f"--against {' '.join(asked.against)}",
         "machine": machine(),
         "faster": {name: spread([faster(found, name) for found in rounds]) for name in asked.against},
         "memory": {
