@@ -30,7 +30,7 @@ BF16, FP32 = 2, 4
 
 @dataclass(frozen=True)
 class Shape:
-    """Qwen2.5-0.5B."""
+    """Of a model; that of Qwen2.5-0.5B where nothing else is said."""
 
     layers: int = 24
     hidden: int = 896

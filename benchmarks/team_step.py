@@ -26,12 +26,12 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any
 
 from clinic_learning import machine
 from one_team import BEGIN, END, add_shape
-from trainers import run
+from trainers import run, spread
 from transformers import AutoTokenizer
 
 from maporl_cli.core.config import TrainConfig
@@ -155,14 +155,6 @@ def compared(teams: Sequence[Mapping[str, Any]], peers: Sequence[list[dict[str, 
         "times_as_fast": spread([before / after for before, after in zip(eight, own, strict=True)]),
         "share_not_arithmetic": spread(share),
         "team_parts_cpu_s": {name: spread(seconds) for name, seconds in parts.items()},
-    }
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    return {
-        "median": round(median(values), 4),
-        "least": round(min(values), 4),
-        "most": round(max(values), 4),
     }
 
 

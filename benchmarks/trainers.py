@@ -20,11 +20,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from clinic_learning import machine
+from gpu_estimate import Shape
 from transformers import AutoConfig
 
 ALLOCATOR = {
@@ -101,20 +103,32 @@ def faster(found: dict[str, Told], name: str) -> float:
 
 def of_the_floor(model: Path, told: Told) -> float:
     """The share of a step's CPU seconds that its matrix products must take."""
-    config: Any = AutoConfig.from_pretrained(model)
-    hidden, heads, kept = config.hidden_size, config.num_attention_heads, config.num_key_value_heads
-    width = getattr(config, "head_dim", None) or hidden // heads
-    layer = hidden * width * (2 * heads + 2 * kept) + 3 * hidden * config.intermediate_size
+    shape = shape_of(model)
     rows = told["prompts"] * told["group"]
     # A completion's last token is never read.
     tokens = told["prompts"] * told["prompt_tok_mean"] + rows * (told["max_new"] - 1)
-    products = config.num_hidden_layers * layer * tokens + hidden * config.vocab_size * rows * told["max_new"]
+    products = shape.body * tokens + shape.head * rows * told["max_new"]
     passes = 1 + 3
     return 2 * passes * products / (told["gemm_gflops_now"] * 1e9) / told["cpu_s_per_step"]
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    return {"median": round(median(values), 3), "least": round(min(values), 3), "most": round(max(values), 3)}
+def shape_of(model: Path) -> Shape:
+    config: Any = AutoConfig.from_pretrained(model)
+    heads = config.num_attention_heads
+    return Shape(
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        intermediate=config.intermediate_size,
+        heads=heads,
+        kept=config.num_key_value_heads,
+        width=getattr(config, "head_dim", None) or config.hidden_size // heads,
+        words=config.vocab_size,
+    )
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, least and most."""
+    return {"median": round(median(values), 4), "least": round(min(values), 4), "most": round(max(values), 4)}
 
 
 def arguments() -> argparse.Namespace:
