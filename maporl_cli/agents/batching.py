@@ -29,7 +29,7 @@ def pad_left(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device) -
     """Rows of different lengths, aligned at their ends, as generation needs them."""
     length = max(len(row) for row in rows)
     lengths = torch.tensor([len(row) for row in rows])
-    ids = torch.tensor([[pad_id] * (length - len(row)) + list(row) for row in rows])
+    ids = torch.tensor([[pad_id] * (length - len(row)) + list(row) for row in rows], dtype=torch.long)
     offset = torch.arange(length).unsqueeze(0) - (length - lengths).unsqueeze(1)
     return Padded(ids.to(device), (offset >= 0).long().to(device), offset.clamp(min=0).to(device))
 

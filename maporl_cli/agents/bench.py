@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from maporl_cli.agents.batching import length_mask, pad_left, pad_right
+
 Stored = tuple[Tensor, Tensor]
 """Keys and values of a layer."""
 
@@ -33,8 +35,10 @@ class Bench:
         like: Tensor,
     ) -> None:
         self._device, self._scale, self._room = like.device, scale, room
-        self._trunk_places, self._trunk_gaps = self._rectangle(trunks, at_end=False)
-        self._own_places, self._own_gaps = self._rectangle(own, at_end=True)
+        self._trunk_places = pad_right(trunks, 0, torch.long).to(like.device)
+        self._trunk_gaps = ~length_mask([len(trunk) for trunk in trunks], like.device)
+        aligned = pad_left(own, 0, like.device)
+        self._own_places, self._own_gaps = aligned.ids, aligned.mask == 0
         self._trunk_mask = _mask(self._trunk_gaps, 0, like.dtype)
         self._own_mask = _mask(self._own_gaps, room, like.dtype)
         self._filled = self._own_places.shape[1]
@@ -116,19 +120,6 @@ class Bench:
         """Back again."""
         seated = values.unflatten(2, (self._seats.shape[1], -1)).transpose(1, 2).flatten(0, 1)
         return seated if self._in_order else seated[self._seat_of]
-
-    def _rectangle(self, places: Sequence[Sequence[int]], *, at_end: bool) -> tuple[Tensor, Tensor]:
-        """Ragged places as (rows, longest), aligned at one end, and True where there is none."""
-        longest = max(map(len, places))
-        free = [longest - len(row) for row in places]
-        filled = [
-            [*[0] * gap, *row] if at_end else [*row, *[0] * gap]
-            for gap, row in zip(free, places, strict=True)
-        ]
-        steps = torch.arange(longest, device=self._device)
-        gaps = torch.tensor(free, device=self._device).unsqueeze(1)
-        absent = steps < gaps if at_end else steps >= longest - gaps
-        return torch.tensor(filled, dtype=torch.long, device=self._device).view(len(places), longest), absent
 
 
 def _gathered(states: Tensor, places: Tensor, gaps: Tensor) -> Tensor:

@@ -144,8 +144,7 @@ class CausalPolicy:
         """As `Readable` has it. With an adapter, the gradient must be taken before another agent on the same
         base samples or scores: peft lets only the adapter in use learn."""
         with self._active(learning=True) as forward:
-            told = forward.tell(prompts, completions, temperature, hidden=hidden)
-        return Scored(told.logprobs, told.entropy, told.hidden)
+            return forward.tell(prompts, completions, temperature, hidden=hidden)
 
     @torch.no_grad()
     def reference_logprobs(
@@ -214,4 +213,4 @@ class CausalPolicy:
     def _run(self, model: Any) -> Forward:
         if self.plainly is not None:
             return PaddedForward(model, self._pad_id)
-        return SharedForward(model, self._compute, lambda: model.training)
+        return SharedForward(model, self._compute)

@@ -93,21 +93,22 @@ class Decoder:
         attend: Attend,
         *,
         asked: Tensor | None = None,
-        save: bool = False,
     ) -> Tensor:
         """(tokens, width): what the layer that predicts words reads at each token.
+
+        In training mode, which `CausalPolicy` sets where it checkpoints, each layer's input alone is kept and
+        the layer is computed anew for the backward pass.
 
         Args:
             ids, positions: (tokens,), a token and its place in its own row.
             asked: the places to tell of, if not all; of the others the last layer gives keys and values.
-            save: keep the input of each layer, and compute the layer anew for the backward pass.
         """
         flow: Tensor = self._inner.embed_tokens(ids)
         cos, sin = (part[0].unsqueeze(1) for part in self._inner.rotary_emb(flow, positions.unsqueeze(0)))
-        last = len(self._inner.layers) - 1
+        last, anew = len(self._inner.layers) - 1, self._inner.training
         for number, layer in enumerate(self._inner.layers):
             given = (number, layer, flow, cos, sin, attend, asked if number == last else None)
-            flow = checkpoint(self._layer, *given, use_reentrant=False) if save else self._layer(*given)
+            flow = checkpoint(self._layer, *given, use_reentrant=False) if anew else self._layer(*given)
         return _norm(self._inner.norm, flow)
 
     def _layer(

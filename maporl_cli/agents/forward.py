@@ -7,29 +7,14 @@ that it knows; `padded_forward` runs any causal model of transformers, each row 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 
+from maporl_cli.agents.policy import Scored
+
 Rows = Sequence[tuple[int, ...]]
 """Token ids, a row an item."""
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What a model thinks of given completions; rows are padded on the right.
-
-    Attributes:
-        logprobs: (rows, longest completion), nats, with gradient.
-        entropy: same shape, of the whole distribution at each position, with gradient.
-        hidden: (rows, longest completion, width), with gradient: what the layer that predicts words reads;
-            None where it was not asked for.
-    """
-
-    logprobs: Tensor
-    entropy: Tensor
-    hidden: Tensor | None
 
 
 class Reading(Protocol):
@@ -55,6 +40,6 @@ class Forward(Protocol):
         """Prompts, each of which `room` tokens may follow; without gradient."""
         ...
 
-    def tell(self, prompts: Rows, completions: Rows, temperature: float, *, hidden: bool = False) -> Told:
+    def tell(self, prompts: Rows, completions: Rows, temperature: float, *, hidden: bool = False) -> Scored:
         """What the model thinks of exactly these completions at a temperature."""
         ...

@@ -11,7 +11,8 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from maporl_cli.agents.batching import pad_left
-from maporl_cli.agents.forward import Rows, Told
+from maporl_cli.agents.forward import Rows
+from maporl_cli.agents.policy import Scored
 
 
 class PaddedForward:
@@ -28,7 +29,7 @@ class PaddedForward:
     def read(self, prompts: Rows, room: int) -> PaddedReading:
         return PaddedReading(self._model, prompts, self._pad_id)
 
-    def tell(self, prompts: Rows, completions: Rows, temperature: float, *, hidden: bool = False) -> Told:
+    def tell(self, prompts: Rows, completions: Rows, temperature: float, *, hidden: bool = False) -> Scored:
         rows = [(*prompt, *completion) for prompt, completion in zip(prompts, completions, strict=True)]
         batch = pad_left(rows, self._pad_id, self._model.device)
         longest = max(map(len, completions))
@@ -47,7 +48,7 @@ class PaddedForward:
         targets = pad_left(completions, self._pad_id, self._model.device)
         chosen = logprobs.gather(-1, targets.ids.unsqueeze(-1)).squeeze(-1)
         entropy = -(logprobs.exp() * logprobs).sum(-1)
-        return Told(
+        return Scored(
             _align_left(chosen, completions),
             _align_left(entropy, completions),
             _align_left(states[0][:, :-1], completions) if hidden else None,

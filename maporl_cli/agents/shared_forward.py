@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,8 +9,9 @@ from torch import Tensor
 
 from maporl_cli.agents.batching import length_mask
 from maporl_cli.agents.decoder import Decoder
-from maporl_cli.agents.forward import Rows, Told
+from maporl_cli.agents.forward import Rows
 from maporl_cli.agents.key_value_cache import KeyValueCache, Stored
+from maporl_cli.agents.policy import Scored
 from maporl_cli.agents.prefix_tree import PrefixTree, prefix_tree
 from maporl_cli.agents.tree_attention import tree_attention
 from maporl_cli.agents.word_head import logits, tell
@@ -22,19 +22,16 @@ class SharedForward:
     Args:
         model: one that `decoder.unknown` has no objection to.
         compute: the dtype of matrix products, where it is not that of the weights.
-        saving: asked before each pass with gradient: whether to keep layers' inputs alone, and compute the
-            layers anew in the backward pass.
     """
 
-    def __init__(self, model: Any, compute: torch.dtype, saving: Callable[[], bool]) -> None:
+    def __init__(self, model: Any, compute: torch.dtype) -> None:
         self._decoder = Decoder(model)
         self._compute = compute
-        self._saving = saving
 
     def read(self, prompts: Rows, room: int) -> SharedReading:
         return SharedReading(self._decoder, prompts, room)
 
-    def tell(self, prompts: Rows, completions: Rows, temperature: float, *, hidden: bool = False) -> Told:
+    def tell(self, prompts: Rows, completions: Rows, temperature: float, *, hidden: bool = False) -> Scored:
         decoder = self._decoder
         # A row's last token predicts nothing that we have.
         tree = prefix_tree([(*prompt, *said[:-1]) for prompt, said in zip(prompts, completions, strict=True)])
@@ -50,7 +47,6 @@ class SharedForward:
             *_packed(tree, device),
             lambda _, query, key, value: attend(query, key, value),
             asked=asked,
-            save=self._saving(),
         )[which]
         targets = torch.tensor(
             [token for said in completions for token in said], dtype=torch.long, device=device
@@ -58,7 +54,7 @@ class SharedForward:
         dtype = decoder.words.dtype if self._compute == torch.float32 else self._compute
         logprobs, entropy = tell(states, decoder.words, targets, temperature, dtype)
         real = length_mask([len(said) for said in completions], device)
-        return Told(_apart(logprobs, real), _apart(entropy, real), _apart(states, real) if hidden else None)
+        return Scored(_apart(logprobs, real), _apart(entropy, real), _apart(states, real) if hidden else None)
 
 
 class SharedReading:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from maporl_cli.agents.batching import length_mask
 from maporl_cli.agents.prefix_tree import WORTH_SHARING, PrefixTree
 
 # What scaled_dot_product_attention calls on a CPU; that keeps to itself the weights that parts need. A query
@@ -47,10 +48,9 @@ class Leaves:
     def of(stretches: Sequence[tuple[int, int]]) -> Leaves:
         """Of leaves' starts and ends."""
         first = torch.tensor([start for start, _ in stretches]).unsqueeze(1)
-        lengths = torch.tensor([end - start for start, end in stretches]).unsqueeze(1)
-        steps = torch.arange(max(end - start for start, end in stretches))
-        real = steps < lengths
-        return Leaves(first + steps.where(real, 0), None if bool(real.all()) else real)
+        real = length_mask([end - start for start, end in stretches])
+        steps = torch.arange(real.shape[1]).where(real, 0)
+        return Leaves(first + steps, None if bool(real.all()) else real)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import get_scheduler
 
 from maporl_cli.agents.batching import length_mask, pad_right
+from maporl_cli.agents.forward import Rows
 from maporl_cli.agents.policy import Policy, memory_errors
 from maporl_cli.core.config import TrainConfig
 from maporl_cli.core.errors import Interrupted
@@ -29,9 +30,6 @@ from maporl_cli.training.ranks import Ranks
 from maporl_cli.training.stop import StopRequest
 
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
-
-Rows = Sequence[tuple[int, ...]]
-"""Token ids, a row a turn."""
 
 
 @dataclass(frozen=True, slots=True)
