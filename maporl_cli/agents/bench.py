@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from maporl_cli.agents.batching import length_mask, pad_left, pad_right
 
@@ -23,6 +24,8 @@ class Bench:
         room: tokens that may follow in each row.
         scale: of the products of queries and keys.
         like: a tensor whose dtype and device the keys have.
+        still: every token reads all places that there is room for, so that each does the same work on the
+            same tensors (`replay`); else those alone that are filled.
     """
 
     def __init__(
@@ -33,6 +36,8 @@ class Bench:
         room: int,
         scale: float,
         like: Tensor,
+        *,
+        still: bool,
     ) -> None:
         self._device, self._scale, self._room = like.device, scale, room
         self._trunk_places = pad_right(trunks, 0, torch.long).to(like.device)
@@ -40,8 +45,13 @@ class Bench:
         aligned = pad_left(own, 0, like.device)
         self._own_places, self._own_gaps = aligned.ids, aligned.mask == 0
         self._trunk_mask = _mask(self._trunk_gaps, 0, like.dtype)
-        self._own_mask = _mask(self._own_gaps, room, like.dtype)
-        self._filled = self._own_places.shape[1]
+        self._own_mask = _mask(self._own_gaps, room, like.dtype, room_absent=still)
+        self._still = still
+        filled = self._own_places.shape[1]
+        self._read = filled + room if still else filled
+        """How many of a row's own places a token reads."""
+        self._newest = torch.tensor([filled - 1], device=like.device)
+        """The place of the newest token."""
         self._trunks: list[Stored] = []
         self._own: list[Stored] = []
         self._seat(groups)
@@ -58,7 +68,11 @@ class Bench:
 
     def begin(self) -> None:
         """Makes place for one more token in each row."""
-        self._filled += 1
+        self._newest += 1
+        if not self._still:
+            self._read += 1
+        elif self._own_mask is not None:
+            self._own_mask.index_fill_(3, self._newest, 0.0)
 
     def keep(self, rows: Tensor) -> None:
         """Goes on with some of the rows alone, in their order."""
@@ -83,16 +97,17 @@ class Bench:
         """
         rows, heads, width = query.shape
         kept = key.shape[1]
-        own_key, own_value = (part[:, :, : self._filled] for part in self._own[layer])
-        own_key[:, :, -1], own_value[:, :, -1] = key, value
+        for part, newest in zip(self._own[layer], (key, value), strict=True):
+            part.index_copy_(2, self._newest, newest.unsqueeze(2))
+        own_key, own_value = (part[:, :, : self._read] for part in self._own[layer])
         trunk_key, trunk_value = self._trunks[layer]
         asking = (query * self._scale).view(rows, kept, heads // kept, width)
         on_trunk = self._at_rows(_plus(self._at_seats(asking) @ trunk_key, self._trunk_mask))
-        own_mask = None if self._own_mask is None else self._own_mask[..., : self._filled]
+        own_mask = None if self._own_mask is None else self._own_mask[..., : self._read]
         on_own = _plus(asking @ own_key.transpose(2, 3), own_mask)
         weights = torch.cat([on_trunk, on_own], -1)
         weights = weights.softmax(-1, dtype=torch.promote_types(weights.dtype, torch.float32)).to(value.dtype)
-        by_trunk, by_own = weights.split([trunk_key.shape[-1], self._filled], -1)
+        by_trunk, by_own = weights.split([trunk_key.shape[-1], self._read], -1)
         seen = self._at_rows(self._at_seats(by_trunk) @ trunk_value) + by_own @ own_value
         return seen.flatten(1, 2)
 
@@ -133,13 +148,13 @@ def _keep(stored: list[Stored], rows: Tensor) -> None:
         stored[layer] = key[rows], value[rows]
 
 
-def _mask(absent: Tensor, room: int, dtype: torch.dtype) -> Tensor | None:
+def _mask(absent: Tensor, room: int, dtype: torch.dtype, *, room_absent: bool = False) -> Tensor | None:
     """(rows, 1, 1, longest + room), added to products: what is absent weighs nothing."""
+    absent = functional.pad(absent, (0, room), value=room_absent)
     if not bool(absent.any()):
         return None
-    mask = torch.zeros(absent.shape[0], absent.shape[1] + room, dtype=dtype, device=absent.device)
-    mask[:, : absent.shape[1]].masked_fill_(absent, float("-inf"))
-    return mask[:, None, None]
+    mask = torch.zeros(absent.shape, dtype=dtype, device=absent.device)
+    return mask.masked_fill_(absent, float("-inf"))[:, None, None]
 
 
 def _plus(products: Tensor, mask: Tensor | None) -> Tensor:
@@ -149,6 +164,7 @@ def _plus(products: Tensor, mask: Tensor | None) -> Tensor:
 def _with_room(states: Tensor, room: int) -> Tensor:
     """(rows, key-value heads, tokens + room, width) from (rows, tokens, key-value heads, width)."""
     rows, tokens, heads, width = states.shape
-    found = states.new_empty(rows, heads, tokens + room, width)
+    # Not empty: no weight makes up for what is not finite there.
+    found = states.new_zeros(rows, heads, tokens + room, width)
     found[:, :, :tokens] = states.transpose(1, 2)
     return found

@@ -24,9 +24,12 @@ class KeyValueCache:
             Emptied, so that each layer's are given back once they are taken over.
         room: tokens that may follow in each row.
         scale: of the products of queries and keys.
+        still: each token does the same work on the same tensors, as `Bench` has it.
     """
 
-    def __init__(self, tree: PrefixTree, stored: list[Stored], room: int, scale: float) -> None:
+    def __init__(
+        self, tree: PrefixTree, stored: list[Stored], room: int, scale: float, *, still: bool
+    ) -> None:
         trunks, groups = trunks_of(tree)
         members: list[list[int]] = [[] for _ in trunks]
         for row, group in enumerate(groups):
@@ -39,7 +42,8 @@ class KeyValueCache:
             rows = sorted(row for group in together for row in members[group])
             seats = [together.index(groups[row]) for row in rows]
             own = [tree.places(row)[len(trunks[groups[row]]) :] for row in rows]
-            self._benches.append(Bench([trunks[group] for group in together], seats, own, room, scale, key))
+            common = [trunks[group] for group in together]
+            self._benches.append(Bench(common, seats, own, room, scale, key, still=still))
             self._rows.append(torch.tensor(rows, device=key.device))
         del key
         while stored:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from maporl_cli.agents.forward import Rows
 from maporl_cli.agents.key_value_cache import KeyValueCache, Stored
 from maporl_cli.agents.policy import Scored
 from maporl_cli.agents.prefix_tree import PrefixTree, prefix_tree
+from maporl_cli.agents.replay import Replay
 from maporl_cli.agents.tree_attention import tree_attention
 from maporl_cli.agents.word_head import logits, tell
 
@@ -75,17 +78,32 @@ class SharedReading:
         ends = torch.tensor([tree.nodes[leaf].end - 1 for leaf in tree.leaves], device=device)
         hidden = decoder.run(ids, positions, attending, asked=ends)
         self.logits = logits(hidden, decoder.words)
+        self._still = device.type == "cuda"
+        self._cache = KeyValueCache(tree, stored, room, decoder.scale, still=self._still)
         self._position = positions[ends]
-        self._cache = KeyValueCache(tree, stored, room, decoder.scale)
+        self._newest = torch.empty_like(self._position)
+        self._next = self._start()
 
     def go_on(self, tokens: Tensor, rows: Tensor | None) -> None:
         if rows is not None:
             self._cache.keep(rows)
-            self._position = self._position[rows]
-        self._position = self._position + 1
+            self._position, self._newest = self._position[rows], self._newest[rows]
+            self._next = self._start()
+        self._newest.copy_(tokens)
+        self._position += 1
         self._cache.begin()
-        hidden = self._decoder.run(tokens, self._position, self._cache.attend)
-        self.logits = logits(hidden, self._decoder.words)
+        self.logits = self._next()
+
+    def _start(self) -> Callable[[], Tensor]:
+        """What reads the newest token of each of the rows that there are now."""
+        # Not a method of ours: with a reference to itself, what is stored would wait for Python to look for it.
+        work = partial(_read_newest, self._decoder, self._newest, self._position, self._cache)
+        return Replay(work, self._decoder.device) if self._still else work
+
+
+def _read_newest(decoder: Decoder, newest: Tensor, position: Tensor, cache: KeyValueCache) -> Tensor:
+    """The logits of the next token of each row."""
+    return logits(decoder.run(newest, position, cache.attend), decoder.words)
 
 
 def _packed(tree: PrefixTree, device: torch.device) -> tuple[Tensor, Tensor]:
