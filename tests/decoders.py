@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
+from pretended_gpu import on_gpu
 from support import WORDS
 from transformers import (
     LlamaConfig,
@@ -111,3 +112,18 @@ def plainly(policy: CausalPolicy) -> PaddedForward:
 
 def streams(count: int) -> list[np.random.Generator]:
     return [keyed_generator("row", index) for index in range(count)]
+
+
+def there(policy: CausalPolicy) -> CausalPolicy:
+    """The same policy, built on the pretended GPU."""
+    on_gpu(policy._model)
+    found = CausalPolicy(
+        policy._model,
+        policy.tokenizer,
+        policy._eos_ids,
+        adapter=policy._adapter,
+        compute=policy._compute,
+        gradient_checkpointing=policy._checkpointing,
+    )
+    assert found.device.type == "cuda"
+    return found

@@ -5,8 +5,8 @@ two devices, as a GPU refuses it; else the CPU does it. A CUDA graph is pretende
 done, may not wait for the GPU's answer, and is done on the same tensors at each replay, whatever Python
 names they have by then.
 
-What cannot be seen so: whether kernels are right, how fast they are, how much memory they take, and what several
-streams do to each other. Under autocast the CPU's choice of operations is taken.
+What cannot be seen so: whether kernels are right, how fast they are, how much memory they take, and what
+several streams do to each other. Under autocast the CPU's choice of operations is taken.
 """
 
 from __future__ import annotations
@@ -67,6 +67,26 @@ class Pretended(Tensor):
         _Machine.now.wait("tolist")
         return self.inner.tolist()
 
+    def storage(self) -> Any:
+        return self.inner.storage()
+
+    def untyped_storage(self) -> Any:
+        return self.inner.untyped_storage()
+
+    def data_ptr(self) -> int:
+        return self.inner.data_ptr()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if id(self) not in memo:
+            found: Tensor = Pretended(self.inner.clone())
+            if isinstance(self, torch.nn.Parameter):
+                found = torch.nn.Parameter(found, requires_grad=self.requires_grad)
+            memo[id(self)] = found
+        return memo[id(self)]
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.inner.__reduce_ex__(protocol)  # as what `map_location="cpu"` reads
+
     def numpy(self, **_: Any) -> Any:
         raise TypeError("can't convert cuda:0 device type tensor to numpy")
 
@@ -74,6 +94,8 @@ class Pretended(Tensor):
         return self.to("cpu")
 
     def to(self, *args: Any, **kwargs: Any) -> Tensor:
+        if args and isinstance(args[0], Pretended):  # as one that is on the GPU
+            args = (args[0].dtype, *args[1:])
         device, dtype, _, form = torch._C._nn._parse_to(*args, **kwargs)
         if device is not None and device.type == "cpu":
             # torch's own code asks for a tensor of the same device by the one that it sees, which is the CPU.
@@ -228,14 +250,24 @@ def pretended_gpu() -> Iterator[_Machine]:
             "device": lambda device: nullcontext(),
         }.items():
             stack.enter_context(patch.object(torch.cuda, name, stand_in))
-        half = torch.autocast
-        stack.enter_context(patch.object(torch, "autocast", lambda _, *args, **own: half("cpu", *args, **own)))
+        stack.enter_context(patch.object(torch.nn.Module, "to", _moved))
+        stack.enter_context(patch.object(torch, "autocast", _of_the_cpu(torch.autocast)))
         stack.enter_context(machine)
         yield machine
 
 
+def _of_the_cpu(true: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda _, *args, **kwargs: true("cpu", *args, **kwargs)
+
+
+def _moved(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    if device.type == "cuda":
+        on_gpu(model)
+    return model
+
+
 def on_gpu(model: torch.nn.Module) -> None:
-    """Moves a model's parameters and buffers, in place; `Module.to` would not believe in the device."""
+    """Moves a model's parameters and buffers, in place. `Module.to` would not believe in the device."""
     moved: dict[int, Any] = {}
     for module in model.modules():
         for name, parameter in module._parameters.items():

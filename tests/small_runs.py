@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+from maporl_cli.core.atomic import discard
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_sources import load_config
 from maporl_cli.worker import train
@@ -55,6 +57,12 @@ if "half_known" not in benchmark_names():  # of another test, from another folde
 def small(folder: Path, *sets: str, name: str = "run") -> Config:
     places = [f"run.output_dir={folder}", f"run.name={name}"]
     return load_config(preset="clinic", file=None, environ={}, sets=[*SMALL, *places, *sets], flags={}).config
+
+
+def killed_after_step_2(whole: Path, parts: Path) -> None:
+    """Make of a run that is over one that was killed when its last checkpoint was not written."""
+    shutil.copytree(whole, parts)
+    discard(parts / "checkpoints" / "step_000004")
 
 
 def go(config: Config, *, resume: bool = False, profile: bool = False) -> dict:

@@ -2,7 +2,7 @@
 together from then on.
 
 A token that is written takes hundreds of small kernels, and Python takes longer to start most of them than
-they run. A CUDA graph starts all at once (https://docs.nvidia.com/cuda/cuda-programming-guide, "CUDA Graphs").
+they run. A CUDA graph starts them all at once (CUDA Programming Guide, "CUDA Graphs").
 """
 
 from __future__ import annotations

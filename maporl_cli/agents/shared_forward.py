@@ -96,7 +96,7 @@ class SharedReading:
 
     def _start(self) -> Callable[[], Tensor]:
         """What reads the newest token of each of the rows that there are now."""
-        # Not a method of ours: with a reference to itself, what is stored would wait for Python to look for it.
+        # Not a method of ours: what holds itself is given back only when Python looks for such.
         work = partial(_read_newest, self._decoder, self._newest, self._position, self._cache)
         return Replay(work, self._decoder.device) if self._still else work
 

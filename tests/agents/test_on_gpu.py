@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from decoders import COMPLETIONS, MODELS, PROMPTS, SHAPE, policy_of, streams
-from pretended_gpu import on_gpu, pretended_gpu
+from decoders import COMPLETIONS, MODELS, PROMPTS, SHAPE, policy_of, streams, there
+from pretended_gpu import pretended_gpu
 from support import WORDS
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
@@ -15,21 +15,6 @@ from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForC
 from maporl_cli.agents.causal import CausalPolicy
 from maporl_cli.agents.policy import Sample
 from maporl_cli.agents.tiny import tiny_tokenizer
-
-
-def there(policy: CausalPolicy) -> CausalPolicy:
-    """The same policy, built on the pretended GPU."""
-    on_gpu(policy._model)
-    found = CausalPolicy(
-        policy._model,
-        policy.tokenizer,
-        policy._eos_ids,
-        adapter=policy._adapter,
-        compute=policy._compute,
-        gradient_checkpointing=policy._checkpointing,
-    )
-    assert found.device.type == "cuda"
-    return found
 
 
 def sampled(policy: CausalPolicy) -> list[Sample]:

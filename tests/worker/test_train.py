@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_runs import go, small
+from small_runs import go, killed_after_step_2, small
 from support import tiny_policy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -191,12 +191,6 @@ def test_ctrl_c_before_a_run_is_opened_strikes_at_once(tmp_path, monkeypatch, ct
     with pytest.raises(KeyboardInterrupt):
         go(small(tmp_path))
     assert not (tmp_path / "run").exists()
-
-
-def killed_after_step_2(whole: Path, parts: Path) -> None:
-    """Make of a run that is over one that was killed when its last checkpoint was not written."""
-    shutil.copytree(whole, parts)
-    discard(parts / "checkpoints" / "step_000004")
 
 
 def ids(episode: Episode) -> Measure:
