@@ -250,7 +250,7 @@ def pretended_gpu() -> Iterator[_Machine]:
             "device": lambda device: nullcontext(),
         }.items():
             stack.enter_context(patch.object(torch.cuda, name, stand_in))
-        stack.enter_context(patch.object(torch.nn.Module, "to", _moved))
+        stack.enter_context(patch.object(torch.nn.Module, "to", _moving(torch.nn.Module.to)))
         stack.enter_context(patch.object(torch, "autocast", _of_the_cpu(torch.autocast)))
         stack.enter_context(machine)
         yield machine
@@ -260,10 +260,15 @@ def _of_the_cpu(true: Callable[..., Any]) -> Callable[..., Any]:
     return lambda _, *args, **kwargs: true("cpu", *args, **kwargs)
 
 
-def _moved(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
-    if device.type == "cuda":
-        on_gpu(model)
-    return model
+def _moving(true: Callable[..., torch.nn.Module]) -> Callable[..., torch.nn.Module]:
+    def to(model: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.nn.Module:
+        device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
+        if device is None or device.type != "cuda":
+            return true(model, *args, **kwargs)
+        on_gpu(model if dtype is None else true(model, dtype))
+        return model
+
+    return to
 
 
 def on_gpu(model: torch.nn.Module) -> None:

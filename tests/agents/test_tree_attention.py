@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maporl_cli.agents.prefix_tree import PrefixTree, prefix_tree
-from maporl_cli.agents.tree_attention import NodeByNode, tree_attention
+from maporl_cli.agents.tree_attention import InRectangles, tree_attention
 from maporl_cli.agents.tree_attention_cpu import Layout
 
 CPU = torch.device("cpu")
@@ -39,7 +39,7 @@ def written_out(
     return torch.einsum("hqk,khd->qhd", weights, value)
 
 
-WAYS = (tree_attention, NodeByNode)
+WAYS = (tree_attention, InRectangles)
 """That of this machine, and that of every other device."""
 
 
@@ -93,3 +93,11 @@ def test_leaves_of_unlike_lengths_are_computed_apart():
     rows = [(0, *[row] * length) for row, length in enumerate((100, 80, 70, 12, 11, 5), start=1)]
     leaves = Layout.of(prefix_tree(rows, worth_sharing=1)).leaves
     assert [tuple(each.places.shape) for each in leaves] == [(2, 100), (1, 70), (3, 12)]
+
+
+def test_nodes_of_one_size_are_one_call():
+    questions = [tuple(range(start, start + 20)) for start in (100, 200)]
+    rows = [(*question, *[1 + said] * 10) for question in questions for said in range(3)]
+    calls = InRectangles(prefix_tree([*rows, tuple(range(90))]), CPU, 1.0)._rectangles
+    assert [tuple(call._asking.shape) for call in calls] == [(1, 90), (2, 20), (6, 10)]
+    assert [call._seen.shape[1] for call in calls] == [96, 32, 32]  # multiples of 16
