@@ -50,6 +50,7 @@ class Blueprint:
             model's shape; `intermediate` is the width of the MLP, `context` the most tokens it can hold.
         normed_heads: whether queries and keys have norms of their own, as in Qwen3.
         rank: of the adapter's matrices; 0 without LoRA.
+        copying: whether attention copies the keys and values of every row to every head, as on a GPU.
     """
 
     model: str
@@ -71,6 +72,7 @@ class Blueprint:
     context: int
     normed_heads: bool
     rank: int
+    copying: bool
 
 
 def blueprints(config: Config) -> dict[str, Blueprint]:
@@ -126,6 +128,7 @@ def draw(model: PreTrainedModel, config: Config, seat: AgentConfig, name: str) -
         context=shape.max_position_embeddings,
         normed_heads=any(name.endswith("q_norm.weight") for name, _ in model.named_parameters()),
         rank=config.model.lora_r if lora else 0,
+        copying=default_device().type != "cpu",
     )
 
 

@@ -206,7 +206,7 @@ def saved(blueprint: Blueprint, turns: Pass, *, checkpointing: bool) -> int:
     last = asked * (_norm(blueprint, blueprint.hidden) + stream)
     # Cosines and sines, of all layers.
     rotation = tokens * 2 * stream * blueprint.head_width // blueprint.hidden
-    kept = rotation + last + _logits_kept(blueprint, turns)
+    kept = rotation + last + _logits_kept(blueprint, turns) + _mask(blueprint, turns.rows, turns.tokens)
     if checkpointing:
         return kept + tokens * blueprint.layers * stream
     # The last layer's MLP is asked at the completions' places alone.
@@ -282,6 +282,11 @@ def _half_words(blueprint: Blueprint) -> int:
     return blueprint.compute * _words(blueprint) if blueprint.cast and not blueprint.lora else 0
 
 
+def _mask(blueprint: Blueprint, rows: int, tokens: int) -> int:
+    """Bytes of what tells attention, for all layers, which tokens a token sees; none where it counts them."""
+    return blueprint.compute * rows * tokens**2 if blueprint.copying else 0
+
+
 def _stream(blueprint: Blueprint) -> int:
     """Bytes a token of what flows from layer to layer: fp32 where the weights are."""
     return blueprint.hidden * (blueprint.compute if blueprint.lora else FP32)
@@ -305,8 +310,9 @@ def _attention_kept(blueprint: Blueprint) -> int:
     half = blueprint.compute < FP32
     # In fp32 the projections of one input share it; autocast makes a copy for each.
     inputs = blueprint.compute * blueprint.hidden * (3 if half else 1)
-    # Queries, keys, values, what each token sees, and the log of each one's sum.
-    attention = 2 * queries + 2 * keys + FP32 * blueprint.heads
+    # Queries, keys, values, what each token sees, and the log of each one's sum. Where it copies, keys and
+    # values for each query, and what is seen as it came and in the order of the packed row.
+    attention = (5 * queries if blueprint.copying else 2 * queries + 2 * keys) + FP32 * blueprint.heads
     norms = _norm(blueprint, blueprint.hidden)
     if blueprint.normed_heads:
         norms += _norm(blueprint, (blueprint.heads + blueprint.key_value_heads) * blueprint.head_width)

@@ -14,13 +14,15 @@ from support import WORDS, alone, tiny_policy, updated
 from torch.profiler import ProfilerActivity, profile
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-from maporl_cli.agents import word_head
+from maporl_cli.agents import blueprint as blueprints_of
+from maporl_cli.agents import shared_forward, word_head
 from maporl_cli.agents.batching import length_mask
 from maporl_cli.agents.blueprint import Blueprint, blueprints, draw
 from maporl_cli.agents.build import build_policies
 from maporl_cli.agents.causal import CausalPolicy
 from maporl_cli.agents.policy import Sample
 from maporl_cli.agents.tiny import tiny_tokenizer
+from maporl_cli.agents.tree_attention import InRectangles
 from maporl_cli.core.config import Config
 from maporl_cli.core.config_sources import load_config
 from maporl_cli.core.randomness import keyed_generator
@@ -332,6 +334,25 @@ def test_logits_that_are_computed_in_pieces(monkeypatch, finetune, dtype, checkp
     real = peak_bytes(lambda: loss_of(policy, TURNS).backward())
     assert real / PEAK_WITHIN < peak < real * PEAK_WITHIN
     assert peak < whole
+
+
+@pytest.mark.parametrize("finetune", ["full", "lora"])
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_attention_as_on_a_gpu(monkeypatch, finetune, dtype, checkpointing):
+    """It copies keys and values, and masks what a token does not see: here, by the very code, on a CPU."""
+    monkeypatch.setattr(shared_forward, "tree_attention", InRectangles)
+    with monkeypatch.context() as there:
+        there.setattr(blueprints_of, "default_device", lambda: torch.device("cuda"))
+        policy, blueprint = policy_of("deep", finetune, dtype, checkpointing=checkpointing)
+    for parameter in policy.trainable().values():
+        parameter.grad = torch.zeros_like(parameter)
+    if not checkpointing:  # else the masks are there, though not for autograd
+        found, real = saved(blueprint, TURNS, checkpointing=False), saved_bytes(policy, TURNS)
+        assert real / SAVED_WITHIN < found < real * SAVED_WITHIN
+    found = activations(blueprint, TURNS, checkpointing=checkpointing, reference=False)
+    real = peak_bytes(lambda: loss_of(policy, TURNS).backward())
+    assert real / PEAK_WITHIN < found < real * PEAK_WITHIN
 
 
 @pytest.mark.parametrize("finetune", ["full", "lora"])
