@@ -276,13 +276,14 @@ def on_gpu(model: torch.nn.Module) -> None:
     moved: dict[int, Any] = {}
     for module in model.modules():
         for name, parameter in module._parameters.items():
-            if parameter is not None:
+            if parameter is not None and not isinstance(parameter, Pretended):
                 if id(parameter) not in moved:  # matrices that are tied stay so
                     inner = Pretended(parameter.detach())
                     moved[id(parameter)] = torch.nn.Parameter(inner, requires_grad=parameter.requires_grad)
                 module._parameters[name] = moved[id(parameter)]
         for name, buffer in module._buffers.items():
-            module._buffers[name] = None if buffer is None else Pretended(buffer)
+            if buffer is not None and not isinstance(buffer, Pretended):
+                module._buffers[name] = Pretended(buffer)
         for name, value in vars(module).items():
             if isinstance(value, Tensor) and not isinstance(value, Pretended):
                 setattr(module, name, Pretended(value))
