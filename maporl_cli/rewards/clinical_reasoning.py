@@ -112,15 +112,9 @@ def argues_for_answer(episode: Episode, stated: list[tuple[Statement, ...]]) -> 
         return False
     if report[answer] > 0:
         return True
-    total = dict.fromkeys(question.options, 0)
-    for turn in stated:
-        for statement in turn:
-            for letter in question.options:
-                total[letter] += speaks_of(question, letter, statement)
-    if total[answer] > 0 and total[answer] == max(total.values()):
-        return True
-    # An option that is a whole procedure is told of in several sentences, and named in none.
-    told = {letter: told_of(question, letter, stated[-1]) for letter in question.options}
+    # An option that is a whole procedure is told of in several sentences, and named in none; so are others that
+    # it is set against, but of those the report speaks ill.
+    told = {letter: told_of(question, letter, stated[-1]) for letter in question.options if report[letter] >= 0}
     return told[answer] >= _TOLD and told[answer] == max(told.values())
 
 

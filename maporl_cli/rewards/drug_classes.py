@@ -10,15 +10,45 @@ import csv
 from functools import cache
 from importlib.resources import files
 
+from maporl_cli.rewards.concepts import Concept, mentions
+from maporl_cli.rewards.sentences import words_of
+from maporl_cli.rewards.statements import named
+
 _CLASS = "@"
+
+
+@cache
+def _table() -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
+    """Of every class its names and its members."""
+    with (files("maporl_cli.rewards") / "data" / "drug_classes.tsv").open(encoding="utf-8") as file:
+        return tuple(
+            (_parts(row["class"]), _parts(row["members"])) for row in csv.DictReader(file, delimiter="\t")
+        )
 
 
 @cache
 def _classes() -> dict[str, tuple[str, ...]]:
     """The first name of every class, and all that it stands for: its names and its members."""
-    with (files("maporl_cli.rewards") / "data" / "drug_classes.tsv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    return {_parts(row["class"])[0]: _parts(f"{row['class']};{row['members']}") for row in rows}
+    return {names[0]: (*names, *members) for names, members in _table()}
+
+
+@cache
+def _members() -> dict[Concept, frozenset[Concept]]:
+    found: dict[Concept, frozenset[Concept]] = {}
+    for names, members in _table():
+        drugs = frozenset[Concept]().union(*map(named, members))
+        for words in map(words_of, names):
+            # Not the vitamin K that a "vitamin K antagonist" has in its name.
+            for mention in mentions(words):
+                if mention.end - mention.start == len(words):
+                    known = found.get(mention.concept, frozenset[Concept]())
+                    found[mention.concept] = known | drugs - {mention.concept}
+    return found
+
+
+def members_of(concept: Concept) -> frozenset[Concept]:
+    """The drugs of a class; none where the concept is no class that the table has."""
+    return _members().get(concept, frozenset())
 
 
 def _parts(cell: str) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ from maporl_cli.agents.answers import is_correct, read_answer
 from maporl_cli.core.types import Episode, Question, Turn
 from maporl_cli.rewards.concepts import Concept, mentions
 from maporl_cli.rewards.directions import opposed
+from maporl_cli.rewards.drug_classes import members_of
 from maporl_cli.rewards.sentences import READ, Sentence, last_sentence, sentences
-from maporl_cli.rewards.statements import Statement, affirmed, named, statements
+from maporl_cli.rewards.statements import Statement, affirmed, named, statements, substance
 from maporl_cli.rewards.stems import content_stems, stem
 
 _DECIDES = frozenset(
@@ -187,7 +188,7 @@ def pleaded(question: Question, statement: Statement) -> dict[str, int]:
             told[letter] = DECIDED
         elif _asks_for_act(question.text) and _is_criticised(statement.sentence, words, places[letter]):
             told[letter] = -1
-        else:
+        elif substance(question, statement, concepts=False):  # "X has a role" says nothing for X
             told[letter] = 1
     return told
 
@@ -266,7 +267,8 @@ def _places(question: Question, letter: str, sentence: Sentence) -> list[int]:
     concepts, wanted = _own(tuple(question.options.items()), question.text, letter)
     if concepts:
         found = [mention for mention in mentions(sentence.words) if mention.concept in concepts]
-        if 2 * len({mention.concept for mention in found}) >= len(concepts):
+        meant = {concepts[mention.concept] for mention in found}
+        if 2 * len(meant) >= len(set(concepts.values())):
             return [place for mention in found for place in range(mention.start, mention.end)]
     stems = _stems_of(sentence.words)
     shared = wanted.intersection(stems)
@@ -278,16 +280,21 @@ def _places(question: Question, letter: str, sentence: Sentence) -> list[int]:
 @lru_cache(maxsize=8192)
 def _own(
     options: tuple[tuple[str, str], ...], asked: str, letter: str
-) -> tuple[frozenset[Concept], frozenset[str]]:
+) -> tuple[Mapping[Concept, Concept], frozenset[str]]:
     """What tells an option from the others: concepts that neither they nor the question name, and stems.
 
-    All of its stems, where it has none of its own.
+    Returns:
+        the concepts that name it, each with the concept of the option that it stands for: itself, or the class
+        of drugs that it belongs to; and the stems, all of them where it has none of its own.
     """
     text = dict(options)[letter]
     others = [other for name, other in options if name != letter]
     stems = content_stems(text)
     own = stems - frozenset[str]().union(*map(content_stems, others))
-    return named(text) - all_named(others) - named(asked), own or stems
+    elsewhere = all_named(others) | named(asked)
+    concepts = named(text) - elsewhere
+    drugs = {drug: concept for concept in concepts for drug in members_of(concept) - elsewhere}
+    return drugs | {concept: concept for concept in concepts}, own or stems
 
 
 @lru_cache(maxsize=16384)

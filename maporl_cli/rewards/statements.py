@@ -27,7 +27,8 @@ _BARE = frozenset(
         "like likely good best better right correct suitable appropriate proper fitting indeed really simply "
         "important relevant one two three first second third other another same man woman boy girl person "
         "give given go get make take come want need reason because diagnosis treatment "
-        "therapy drug test step team well much many plus him himself herself themselves".split(),
+        "therapy drug test step team well much many plus him himself herself themselves "
+        "part play role way own respect care mind time mention note attention deserve aspect factor key".split(),
     )
 )
 """Stems that any sentence may have, and that say nothing of what it names: it is there, it is the best."""
