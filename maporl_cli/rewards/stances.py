@@ -34,6 +34,8 @@ _CRITICISES = frozenset(
     "hazardous misses promotes provokes precipitates lose loses".split()
 )
 """Words that speak ill of an act, where the question asks for one."""
+_SPEAKER = frozenset("i we".split())
+_WOULD = frozenset("i'd we'd".split())
 _CONJUNCTIONS = frozenset("but whereas while although though because since so yet however".split())
 _NOT = frozenset("not no never cannot without doesn't don't isn't won't wouldn't nothing".split())
 _STANDS_FOR = frozenset("it this that it's that's".split())
@@ -182,15 +184,20 @@ def pleaded(question: Question, statement: Statement) -> dict[str, int]:
         words = _clause(statement.sentence, places, letter)
         if said < 0:
             told[letter] = -DECIDED
-        elif any(
-            statement.sentence.words[place] in _DECIDES and not statement.denied[place] for place in words
-        ):
+        elif any(_settles(statement.sentence.words, place) and not statement.denied[place] for place in words):
             told[letter] = DECIDED
         elif _asks_for_act(question.text) and _is_criticised(statement.sentence, words, places[letter]):
             told[letter] = -1
         elif substance(question, statement, concepts=False):  # "X has a role" says nothing for X
             told[letter] = 1
     return told
+
+
+def _settles(words: Sequence[str], place: int) -> bool:
+    """Whether a word decides: one of those that do, or "would" where it is the speaker who would."""
+    if words[place] == "would":
+        return place > 0 and words[place - 1] in _SPEAKER
+    return words[place] in _DECIDES or words[place] in _WOULD
 
 
 def _clause(sentence: Sentence, places: Mapping[str, Sequence[int]], letter: str) -> range:
