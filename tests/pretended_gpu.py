@@ -21,6 +21,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from maporl_cli.agents import replay
+
 GPU = torch.device("cuda", 0)
 aten = torch.ops.aten
 
@@ -29,10 +31,14 @@ _CROSSING = {aten._to_copy.default, aten.copy_.default}
 _WAITING = {
     aten._local_scalar_dense,
     aten._unique2,
+    aten.allclose,
+    aten.bincount,
     aten.equal,
     aten.is_nonzero,
     aten.masked_select,
     aten.nonzero,
+    aten.repeat_interleave,
+    aten.unique_consecutive,
     aten.unique_dim,
 }
 """What gives Python a number, or a shape, that depends on what is in a tensor."""
@@ -125,6 +131,8 @@ class _Machine(TorchDispatchMode):
         self.recording: list[Callable[[], None]] | None = None
         """What a replay does, while a graph is recorded."""
         self.recorded = self.replays = 0
+        self.aside = False
+        """Whether work goes to another stream than that of all else."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return self.run(func, args, kwargs or {})
@@ -138,7 +146,10 @@ class _Machine(TorchDispatchMode):
         on_gpu = [tensor for tensor in tensors if isinstance(tensor, Pretended)]
         on_cpu = [tensor for tensor in tensors if not isinstance(tensor, Pretended)]
         name = func.overloadpacket
-        if name in _WAITING and on_gpu:
+        chooses = name in _INDEXING and any(
+            leaf.dtype == torch.bool for leaf in tree_leaves(args[1]) if leaf is not None
+        )
+        if on_gpu and (name in _WAITING or chooses):
             self.wait(str(func))
         if on_gpu and on_cpu:
             self.wait(str(func))
@@ -204,19 +215,29 @@ class _Machine(TorchDispatchMode):
         return found
 
     @contextmanager
-    def record(self, graph: _Graph, **_: Any) -> Iterator[None]:
-        assert self.recording is None
-        self.recording = []
+    def stream(self, _: torch.device) -> Iterator[None]:
+        self.aside = True
         try:
             yield
-            graph.work = self.recording
-            self.recorded += 1
         finally:
-            self.recording = None
+            self.aside = False
 
 
 class _Graph:
     work: list[Callable[[], None]]
+
+    def capture_begin(self, *, capture_error_mode: str) -> None:
+        machine = _Machine.now
+        if not machine.aside or machine.recording is not None:
+            raise RuntimeError("CUDA graphs must be captured on a non-default stream, one at a time")
+        assert capture_error_mode == "thread_local", "others would be disturbed"
+        machine.recording = []
+
+    def capture_end(self) -> None:
+        machine = _Machine.now
+        assert machine.recording is not None
+        self.work, machine.recording = machine.recording, None
+        machine.recorded += 1
 
     def replay(self) -> None:
         _Machine.now.replays += 1
@@ -240,13 +261,14 @@ def pretended_gpu() -> Iterator[_Machine]:
     torch._C._set_only_lift_cpu_tensors(True)
     with ExitStack() as stack:
         stack.callback(torch._C._set_only_lift_cpu_tensors, lifted)
+        stack.callback(replay._stream.cache_clear)
         machine = _Machine()
         _Machine.now = machine
         for name, stand_in in {
             "_lazy_init": lambda: None,
             "CUDAGraph": _Graph,
-            "graph": machine.record,
-            "Stream": lambda device: object(),
+            "stream": machine.stream,
+            "Stream": lambda device: device,
             "device": lambda device: nullcontext(),
         }.items():
             stack.enter_context(patch.object(torch.cuda, name, stand_in))

@@ -86,6 +86,7 @@ class SharedReading:
 
     def go_on(self, tokens: Tensor, rows: Tensor | None) -> None:
         if rows is not None:
+            del self._next  # with what is recorded, before there is something new
             self._cache.keep(rows)
             self._position, self._newest = self._position[rows], self._newest[rows]
             self._next = self._start()

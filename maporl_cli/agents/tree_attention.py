@@ -51,14 +51,22 @@ class InRectangles:
             done += len(together) * rectangle.longest
         self._place_of = torch.tensor(place_of, device=device)
         """Where each token of the packed row is in the rectangles, one after the other."""
+        self._masks: list[Tensor] = []
+        """Each rectangle's, which all layers share; made when their dtype is known."""
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        parts = [rectangle.attend(query, key, value) for rectangle in self._rectangles]
+        if not self._masks:
+            self._masks = [rectangle.mask(query.dtype) for rectangle in self._rectangles]
+        parts = [
+            rectangle.attend(query, key, value, mask)
+            for rectangle, mask in zip(self._rectangles, self._masks, strict=True)
+        ]
         return torch.cat(parts).index_select(0, self._place_of)
 
 
 class _Rectangle:
-    """
+    """Nodes of about one size, a row each, filled up to the longest.
+
     Args:
         own: how many tokens each node has.
         seen: of each, the places of all that its tokens may see, up to the last of its own.
@@ -70,32 +78,38 @@ class _Rectangle:
         self.longest = max(own)
         width = -(-max(map(len, seen)) // _ALIGNED) * _ALIGNED
         # What fills a row up is of that row: what is not finite spreads to no other.
-        asking = [_filled(places[-ours:], self.longest) for ours, places in zip(own, seen, strict=True)]
+        askers = [_filled(places[-ours:], self.longest) for ours, places in zip(own, seen, strict=True)]
         last = [
             _filled(range(len(places) - ours, len(places)), self.longest)
             for ours, places in zip(own, seen, strict=True)
         ]
-        self._asking = torch.tensor(asking, device=device)
-        self._seen = torch.tensor([_filled(places, width) for places in seen], device=device)
-        hidden = torch.arange(width, device=device) > torch.tensor(last, device=device).unsqueeze(-1)
-        mask = torch.zeros(hidden.shape, device=device).masked_fill_(hidden, float("-inf"))
-        self._mask = mask.unsqueeze(1)
         self._scale = scale
+        self._askers = torch.tensor(askers, device=device)
+        self._seen = torch.tensor([_filled(places, width) for places in seen], device=device)
+        self._last = torch.tensor(last, device=device)
+        """Of what each asker's row sees, the last that it does itself."""
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def mask(self, dtype: torch.dtype) -> Tensor:
+        """(rows, 1, longest, keys), added to products: what is not seen weighs nothing."""
+        hidden = torch.arange(self._seen.shape[1], device=self._last.device) > self._last.unsqueeze(-1)
+        mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
+        return mask.masked_fill_(hidden, float("-inf")).unsqueeze(1)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
         """(rows · longest, heads, width)."""
-        self._mask = self._mask.to(query.dtype)  # once for all layers, which keep it for going back
-        repeats = query.shape[1] // key.shape[1]
-        asking = query.index_select(0, self._asking.flatten()).unflatten(0, self._asking.shape)
-        # Many rows see a place. An index gathers its gradient in one order always, `index_select` in any.
-        key, value = (states[self._seen].repeat_interleave(repeats, 2) for states in (key, value))
+        asking = query.index_select(0, self._askers.flatten()).unflatten(0, self._askers.shape)
+        # Many rows see a place: an index sums their gradients in fp32, which `index_select` does not.
+        key, value = (states[self._seen] for states in (key, value))
+        if (repeats := asking.shape[2] // key.shape[2]) > 1:
+            key, value = (states.repeat_interleave(repeats, 2) for states in (key, value))
         heads_first = (states.transpose(1, 2) for states in (asking, key, value))
-        seen = scaled_dot_product_attention(*heads_first, attn_mask=self._mask, scale=self._scale)
-        return seen.transpose(1, 2).flatten(0, 1)
+        found = scaled_dot_product_attention(*heads_first, attn_mask=mask, scale=self._scale)
+        return found.transpose(1, 2).flatten(0, 1)
 
 
 def _filled(places: Sequence[int], length: int) -> list[int]:
-    return [*places, *[places[0]] * (length - len(places))]
+    """Filled up by going round: the gradients of one place alone would be summed one after the other."""
+    return [places[n % len(places)] for n in range(length)]
 
 
 def _alike(sizes: Sequence[tuple[int, int]]) -> list[list[int]]:

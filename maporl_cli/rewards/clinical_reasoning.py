@@ -3,8 +3,8 @@
 `Z · (.35·findings used + .25·min(1, candidates ÷ 3) + .4·candidates linked to a finding)`. Findings
 are the concepts and the measured values of the vignette; candidates are options and diseases that a
 statement weighs; one is linked where that statement, or one beside it, also names a finding. `Z` is 1
-only where the turns as a whole, and the report where it argues, speak for the submitted answer. Half is left
-of a differential that denies the right diagnosis, or ends in a wrong option without weighing the right one.
+only where the report speaks for the submitted answer, else 0. Half is left of a differential that denies the
+right diagnosis, or ends in a wrong option without weighing the right one.
 """
 
 from __future__ import annotations
@@ -112,9 +112,11 @@ def argues_for_answer(episode: Episode, stated: list[tuple[Statement, ...]]) -> 
         return False
     if report[answer] > 0:
         return True
-    # An option that is a whole procedure is told of in several sentences, and named in none; so are others that
-    # it is set against, but of those the report speaks ill.
-    told = {letter: told_of(question, letter, stated[-1]) for letter in question.options if report[letter] >= 0}
+    # An option that is a whole procedure is told of in several sentences, and named in none; so may others be
+    # that it is set against, but of those the report speaks ill.
+    told = {
+        letter: told_of(question, letter, stated[-1]) for letter in question.options if report[letter] >= 0
+    }
     return told[answer] >= _TOLD and told[answer] == max(told.values())
 
 

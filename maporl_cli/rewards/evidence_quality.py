@@ -6,7 +6,8 @@ A citation supports its claim where the id was shown, at least half of the claim
 not already in the question; if none is left, those of the option that the turn stands for) are in the
 snippet, its numbers are too and belong to the same things, and both affirm, advise and deny the same
 concepts, in the same direction (`rewards.support`). With a sentence encoder, a claim in other words than
-the snippet's is covered where no other snippet is nearer in meaning.
+the snippet's is covered where no other snippet is nearer in meaning. Who mostly reads snippets out has told
+little of them: twice the share of the cited claims' own words remains, where that is less than all.
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ from statistics import fmean
 from maporl_cli.core.types import Episode, Snippet
 from maporl_cli.rewards.claims import Claim, claims
 from maporl_cli.rewards.component import Measure
+from maporl_cli.rewards.copying import copied
 from maporl_cli.rewards.dangers import vignette_of
+from maporl_cli.rewards.sentences import words_of
 from maporl_cli.rewards.similarity import Similarity
 from maporl_cli.rewards.stems import content_stems
 from maporl_cli.rewards.support import supports
 
 _ABOUT = 0.5
 """Share of a sentence's new content words in a snippet that makes it a claim about the evidence."""
+_OWN = 2
+"""Times the share of their own words in all cited claims: who reads out more than half tells less."""
 _FEW = 2
 """New content words of a snippet that any sentence on the case may have."""
 _LEVELS: Mapping[str, float] = {
@@ -90,7 +95,15 @@ def _measured(episode: Episode, nearness: Callable[[str, str, Sequence[Snippet]]
     precision = len(supporting) / len(citations)
     coverage = len(supported) / len(about)
     level = fmean(_LEVELS.get(snippet.level.casefold(), 1.0) for _, snippet in supporting)
-    return Measure(2 * precision * coverage / (precision + coverage) * level)
+    own = min(1.0, _OWN * (1 - fmean(_read_out(claim, episode.evidence) for claim, _ in citations)))
+    value = 2 * precision * coverage / (precision + coverage) * level * own
+    return Measure(value, "" if value else "what is cited is only read out")
+
+
+def _read_out(claim: Claim, evidence: Sequence[Snippet]) -> float:
+    """The share of a claim's words that are copied from the evidence."""
+    marks = copied(words_of(claim.text), [snippet.text for snippet in evidence])
+    return sum(marks) / len(marks) if marks else 0.0
 
 
 def _is_about(episode: Episode, claim: Claim) -> bool:

@@ -79,6 +79,8 @@ _NULL = re.compile(
 """What was looked for was not found."""
 _SAME = 0.3
 """Share of a yes-or-no question's content words in a statement that answers it."""
+_WORDY = 3
+"""Own words that make an option one that may be told of in several sentences."""
 _ENOUGH = 0.6
 """Share of an option's content words that a sentence has to have to speak of it."""
 
@@ -104,10 +106,11 @@ def stance(question: Question, turn: Turn) -> str | None:
 
 
 def told_of(question: Question, letter: str, said: Iterable[Statement]) -> float:
-    """The share of an option's own words that the statements have, taken together."""
+    """The share of an option's own words that the statements have, taken together; 0 where they are few: such
+    an option is named, or it is not."""
     _, wanted = _own(tuple(question.options.items()), question.text, letter)
     spoken = {word for statement in said for word in _stems_of(statement.sentence.words)}
-    return len(wanted & spoken) / len(wanted) if wanted else 0.0
+    return len(wanted & spoken) / len(wanted) if len(wanted) >= _WORDY else 0.0
 
 
 def asks_for_verdict(question: Question) -> bool:
@@ -184,7 +187,9 @@ def pleaded(question: Question, statement: Statement) -> dict[str, int]:
         words = _clause(statement.sentence, places, letter)
         if said < 0:
             told[letter] = -DECIDED
-        elif any(_settles(statement.sentence.words, place) and not statement.denied[place] for place in words):
+        elif any(
+            _settles(statement.sentence.words, place) and not statement.denied[place] for place in words
+        ):
             told[letter] = DECIDED
         elif _asks_for_act(question.text) and _is_criticised(statement.sentence, words, places[letter]):
             told[letter] = -1
@@ -291,8 +296,8 @@ def _own(
     """What tells an option from the others: concepts that neither they nor the question name, and stems.
 
     Returns:
-        the concepts that name it, each with the concept of the option that it stands for: itself, or the class
-        of drugs that it belongs to; and the stems, all of them where it has none of its own.
+        the concepts that name it, each with the concept of the option that it stands for: itself, or the
+        class of drugs that it belongs to; and the stems, all of them where it has none of its own.
     """
     text = dict(options)[letter]
     others = [other for name, other in options if name != letter]

@@ -28,7 +28,8 @@ _BARE = frozenset(
         "important relevant one two three first second third other another same man woman boy girl person "
         "give given go get make take come want need reason because diagnosis treatment "
         "therapy drug test step team well much many plus him himself herself themselves "
-        "part play role way own respect care mind time mention note attention deserve aspect factor key".split(),
+        "part play role way own respect care mind time mention note attention deserve aspect "
+        "factor key".split(),
     )
 )
 """Stems that any sentence may have, and that say nothing of what it names: it is there, it is the best."""

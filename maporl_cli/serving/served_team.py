@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
+from traceback import clear_frames
 from typing import Any
 
 from maporl_cli.agents.policy import OutOfMemory
@@ -51,6 +52,7 @@ class ServedTeam:
             return self._together(requests)
         except Exception as error:  # noqa: BLE001 whose it is shows once they are asked apart
             if len(requests) == 1:
+                _let_go(error)
                 return [error]
         half = len(requests) // 2
         return [*self.answer(requests[:half]), *self.answer(requests[half:])]
@@ -90,6 +92,14 @@ def open_team(home: RunDir, display: Display) -> ServedTeam:
         ConfigError, MissingError: as `open_final_model`.
     """
     return ServedTeam(open_final_model(home, Narrator(display)))
+
+
+def _let_go(error: BaseException) -> None:
+    """Gives back what the error's traceback holds, such as keys and values: others are still to be played."""
+    cause: BaseException | None = error
+    while cause is not None:
+        clear_frames(cause.__traceback__)
+        cause = cause.__cause__ or cause.__context__
 
 
 def _reply(asked: Asked, episodes: Sequence[Episode]) -> Reply:

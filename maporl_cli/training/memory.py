@@ -228,7 +228,8 @@ def sampling(blueprint: Blueprint, rows: int, prompt: int, new: int) -> int:
     """
     read, full = (_key_values(blueprint, rows, tokens) for tokens in (prompt, prompt + new))
     # Autocast has not met the word matrix yet.
-    reading = read + rows * prompt * _working(blueprint) - _half_words(blueprint)
+    reading = read + rows * prompt * _working(blueprint) + _mask(blueprint, rows, prompt)
+    reading -= _half_words(blueprint)
     # The cache has room for all that may follow from its beginning on. It takes over what was read layer by
     # layer: of the last one there are also the packed keys and values, and one of them in rows.
     taking_over = full + read * 3 // (2 * blueprint.layers)
@@ -356,7 +357,8 @@ def _layer_backward(blueprint: Blueprint, *, checkpointing: bool) -> int:
 
 def _scoring(blueprint: Blueprint, turns: Pass) -> int:
     """Bytes at the peak of a forward pass that keeps nothing."""
-    return max(turns.rows * turns.tokens * _working(blueprint), _words_forward(blueprint, turns))
+    working = turns.rows * turns.tokens * _working(blueprint) + _mask(blueprint, turns.rows, turns.tokens)
+    return max(working, _words_forward(blueprint, turns))
 
 
 def _working(blueprint: Blueprint) -> int:

@@ -99,5 +99,5 @@ def test_nodes_of_one_size_are_one_call():
     questions = [tuple(range(start, start + 20)) for start in (100, 200)]
     rows = [(*question, *[1 + said] * 10) for question in questions for said in range(3)]
     calls = InRectangles(prefix_tree([*rows, tuple(range(90))]), CPU, 1.0)._rectangles
-    assert [tuple(call._asking.shape) for call in calls] == [(1, 90), (2, 20), (6, 10)]
+    assert [tuple(call._askers.shape) for call in calls] == [(1, 90), (2, 20), (6, 10)]
     assert [call._seen.shape[1] for call in calls] == [96, 32, 32]  # multiples of 16

@@ -215,6 +215,18 @@ class TestEvidence:
         report = "Lisinopril was linked with fetal renal failure. [e3] Answer: B"
         assert value(evidence_quality(played(report))) == pytest.approx(0.8)
 
+    def test_who_reads_the_snippets_out_has_told_little_of_them(self):
+        read = "Exposure to lisinopril was linked with fetal renal failure [e3]. Answer: B"
+        told = evidence_quality(played(read))
+        assert told is not None
+        assert (told.value, told.reason) == (0.0, "what is cited is only read out")
+        words = "Nifedipine is preferred and labetalol should be avoided in asthma [e1]."
+        # One of two claims is copied: half is one's own, and nothing is lost.
+        assert value(evidence_quality(played(f"{words} {read}"))) == pytest.approx(0.9)
+        # Of eleven words two are one's own.
+        part = "Here exposure to lisinopril was linked with fetal renal failure she [e3]. Answer: B"
+        assert value(evidence_quality(played(part))) == pytest.approx(0.8 * 2 * 2 / 11)
+
     def test_invented(self):
         assert invented(ASTHMA.evidence, "As shown [e1, e9] and [sic].") == {"e9"}
 
@@ -335,6 +347,32 @@ class TestReasoning:
         told = clinical_reasoning(played("Labetalol is the best choice for her hypertension. Answer: B"))
         assert told is not None
         assert (told.value, told.reason) == (0.0, "the reasoning does not argue for the submitted answer")
+
+    def test_the_report_must_argue_and_not_another_turn(self):
+        bare = "She deserves care, and nifedipine has a role of its own. Answer: B"
+        assert value(clinical_reasoning(played(self.GOOD, "Answer: B"))) == 0.0
+        assert value(clinical_reasoning(played(self.GOOD, bare))) == 0.0
+        assert value(clinical_reasoning(played(self.GOOD, "I would give nifedipine. Answer: B"))) > 0.8
+
+    def test_a_drug_is_named_for_its_class(self):
+        options = {"A": "Sumatriptan", "B": "High-dose glucocorticoids", "C": "Biopsy before any drug"}
+        asked = replace(ASTHMA, options=options, answer="B")
+        said = "She needs prednisone for her hypertension. Answer: B"
+        assert value(clinical_reasoning(played(said, question=asked))) > 0
+        # but not where another option is the drug
+        options["A"] = "Prednisone 15 mg"
+        assert value(clinical_reasoning(played(said, question=asked))) == 0.0
+
+    def test_a_whole_procedure_beside_rivals_that_are_denied(self):
+        options = {
+            "A": "Saline slowly while watching urine and potassium hourly",
+            "B": "Sumatriptan with quick discharge",
+        }
+        asked = replace(ASTHMA, options=options, answer="A")
+        said = "It should run slowly for her hypertension. We are watching her urine. {} Answer: A"
+        rival = "Sumatriptan and quick discharge are {}."
+        assert value(clinical_reasoning(played(said.format(rival.format("wrong")), question=asked))) > 0
+        assert value(clinical_reasoning(played(said.format(rival.format("usual")), question=asked))) == 0.0
 
     def test_an_unfounded_answer(self):
         assert value(clinical_reasoning(played("Answer: B"))) == 0.0

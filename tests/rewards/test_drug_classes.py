@@ -9,7 +9,8 @@ import pytest
 
 from maporl_cli.core.types import Question
 from maporl_cli.rewards.dangers import harmful_advice
-from maporl_cli.rewards.drug_classes import with_members
+from maporl_cli.rewards.drug_classes import members_of, with_members
+from maporl_cli.rewards.statements import named
 
 
 def test_a_class_stands_for_its_names_and_members():
@@ -28,6 +29,14 @@ def test_what_is_no_class_stands_for_itself():
 def test_an_unknown_class():
     with pytest.raises(ValueError, match="no such class of drugs: '@sedatives'"):
         with_members("@sedatives")
+
+
+def test_the_members_of_a_class_and_of_what_is_none():
+    (steroids,) = named("glucocorticoids")
+    assert named("prednisone") | named("dexamethasone") < members_of(steroids)
+    assert steroids not in members_of(steroids)
+    # A class is called by its whole name: "vitamin K antagonist" is not said of the vitamin.
+    assert members_of(*named("vitamin K")) == frozenset()
 
 
 def test_every_class_is_named_once_and_cited():

@@ -355,6 +355,21 @@ def test_attention_as_on_a_gpu(monkeypatch, finetune, dtype, checkpointing):
     assert real / PEAK_WITHIN < found < real * PEAK_WITHIN
 
 
+def test_what_copying_keeps(monkeypatch):
+    """The difference alone, of rows so long that their masks count."""
+    turns = Pass(rows=2, tokens=608, completion=60)
+    policy, blueprint = policy_of("much to store", "full", "fp32")
+    before, planned = saved_bytes(policy, turns), saved(blueprint, turns, checkpointing=False)
+    monkeypatch.setattr(shared_forward, "tree_attention", InRectangles)
+    more = saved_bytes(policy, turns) - before
+    found = saved(replace(blueprint, copying=True), turns, checkpointing=False) - planned
+    assert more / SAVED_WITHIN < found < more * SAVED_WITHIN
+    with_masks, without = (
+        sampling(replace(blueprint, copying=copying), 2, 600, 1) for copying in (True, False)
+    )
+    assert with_masks - without == 4 * 2 * 600**2  # of prompts that are read
+
+
 @pytest.mark.parametrize("finetune", ["full", "lora"])
 def test_a_reference_policy_scores_while_activations_wait(finetune):
     policy, blueprint = policy_of("deep", finetune, "fp32", checkpointing=True)

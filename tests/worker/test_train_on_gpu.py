@@ -14,6 +14,7 @@ from pretended_gpu import GPU, pretended_gpu
 from small_runs import HALF_KNOWN, PAYING_FOR_IDS, go, killed_after_step_2, small
 
 import maporl_cli.worker.session as session
+from maporl_cli.agents import replay
 from maporl_cli.core.config import Config
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -21,7 +22,11 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 
 @contextmanager
 def gpu() -> Iterator[None]:
-    with pretended_gpu() as machine, patch.object(session, "default_device", lambda: GPU):
+    with (
+        pretended_gpu() as machine,
+        patch.object(session, "default_device", lambda: GPU),
+        patch.object(replay, "READY", 2),  # turns are short
+    ):
         yield
         assert machine.replays > machine.recorded > 4
 
