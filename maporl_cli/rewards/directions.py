@@ -24,6 +24,9 @@ FALL = _stems(
     "decrease decreased reduce reduced low lower lowered less fewer fall fell rarer smaller shorter suppress "
     "halve halved"
 )
+_PARTING = frozenset("and but while whereas".split())
+_STATES = _stems("high low great")
+"""What may be so without having moved: "at high altitude"."""
 HARM = _stems("harm worsen damage toxic danger unsafe")
 PROTECT = _stems("protect protects improve benefit safe prevent safely")
 BACKED = _stems(
@@ -46,6 +49,7 @@ _OPPOSED = (
     (_stems("untreated"), _stems("treated treat treatment")),
     (_stems("better superior improve improved"), _stems("worse inferior worsen worsened")),
     (_stems("exclude excluded refute"), _stems("confirm confirmed prove proved")),
+    (_stems("often usually frequently always commonly"), _stems("never rarely seldom")),
 )
 _DIFFERS = frozenset("differ differed difference differences change changed improve improved effect".split())
 _FLIPS = frozenset(
@@ -84,7 +88,42 @@ _COMPARATORS = {
 def turned(said: str, written: str) -> bool:
     """Whether what is said turns round what is written; two turns make none: "A had more than B" is what
     "B had less than A" says."""
-    return opposed(said, written) != exchanged(said, written)
+    return opposed(said, written) != exchanged(said, written) or swapped(said, written)
+
+
+def swapped(said: str, written: str) -> bool:
+    """Whether what rises in one text falls in the other: "raised X and lowered Y" for "lowered X and raised Y".
+
+    Nothing where things are set against each other: "higher in A than in B" moves neither.
+    """
+    if compares(said) or compares(written):
+        return False
+    ours, theirs = _moved(said), _moved(written)
+    shared = [
+        ours[word] == theirs[word]
+        for word in ours.keys() & theirs.keys()
+        if len(ours[word]) == len(theirs[word]) == 1
+    ]
+    return 2 * sum(shared) < len(shared)
+
+
+@lru_cache(maxsize=8192)
+def _moved(text: str) -> dict[str, set[bool]]:
+    """Words of what a text says to move, and whether that falls: what is behind the word that says so, or
+    before it where nothing is."""
+    found: dict[str, set[bool]] = {}
+    for sentence in sentences(text):
+        words = sentence.words
+        movers = [place for place, word in enumerate(words) if stem(word) in (RISE | FALL) - _STATES]
+        stops = {0, len(words), *movers, *sentence.breaks}
+        stops |= {place for place, word in enumerate(words) if word in _PARTING}
+        for place in movers:
+            behind = words[place + 1 : min(stop for stop in stops if stop > place)]
+            before = words[max((stop for stop in stops if stop < place), default=0) : place]
+            flipped = not _FLIPS.isdisjoint(words[max(0, place - _WITHIN) : place])
+            for word in (_content(behind) or _content(before)) - RISE - FALL:
+                found.setdefault(word, set()).add((stem(words[place]) in FALL) != flipped)
+    return found
 
 
 def opposed(said: str, written: str) -> bool:
@@ -167,6 +206,8 @@ def _pairs(text: str) -> Iterator[tuple[str, str, str]]:
                 if words[place : place + len(phrase)] != phrase:
                     continue
                 behind = place + len(phrase)
+                if words[behind : behind + 1] and words[behind][0].isdigit() and phrase == ("over",):
+                    continue  # "over 34 hours"
                 if place == 0:  # "Compared with B, A …"
                     end = min((stop for stop in sentence.breaks if stop > behind), default=len(words))
                     left, right = words[end:], words[behind:end]

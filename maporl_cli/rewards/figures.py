@@ -42,6 +42,12 @@ _LABELLED = frozenset("question step part option point item round".split())
 """Behind these a number is a name."""
 _AT_LEAST = frozenset("than over above least beyond exceeding".split())
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s?(?:%|percent)")
+_HALF = 50
+_MOST = re.compile(
+    r"\bmost (?:of|patients|people|women|men|children|cases)\b|\bmostly\b|\bmajority\b"
+    r"|\b(?:nearly|almost) (?:all|every)",
+    re.IGNORECASE,
+)
 _DENIES = frozenset("no not never neither nor without".split())
 _ABOUT = 1.2
 """How far beyond what is said a figure may lie that is "more than" it."""
@@ -109,10 +115,10 @@ def misplaced(said: str, written: str) -> bool:
     """Whether a figure that is said belongs, where it is written, to something else.
 
     Either two figures have changed places, or one stands with a drug (a disease, a test …) where it is
-    written with another one of the kind.
+    written with another one of the kind, or a share with a number where that is written with another share.
     """
     ours, theirs = parts_of(said), parts_of(written)
-    return any(
+    return _is_anothers_share(said, written) or any(
         _is_exchanged(part, number, ours, theirs) or _is_a_rivals(part, number, theirs)
         for part in ours
         for number in part.numbers
@@ -132,6 +138,14 @@ def _is_exchanged(part: Part, number: float, ours: tuple[Part, ...], theirs: tup
                     if number in its and not its & owners:
                         return True
     return False
+
+
+def overstated(said: str, written: str) -> bool:
+    """Whether "most" is said where no share that is written is a half."""
+    shares = [float(share) for share in _PERCENT.findall(written)]
+    return bool(
+        shares and max(shares) < _HALF and _MOST.search(said) is not None and _MOST.search(written) is None
+    )
 
 
 def outweighed(said: str, written: str) -> bool:
@@ -170,6 +184,26 @@ def _share_of(stems: frozenset[str], shares: tuple[tuple[float, frozenset[str]],
     if not ranked or ranked[0][0] == 0 or (len(ranked) > 1 and ranked[1][0] == ranked[0][0]):
         return None
     return ranked[0][1]
+
+
+def _is_anothers_share(said: str, written: str) -> bool:
+    """Whether a percentage stands with another number of the source than it is written with, and that number
+    with another percentage: "61.3% within six hours" for "97.2% at 0-6 hours, 61.3% at 13-18 hours"."""
+    theirs = tuple(_shares_beside(written))
+    for share, beside in _shares_beside(said):
+        own = {number for other, numbers in theirs if other == share for number in numbers}
+        anothers = {number for other, numbers in theirs if other != share for number in numbers}
+        if own and not beside & own and beside & anothers:
+            return True
+    return False
+
+
+def _shares_beside(text: str) -> Iterator[tuple[float, frozenset[float]]]:
+    """The percentages that stand alone in their parts, with the other numbers of these."""
+    for part in _PARTS.split(text):
+        found = [float(share) for share in _PERCENT.findall(part)]
+        if len(found) == 1:
+            yield found[0], frozenset(numbers_of(part)) - {found[0]}
 
 
 def _numbers_beside(word: str, parts: tuple[Part, ...]) -> frozenset[float]:

@@ -11,7 +11,7 @@ from maporl_cli.rewards.claims import SOURCE, Claim
 from maporl_cli.rewards.concepts import Concept, mentions
 from maporl_cli.rewards.dangers import vignette_of
 from maporl_cli.rewards.directions import compares, moves, protects, refuses, turned
-from maporl_cli.rewards.figures import are_given, misplaced, numbers_of, outweighed
+from maporl_cli.rewards.figures import are_given, misplaced, numbers_of, outweighed, overstated
 from maporl_cli.rewards.negation import denied
 from maporl_cli.rewards.sentences import Sentence, sentences
 from maporl_cli.rewards.stems import content_stems, stem
@@ -47,7 +47,7 @@ def supports(question: Question, claim: Claim, snippet: Snippet, near: float = 0
     figures = {value for value in numbers_of(claim.text) if f"{value:g}" not in known}
     if not _is_covered(question, claim, snippet, len(figures), near) or _is_denied(claim, snippet):
         return False
-    if turned(claim.text, snippet.text) or outweighed(claim.text, snippet.text):
+    if any(differs(claim.text, snippet.text) for differs in (turned, outweighed, overstated)):
         return False
     return protects(snippet.text) or not protects(claim.text)  # a benefit that nobody has written is none
 
