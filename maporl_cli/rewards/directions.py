@@ -92,7 +92,7 @@ def turned(said: str, written: str) -> bool:
 
 
 def swapped(said: str, written: str) -> bool:
-    """Whether what rises in one text falls in the other: "raised X and lowered Y" for "lowered X and raised Y".
+    """Whether what rises in one text falls in the other: "raised X, lowered Y" for "lowered X and raised Y".
 
     Nothing where things are set against each other: "higher in A than in B" moves neither.
     """
@@ -121,6 +121,7 @@ def _moved(text: str) -> dict[str, set[bool]]:
             behind = words[place + 1 : min(stop for stop in stops if stop > place)]
             before = words[max((stop for stop in stops if stop < place), default=0) : place]
             flipped = not _FLIPS.isdisjoint(words[max(0, place - _WITHIN) : place])
+            flipped |= _is_unrelated(sentence, place)
             for word in (_content(behind) or _content(before)) - RISE - FALL:
                 found.setdefault(word, set()).add((stem(words[place]) in FALL) != flipped)
     return found
@@ -128,13 +129,21 @@ def _moved(text: str) -> dict[str, set[bool]]:
 
 def opposed(said: str, written: str) -> bool:
     """Whether what is said points one way, and what is written the other way."""
+    return any(_differ(pair, said, written) for pair in range(len(_OPPOSED)))
+
+
+def rises_for_falls(said: str, written: str) -> bool:
+    """Whether one only tells of a rise, or of what is high, and the other only of a fall."""
+    return _differ(_OPPOSED.index((RISE, FALL)), said, written)
+
+
+def _differ(pair: int, said: str, written: str) -> bool:
     ours, theirs = sides(said), sides(written)
     return any(
         (pair, second) in ours
         and (pair, not second) not in ours
         and (pair, not second) in theirs
         and (pair, second) not in theirs
-        for pair in range(len(_OPPOSED))
         for second in (False, True)
     )
 

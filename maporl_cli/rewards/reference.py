@@ -7,12 +7,16 @@ from functools import lru_cache
 
 from maporl_cli.core.types import Question
 from maporl_cli.rewards.concepts import Concept, mentions
+from maporl_cli.rewards.directions import rises_for_falls
 from maporl_cli.rewards.sentences import sentences
 from maporl_cli.rewards.stances import all_named, asks_for_verdict
 from maporl_cli.rewards.statements import Statement, affirmed, missing, named, statements
 
 _FEW = 3
 """Concepts that a reference must add to the question's, or all that it affirms are asked for."""
+
+_RELATED = 2
+"""Concepts that a statement and a sentence of the reference share where both tell how they are related."""
 
 _BEHIND = 4
 """Words behind a concept within which it is called unlikely."""
@@ -33,7 +37,8 @@ def reference_concepts(question: Question) -> frozenset[Concept]:
 
 
 def reversed_facts(question: Question, said: Sequence[Statement]) -> frozenset[Concept]:
-    """Findings and diseases of the reference that are said not to be there, and nowhere to be there.
+    """Findings and diseases of the reference that are said not to be there, and nowhere to be there; and what
+    a statement and a sentence of the reference both name, where one tells of a rise and the other of a fall.
 
     To advise against an act is another matter, and of a yes-or-no question a denial may be the answer.
     """
@@ -41,7 +46,21 @@ def reversed_facts(question: Question, said: Sequence[Statement]) -> frozenset[C
         return frozenset()
     absent = {concept for statement in said for concept in missing(statement)}
     there = {concept for statement in said for concept in statement.concepts - missing(statement)}
-    return _facts(question, reference_concepts(question)) & frozenset(absent - there)
+    round_ = {concept for statement in said for concept in _turned(question.rationale, statement)}
+    return (_facts(question, reference_concepts(question)) & frozenset(absent - there)) | round_
+
+
+def _turned(rationale: str, statement: Statement) -> frozenset[Concept]:
+    """What a statement shares with the sentence of the reference that is most like it, and turns round."""
+    parts = sentences(rationale)
+    shared = [statement.concepts & named(sentence.text) for sentence in parts]
+    most = max(map(len, shared), default=0)
+    like = [place for place, concepts in enumerate(shared) if len(concepts) == most]
+    if most < _RELATED or not all(
+        rises_for_falls(statement.sentence.text, parts[place].text) for place in like
+    ):
+        return frozenset()
+    return frozenset[Concept]().union(*(shared[place] for place in like))
 
 
 def denies_diagnosis(question: Question, said: Sequence[Statement]) -> bool:

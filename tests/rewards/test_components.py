@@ -265,6 +265,15 @@ class TestRelevance:
         told = [value(medical_relevance(played(text, question=asked))) for text in (denied, said, affirmed)]
         assert told[0] < told[1] < told[2]
 
+    def test_what_rises_where_the_reference_says_that_it_falls(self):
+        asked = replace(ASTHMA, rationale="Labetalol lowers the heart rate in endometriosis and sarcoidosis.")
+        said = "Labetalol {} the pulse with a dramatic twist in endometriosis and sarcoidosis. Answer: B"
+        right, wrong = (
+            value(medical_relevance(played(said.format(word), question=asked)))
+            for word in ("lowers", "raises")
+        )
+        assert wrong < right
+
     def test_an_echo_of_the_question(self):
         told = medical_relevance(played(f"{ASTHMA.text} Answer: B"))
         assert told is not None

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maporl_cli.rewards.directions import exchanged, opposed, turned
+from maporl_cli.rewards.directions import exchanged, opposed, rises_for_falls, swapped, turned
 
 DIRECTIONS = [
     ("it raised mortality", "it lowered mortality", True),
@@ -57,3 +57,47 @@ def test_two_turns_make_none():
 def test_no_text_is_opposed_to_itself(text):
     assert not opposed(text, text)
     assert not exchanged(text, text)
+
+
+CLIMBERS = (
+    "In six climbers at high altitude, nifedipine lowered pulmonary pressure and raised oxygen saturation "
+    "over 34 hours."
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "written", "wrong"),
+    [
+        ("It raised pulmonary pressure and lowered saturation", CLIMBERS, True),
+        ("Pulmonary pressure rose while saturation fell", CLIMBERS, True),
+        ("A lower pulmonary pressure, and a higher saturation", CLIMBERS, False),
+        ("Pulmonary pressure fell and saturation rose", CLIMBERS, False),
+        ("It did not lower pulmonary pressure and did not raise saturation", CLIMBERS, True),
+        (
+            "Neither fewer deaths nor lower costs",
+            "No association with fewer deaths or with lower costs",
+            False,
+        ),
+        # set against each other, nothing has moved
+        (
+            "Deaths were higher in Rome and lower in Bonn than before",
+            "Deaths fell in Rome, rose in Bonn",
+            False,
+        ),
+        ("It raised hopes", "It lowered costs", False),
+    ],
+)
+def test_what_rises_and_what_falls_have_changed_places(said, written, wrong):
+    assert swapped(said, written) is wrong
+    assert not swapped(written, written)
+
+
+def test_never_is_not_often():
+    assert turned("Symptoms never return", "Symptoms often return")
+    assert not turned("Symptoms usually return", "Symptoms often return")
+
+
+def test_a_rise_for_a_fall():
+    assert rises_for_falls("It is high in sarcoidosis", "Sarcoidosis suppresses it")
+    assert not rises_for_falls("It is avoided", "It is recommended")
+    assert not rises_for_falls("It is high or low", "It is low")

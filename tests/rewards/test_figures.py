@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maporl_cli.rewards.figures import are_given, misplaced, numbers_of, outweighed, parts_of
+from maporl_cli.rewards.figures import are_given, misplaced, numbers_of, outweighed, overstated, parts_of
 
 
 def test_numbers_in_digits_and_words_with_their_decimals():
@@ -80,3 +80,35 @@ def test_any_text_can_be_read(said, written):
 )
 def test_a_comparison_whose_figures_are_against_it(said, against):
     assert outweighed(said, "Death occurred in 17.0% with aspirin and in 15.4% with placebo") is against
+
+
+SURVIVAL = "Survival was 97.2% at 0-6 hours, 79.3% at 7-12 hours and 61.3% at 13-18 hours."
+
+
+@pytest.mark.parametrize(
+    ("said", "wrong"),
+    [
+        ("Survival is 61.3% in the first six hours", True),
+        ("61.3% at 6 hours, and 97.2% at 13 hours", True),
+        ("Survival is 97.2% in the first six hours", False),
+        ("From 97.2% to 61.3% within 13 hours", False),  # two shares in one part
+        ("Survival is 61.3% in 300 patients", False),  # of whom nothing is written
+    ],
+)
+def test_a_share_that_is_written_of_another_number(said, wrong):
+    assert misplaced(said, SURVIVAL) is wrong
+
+
+@pytest.mark.parametrize(
+    ("said", "written", "wrong"),
+    [
+        ("Most of those on it fell ill", "It occurred in 0.5% of 1134", True),
+        ("Patients mostly fall ill", "It occurred in 12% and in 19%", True),
+        ("Most of those on it fell ill", "It occurred in 61% of 1134", False),
+        ("Most of those on it fell ill", "It occurred in many of 1134", False),
+        ("Most patients were well", "It occurred in 0.5%, and most patients were well", False),
+        ("The most appropriate act", "It occurred in 0.5%", False),
+    ],
+)
+def test_most_is_said_of_a_small_share(said, written, wrong):
+    assert overstated(said, written) is wrong
