@@ -79,11 +79,7 @@ CLIMBERS = (
             False,
         ),
         # set against each other, nothing has moved
-        (
-            "Deaths were higher in Rome and lower in Bonn than before",
-            "Deaths fell in Rome, rose in Bonn",
-            False,
-        ),
+        ("Deaths were higher in Rome than in Bonn", "Deaths were lower in Bonn than in Rome", False),
         ("It raised hopes", "It lowered costs", False),
     ],
 )
