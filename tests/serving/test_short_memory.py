@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
+import torch
 from served_run import body, questions, row
 
 from maporl_cli.agents.policy import OutOfMemory
@@ -58,3 +61,26 @@ def test_a_question_that_does_not_fit_alone_fails_its_request_and_no_other(team,
     assert [one["id"] for one in (*good, *last)] == [one.id for one in own[2:]]
     with pytest.raises(OutOfMemory):
         predict_fn(heavy, team)
+
+
+def test_an_error_that_is_told_later_holds_nothing(team, monkeypatch):
+    """What filled the memory, such as keys and values, would still be there while others are played."""
+
+    class Cache: ...
+
+    caches: list[weakref.ref[Cache]] = []
+
+    def full(episodes, draws):
+        cache = Cache()
+        caches.append(weakref.ref(cache))
+        try:
+            raise torch.OutOfMemoryError("there is none left")
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemory("planner", "sampling", "no memory", "eval.batch_size") from error
+
+    monkeypatch.setattr(team._session.team, "play", full)
+    own = questions(2)
+    replies = team.answer([asked(own[0]), asked(own[1])])
+    assert all(isinstance(reply, OutOfMemory) for reply in replies)
+    assert len(caches) > 1
+    assert [held() for held in caches] == [None] * len(caches)
