@@ -50,7 +50,8 @@ LOST = _by_first(
     "anything but", "far from", "less likely than", "less likely with", "less likely on", "less likely after",
     "less likely under", "best avoided", "best left", "better left", "better avoided", "not an option",
     "off limits", "falls away", "fall away", "drops out", "drop out", "be swapped for", "be replaced by",
-    "be exchanged for", "would be folly", "never an option", "cannot be justified",
+    "be exchanged for", "would be folly", "never an option", "cannot be justified", "struck off",
+    "crossed off", "does not need", "do not need", "not the right", "not the correct", "nothing to act on",
 )  # fmt: skip
 """These deny what stands before them, whatever follows."""
 BEFORE = frozenset(

@@ -53,10 +53,15 @@ _HARM = re.compile(
 _LABELLED = re.compile(r"\banswer\s*:", re.IGNORECASE)
 _LEANS = re.compile(
     r"\b(?:lean(?:ing)? (?:to|towards?)|go(?:ing)? (?:with|for)|choose|pick|opt for|favou?r|say|support|back"
-    r"|settle (?:on|for)|(?:stay|stick)(?:ing)? with|towards|(?:my )?(?:vote|pick|choice)(?: is|:)?(?: for)?"
-    r"|(?:changed|improved) to) (?:option )?\(?([A-Z])\)?"
-    r"(?=[.,;)]| (?:over|as|because|since|for (?:now|the moment))\b|\s*$)",
+    r"|settle (?:on|for)|end(?:ed)? up (?:on|with)|come down on|land(?:ed)? on|(?:stay|stick)(?:ing)? with"
+    r"|towards|(?:my )?(?:vote|pick|choice)(?: is|:)?(?: for)?|(?:changed|improved) to)"
+    r" (?:option )?\(?([A-Z])\)?(?=[.,;)]| (?:over|as|because|since|for (?:now|the moment))\b|\s*$)"
+    r"|^([A-Z]) (?:from|for) me\b",
     re.MULTILINE,
+)
+_CONCLUDES = re.compile(
+    r"(?:(?:[.,:;]\s+|\b(?:is|be|are|leaves|remains|hence|therefore|thus|so|then)\s+(?:now\s+)?)\(?([A-Z])\)?"
+    r"(?:\s+then)?|[.;]\s+([A-Z])\s+is\s+(?:the\s+)?(?:best|right|safest|correct)(?:\s+(?:one|choice|answer))?)[.!]?$"
 )
 _VERDICTS = ("yes", "no", "maybe")
 _HEDGES = frozenset(
@@ -93,7 +98,12 @@ def stance(question: Question, turn: Turn) -> str | None:
     if not question.options:
         return read_answer(question, turn.text) if _LABELLED.search(turn.text) else None
     labelled = read_answer(question, turn.text) if _LABELLED.search(turn.text) else None
-    letter = labelled or _leaning(question, turn.text) or read_answer(question, turn.text)
+    letter = (
+        labelled
+        or _concluding(question, turn.text)
+        or _leaning(question, turn.text)
+        or read_answer(question, turn.text)
+    )
     if letter is not None:
         return letter
     decided = [said for said in statements(turn.text) if _decides(said)]
@@ -145,10 +155,17 @@ def chance_right(episode: Episode) -> float:
     return 0.0 if episode.answer is None else episode.verified
 
 
+def _concluding(question: Question, text: str) -> str | None:
+    """The letter that the text ends with: "As he stands, D.", "What remains is A."."""
+    found = _CONCLUDES.search(text[:READ].rstrip())
+    letter = (found[1] or found[2]) if found else None
+    return letter if letter in question.options else None
+
+
 def _leaning(question: Question, text: str) -> str | None:
     """The letter that the text leans to last: what it said before is a thought on the way."""
-    found = [match[1] for match in _LEANS.finditer(text[:READ]) if match[1] in question.options]
-    return found[-1] if found else None
+    found = [match[1] or match[2] for match in _LEANS.finditer(text[:READ])]
+    return next((letter for letter in reversed(found) if letter in question.options), None)
 
 
 def argued(question: Question, text: str) -> dict[str, int]:

@@ -17,6 +17,7 @@ from maporl_cli.rewards.collaboration import collaboration, copied_share
 from maporl_cli.rewards.evidence_quality import EvidenceQuality
 from maporl_cli.rewards.medical_relevance import medical_relevance, variety
 from maporl_cli.rewards.safety import safety
+from maporl_cli.rewards.stances import stance
 from maporl_cli.rewards.stated import confidence, disclaimers, is_absolute
 
 evidence_quality = EvidenceQuality(None)
@@ -154,6 +155,24 @@ class TestCollaboration:
 
     def test_silence_is_a_stance_worth_nothing(self):
         assert value(collaboration(played("", " ", "", f"{self.REASON} Answer: B"))) == pytest.approx(0.2)
+
+    @pytest.mark.parametrize(
+        ("said", "letter"),
+        [
+            ("The rest falls away. As she stands, C.", "C"),
+            ("What remains is A.", "A"),
+            ("Steroids matched it in a trial. E then.", "E"),
+            ("That removes the objections. My answer is now E.", "E"),
+            ("Waiting is harmful. D is best.", "D"),
+            ("It was a small sample. I end up on C, not D.", "C"),
+            ("C from me as well, whatever follows.", "C"),
+            ("She lacks vitamin D.", None),
+            ("She has hepatitis B.", None),
+            ("What of C and D?", None),
+        ],
+    )
+    def test_a_letter_that_a_turn_ends_with_is_its_stance(self, said, letter):
+        assert stance(ASTHMA, played(said).turns[0]) == letter
 
     def test_a_tentative_letter_is_a_stance(self):
         assert value(collaboration(played("I lean to C.", f"{self.REASON} Answer: B"))) == pytest.approx(0.4)
