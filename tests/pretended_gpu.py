@@ -12,7 +12,7 @@ several streams do to each other. Under autocast the CPU's choice of operations 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -133,6 +133,8 @@ class _Machine(TorchDispatchMode):
         self.recorded = self.replays = 0
         self.aside = False
         """Whether work goes to another stream than that of all else."""
+        self.chosen: torch.device | None = None
+        """The GPU that graphs are made on and started on; of several, no other than the one in use."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return self.run(func, args, kwargs or {})
@@ -215,6 +217,14 @@ class _Machine(TorchDispatchMode):
         return found
 
     @contextmanager
+    def device(self, device: torch.device) -> Iterator[None]:
+        self.chosen = device
+        try:
+            yield
+        finally:
+            self.chosen = None
+
+    @contextmanager
     def stream(self, _: torch.device) -> Iterator[None]:
         self.aside = True
         try:
@@ -230,6 +240,7 @@ class _Graph:
         machine = _Machine.now
         if not machine.aside or machine.recording is not None:
             raise RuntimeError("CUDA graphs must be captured on a non-default stream, one at a time")
+        assert machine.chosen == GPU
         assert capture_error_mode == "thread_local", "others would be disturbed"
         machine.recording = []
 
@@ -240,6 +251,7 @@ class _Graph:
         machine.recorded += 1
 
     def replay(self) -> None:
+        assert _Machine.now.chosen == GPU
         _Machine.now.replays += 1
         with torch.no_grad(), torch.utils._python_dispatch._disable_current_modes():
             for step in self.work:
@@ -269,7 +281,7 @@ def pretended_gpu() -> Iterator[_Machine]:
             "CUDAGraph": _Graph,
             "stream": machine.stream,
             "Stream": lambda device: device,
-            "device": lambda device: nullcontext(),
+            "device": machine.device,
         }.items():
             stack.enter_context(patch.object(torch.cuda, name, stand_in))
         stack.enter_context(patch.object(torch.nn.Module, "to", _moving(torch.nn.Module.to)))
