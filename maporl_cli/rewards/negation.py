@@ -22,6 +22,7 @@ from maporl_cli.rewards.negation_words import (
     FAILS,
     IS,
     IS_NOT,
+    KEEP,
     LISTS,
     LOST,
     LOST_WITHOUT,
@@ -38,6 +39,8 @@ from maporl_cli.rewards.sentences import ORDERS, Sentence
 from maporl_cli.rewards.stems import stem
 
 _REACH = 10
+_OUT_WITHIN = 6
+"""Words behind "leave" up to which its "out" may stand."""
 _ITEM = 4
 """Words of an item of an enumeration, at most."""
 
@@ -72,6 +75,9 @@ def denied(sentence: Sentence, *, as_advice: bool = True) -> tuple[bool, ...]:
                 _mark(sentence, index + lists, marks, commas=True, to_verb=_is_in_a_subject(sentence, index))
         elif after and as_advice:
             _deny_after(sentence, index, index + after, marks)
+        elif as_advice and word in KEEP and "out" in words[index + 2 : index + _OUT_WITHIN]:
+            out = words.index("out", index + 2)
+            marks[index + 1 : out] = [True] * (out - index - 1)
         elif as_advice and _prefers(words, index):
             _mark(sentence, index + 1, marks, commas=False)
     return tuple(marks)

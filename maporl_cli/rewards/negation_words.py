@@ -40,6 +40,8 @@ AFTER = _by_first(
     "farewell to", "defer", "defers", "deferring", "postpone", "postpones", "postponing",
 )  # fmt: skip
 """These deny what follows, up to the next comma."""
+KEEP = frozenset("keep keeps keeping kept leave leaves leaving left".split())
+"""What stands between one of these and "out" is denied: "leave X out"."""
 LOST = _by_first(
     "poor choice", "bad choice", "wrong choice", "worst choice", "poor option", "bad option", "poor idea",
     "bad idea", "wrong drug", "no role", "no place", "no use", "no value", "no option", "no good", "no help",

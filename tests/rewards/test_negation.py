@@ -18,6 +18,12 @@ def denied_words(text: str, **options: bool) -> set[str]:
     [
         ("She has no fever, cough or rash", {"fever", "cough", "rash"}, {"she"}),
         ("He denies chest pain but has dyspnea", {"chest", "pain"}, {"dyspnea"}),
+        ("I would keep albumin out of the chart and give cefotaxime", {"albumin"}, {"cefotaxime"}),
+        ("Leave the old statin out", {"statin"}, {"leave"}),
+        ("Keep him on albumin", set(), {"albumin"}),
+        ("The study should be struck off the list of tests", {"study"}, {"tests"}),
+        ("Albumin is a drug that she does not need", {"albumin"}, set()),
+        ("Contrast is not the right step", {"contrast"}, set()),
         ("Avoid lisinopril in pregnancy, and give labetalol", {"lisinopril"}, {"labetalol"}),
         ("Lisinopril is contraindicated because of pregnancy", {"lisinopril"}, {"pregnancy"}),
         (
