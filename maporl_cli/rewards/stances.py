@@ -18,7 +18,7 @@ from maporl_cli.rewards.stems import content_stems, stem
 _DECIDES = frozenset(
     "best answer choose choice chosen likely should recommend recommends recommended lean favor favors "
     "favour favours points suggests suggest fits fit supports support diagnosis first preferred needs need "
-    "indicated indicates means treats treated right correct suitable".split()
+    "indicated indicates means treats treated right correct suitable logical sensible".split()
 )
 """In a sentence with one of these an option is decided on, not only spoken of."""
 DECIDED = 2
