@@ -11,8 +11,14 @@ from peft import LoraConfig, get_peft_model
 from pretended_gpu import on_gpu
 from support import WORDS
 from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    Lfm2Config,
+    Lfm2ForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
@@ -57,6 +63,16 @@ MODELS: dict[str, Callable[..., Any]] = {
     "qwen2": lambda **own: Qwen2ForCausalLM(Qwen2Config(**SHAPE, **own)),
     "qwen3": lambda **own: Qwen3ForCausalLM(Qwen3Config(**SHAPE, head_dim=8, **own)),
 }
+PLAIN: dict[str, Callable[[], Any]] = {
+    "gpt2": lambda: GPT2LMHeadModel(
+        GPT2Config(vocab_size=60, n_embd=24, n_layer=2, n_head=2, n_positions=64, eos_token_id=1)
+    ),
+    "a sliding window": lambda: MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=4)),
+    "convolutions": lambda: Lfm2ForCausalLM(
+        Lfm2Config(**SHAPE, layer_types=["conv", "full_attention", "conv"], pad_token_id=0)
+    ),
+}
+"""Models that are run by transformers' own forward, each row by itself."""
 PAD, END = 0, 1
 
 QUESTION = tuple(range(5, 25))

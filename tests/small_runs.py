@@ -59,6 +59,23 @@ def small(folder: Path, *sets: str, name: str = "run") -> Config:
     return load_config(preset="clinic", file=None, environ={}, sets=[*SMALL, *places, *sets], flags={}).config
 
 
+def half_known(folder: Path, *sets: str, name: str = "run") -> Config:
+    """Refreshed every second step; every episode is also paid for its ids, so that every step learns."""
+    plugin = folder / "half.py"
+    plugin.write_text(HALF_KNOWN)
+    paying = folder / "ids.py"
+    paying.write_text(PAYING_FOR_IDS)
+    verified = [
+        f"run.plugins=[{plugin}, {paying}]",
+        "reward.extra_weights={ids: 1}",
+        "data.train=half_known",
+        "reward.verifier=learned",
+        "reward.verifier_refresh=2",
+        "eval.baselines=[]",
+    ]
+    return small(folder, *verified, *sets, name=name)
+
+
 def killed_after_step_2(whole: Path, parts: Path) -> None:
     """Make of a run that is over one that was killed when its last checkpoint was not written."""
     shutil.copytree(whole, parts)

@@ -59,7 +59,7 @@ def clinical_reasoning(episode: Episode) -> Measure | None:
         return None
     question = episode.question
     stated = [own_statements(episode, index) for index in range(len(episode.turns))]
-    if not argues_for_answer(episode, stated):
+    if not argues_for_answer(episode, stated[-1]):
         return Measure(0.0, "the reasoning does not argue for the submitted answer")
     case, vignette = _case(question), vignette_of(question)
     used: set[str | Concept] = set()
@@ -99,7 +99,7 @@ def _misses_gold(episode: Episode, weighed: Collection[str | Concept]) -> bool:
     return episode.answer != question.answer and question.answer not in weighed
 
 
-def argues_for_answer(episode: Episode, stated: list[tuple[Statement, ...]]) -> bool:
+def argues_for_answer(episode: Episode, stated: tuple[Statement, ...]) -> bool:
     """Whether what is said for the submitted answer outweighs what is said for any other option."""
     question, answer = episode.question, episode.answer
     if answer is None:
@@ -114,9 +114,7 @@ def argues_for_answer(episode: Episode, stated: list[tuple[Statement, ...]]) -> 
         return True
     # An option that is a whole procedure is told of in several sentences, and named in none; so may others be
     # that it is set against, but of those the report speaks ill.
-    told = {
-        letter: told_of(question, letter, stated[-1]) for letter in question.options if report[letter] >= 0
-    }
+    told = {letter: told_of(question, letter, stated) for letter in question.options if report[letter] >= 0}
     return told[answer] >= _TOLD and told[answer] == max(told.values())
 
 

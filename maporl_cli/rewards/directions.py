@@ -25,8 +25,8 @@ FALL = _stems(
     "halve halved"
 )
 _PARTING = frozenset("and but while whereas".split())
-_STATES = _stems("high low great")
-"""What may be so without having moved: "at high altitude"."""
+_MOVES = (RISE | FALL) - _stems("high low great")
+"""Without what may be so and has not moved: "at high altitude"."""
 HARM = _stems("harm worsen damage toxic danger unsafe")
 PROTECT = _stems("protect protects improve benefit safe prevent safely")
 BACKED = _stems(
@@ -114,7 +114,7 @@ def _moved(text: str) -> dict[str, set[bool]]:
     found: dict[str, set[bool]] = {}
     for sentence in sentences(text):
         words = sentence.words
-        movers = [place for place, word in enumerate(words) if stem(word) in (RISE | FALL) - _STATES]
+        movers = [place for place, word in enumerate(words) if stem(word) in _MOVES]
         stops = {0, len(words), *movers, *sentence.breaks}
         stops |= {place for place, word in enumerate(words) if word in _PARTING}
         for place in movers:

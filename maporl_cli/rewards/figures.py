@@ -153,7 +153,7 @@ def outweighed(said: str, written: str) -> bool:
 
     "Rarer with A than with B" where the source gives A the larger share: "17.0% with A and 15.4% with B".
     """
-    theirs = tuple(_shares(written))
+    theirs = tuple((share, content_stems(part)) for share, part in _shares(written))
     for sentence in sentences(said):
         words = sentence.words
         if "than" not in words or any(word[0].isdigit() for word in words):
@@ -170,12 +170,12 @@ def outweighed(said: str, written: str) -> bool:
     return False
 
 
-def _shares(text: str) -> Iterator[tuple[float, frozenset[str]]]:
-    """The percentages of a text that stand in parts of their own, with the stems of their parts."""
+def _shares(text: str) -> Iterator[tuple[float, str]]:
+    """The percentages of a text that stand in parts of their own, with their parts."""
     for part in _PARTS.split(text):
         found = _PERCENT.findall(part)
         if len(found) == 1:
-            yield float(found[0]), content_stems(part)
+            yield float(found[0]), part
 
 
 def _share_of(stems: frozenset[str], shares: tuple[tuple[float, frozenset[str]], ...]) -> float | None:
@@ -199,11 +199,8 @@ def _is_anothers_share(said: str, written: str) -> bool:
 
 
 def _shares_beside(text: str) -> Iterator[tuple[float, frozenset[float]]]:
-    """The percentages that stand alone in their parts, with the other numbers of these."""
-    for part in _PARTS.split(text):
-        found = [float(share) for share in _PERCENT.findall(part)]
-        if len(found) == 1:
-            yield found[0], frozenset(numbers_of(part)) - {found[0]}
+    """As `_shares`, with the other numbers of the parts."""
+    return ((share, frozenset(numbers_of(part)) - {share}) for share, part in _shares(text))
 
 
 def _numbers_beside(word: str, parts: tuple[Part, ...]) -> frozenset[float]:

@@ -46,8 +46,8 @@ def reversed_facts(question: Question, said: Sequence[Statement]) -> frozenset[C
         return frozenset()
     absent = {concept for statement in said for concept in missing(statement)}
     there = {concept for statement in said for concept in statement.concepts - missing(statement)}
-    round_ = {concept for statement in said for concept in _turned(question.rationale, statement)}
-    return (_facts(question, reference_concepts(question)) & frozenset(absent - there)) | round_
+    turned = {concept for statement in said for concept in _turned(question.rationale, statement)}
+    return (_facts(question, reference_concepts(question)) & frozenset(absent - there)) | turned
 
 
 def _turned(rationale: str, statement: Statement) -> frozenset[Concept]:

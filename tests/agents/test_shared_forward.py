@@ -16,6 +16,7 @@ from decoders import (
     MODELS,
     OTHER,
     PAD,
+    PLAIN,
     PROMPTS,
     QUESTION,
     SHAPE,
@@ -29,8 +30,6 @@ from support import WORDS
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
-    Lfm2Config,
-    Lfm2ForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -242,17 +241,6 @@ def test_what_is_not_finite_stays_in_its_row():
     samples = policy.sample([(2, 4), (5, 6, 7), (8,)], [None] * 3, max_new_tokens=4, temperature=1.0)
     finite = [all(np.isfinite(sample.logprobs)) for sample in samples]
     assert finite == [False, True, True]
-
-
-PLAIN: dict[str, Callable[[], Any]] = {
-    "gpt2": lambda: GPT2LMHeadModel(
-        GPT2Config(vocab_size=60, n_embd=24, n_layer=2, n_head=2, n_positions=64, eos_token_id=1)
-    ),
-    "a sliding window": lambda: MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=4)),
-    "convolutions": lambda: Lfm2ForCausalLM(
-        Lfm2Config(**SHAPE, layer_types=["conv", "full_attention", "conv"], pad_token_id=0)
-    ),
-}
 
 
 @pytest.mark.parametrize("kind", PLAIN)

@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import pytest
 from pretended_gpu import GPU, pretended_gpu
-from small_runs import HALF_KNOWN, PAYING_FOR_IDS, go, killed_after_step_2, small
+from small_runs import go, half_known, killed_after_step_2
 
 import maporl_cli.worker.session as session
 from maporl_cli.agents import replay
@@ -32,15 +32,8 @@ def gpu() -> Iterator[None]:
 
 
 def everything(folder: Path, name: str) -> Config:
-    (folder / "half.py").write_text(HALF_KNOWN)
-    (folder / "ids.py").write_text(PAYING_FOR_IDS)
-    return small(
+    return half_known(
         folder,
-        f"run.plugins=[{folder / 'half.py'}, {folder / 'ids.py'}]",
-        "reward.extra_weights={ids: 1}",
-        "data.train=half_known",
-        "reward.verifier=learned",
-        "reward.verifier_refresh=2",
         "train.algorithm=maporl_ppo",
         "train.credit=maporl",
         "train.kl_coeff=0.1",
@@ -48,7 +41,6 @@ def everything(folder: Path, name: str) -> Config:
         "train.batch_size=2",
         "train.per_device_train_batch_size=4",
         "data.max_eval_samples=4",
-        "eval.baselines=[]",
         "model.dtype=fp32",
         "train.cold_start.role_steps=30",  # or no turn would ever end
         name=name,

@@ -12,7 +12,7 @@ import pytest
 import torch
 from ranks import on_ranks
 from safetensors.torch import load_file
-from small_runs import HALF_KNOWN, PAYING_FOR_IDS, go, small
+from small_runs import HALF_KNOWN, go, half_known, small
 
 from maporl_cli.agents.policy import register_policy
 from maporl_cli.core.atomic import discard
@@ -22,23 +22,6 @@ from maporl_cli.worker import train
 from maporl_cli.worker.job import join, open_store
 
 pytestmark = pytest.mark.usefixtures("undrawn")
-
-
-def half_known(folder: Path, *sets: str, name: str = "run") -> Config:
-    """Refreshed every second step; every episode is also paid for its ids, so that every step learns."""
-    plugin = folder / "half.py"
-    plugin.write_text(HALF_KNOWN)
-    paying = folder / "ids.py"
-    paying.write_text(PAYING_FOR_IDS)
-    verified = [
-        f"run.plugins=[{plugin}, {paying}]",
-        "reward.extra_weights={ids: 1}",
-        "data.train=half_known",
-        "reward.verifier=learned",
-        "reward.verifier_refresh=2",
-        "eval.baselines=[]",
-    ]
-    return small(folder, *verified, *sets, name=name)
 
 
 @pytest.fixture(scope="module")
